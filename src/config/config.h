@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file config.h  warp.toml, read whole, checked whole, immutable afterwards.
+ *  Shared by all workers behind one pointer; freed when the last user is gone. */
+#pragma once
+#include "base/base.h"
+
+/** The shims of `[shims]`; bit positions of wg_config.shims. */
+enum {
+  WG_SHIM_FILESYSTEM = 1u << 0,
+  WG_SHIM_DNS = 1u << 1,
+  WG_SHIM_SIGNALS = 1u << 2,
+  WG_SHIM_DATABASE_PROXY = 1u << 3,
+  WG_SHIM_THREADING = 1u << 4,
+  WG_SHIM_ALL = (1u << 5) - 1
+};
+
+typedef enum wg_db_protocol { WG_DB_POSTGRES, WG_DB_MYSQL, WG_DB_REDIS } wg_db_protocol;
+typedef enum wg_db_reset { WG_DB_RESET_DISCARD, WG_DB_RESET_CLOSE } wg_db_reset;
+
+/** Pool figures; `[shims.database_proxy]` gives the defaults that `[databases.NAME]` overrides. */
+typedef struct wg_pool_config {
+  uint32_t pool_size;               /**< connections a key may have, all workers; 1..10000 */
+  uint32_t max_waiters;             /**< guests queued for one key */
+  uint32_t connect_timeout_ms;      /**< deadline of a guest's connect, queueing included */
+  uint32_t idle_timeout_ms;         /**< an idle connection is closed after this; 0 = never */
+  uint32_t health_interval_ms;      /**< idle connections are pinged this often; 0 = never */
+  uint32_t recv_timeout_ms;         /**< of shim `recv`; 0 = none */
+  uint32_t send_timeout_ms;         /**< of shim `send`; 0 = none */
+  uint32_t drain_timeout_ms;        /**< in-flight work may take this long at stop */
+  wg_db_reset reset;
+} wg_pool_config;
+
+/** One `[databases.NAME]`. `auth = "service"`: the host holds user and password. */
+typedef struct wg_database_config {
+  char *name;          /**< the table's name; for logs and statistics */
+  wg_db_protocol protocol;
+  char *host;          /**< what guests say; also what is dialled unless `address` is set */
+  uint16_t port;
+  char *address;       /**< NULL, or where the server really is: name, IP, or "/dir" of its socket */
+  uint16_t address_port; /**< 0: the same as port */
+  char *database;      /**< NULL: any name the guest asks for */
+  char *user;          /**< the role the host logs in as */
+  wg_secret password;  /**< empty: none */
+  wg_pool_config pool;
+  uint32_t line;       /**< of warp.toml, for messages */
+} wg_database_config;
+
+/** One name of `[registry]` with its literal addresses. */
+typedef struct wg_registry_entry {
+  char *name;       /**< lower case, no trailing dot */
+  char **addresses; /**< IPv4 or IPv6 literals, checked */
+  size_t address_count;
+} wg_registry_entry;
+
+/** "K=V" of `[env]`, "HOST::GUEST" of `[files]` preopens. */
+typedef struct wg_preopen { char *host, *guest; bool writable; } wg_preopen;
+
+typedef struct wg_config {
+  char *path;          /**< the file that was read; NULL: defaults only */
+  char *name;          /**< service name, for logs; never NULL */
+  char *lang;          /**< NULL: unknown */
+
+  /* [build] */
+  char *build_component; /**< component to serve, relative to the file's folder; NULL: dist/<name>.wasm */
+  char **build_sources;  /**< globs of C sources; NULL-terminated; NULL: src/ *.c */
+  char *build_world;     /**< WIT world */
+
+  /* [http] */
+  char **listen;       /**< "ADDR:PORT", NULL-terminated; NULL: localhost:8080 */
+  uint32_t workers;    /**< 0: one per core */
+  uint32_t max_inflight;       /**< requests in flight in the process; more are answered 503 */
+  uint32_t reuse;              /**< requests one instance serves in its life; 0: the kind's default */
+  uint32_t max_concurrent;     /**< requests at once in one p3 instance */
+  uint32_t instance_idle_ms;   /**< a reusable instance is dropped after this */
+
+  /* [limits] */
+  uint64_t memory_bytes;       /**< linear memory of an instance */
+  uint32_t request_timeout_ms;
+  uint64_t body_bytes;         /**< of a request; more is answered 413 */
+  uint32_t header_bytes;       /**< of a request; more is answered 431 */
+  uint32_t instances;          /**< in the process */
+  uint32_t drain_timeout_ms;   /**< at stop */
+  bool epochs;                 /**< interrupt guests that compute too long without waiting */
+
+  /* [shims] */
+  uint32_t shims;              /**< WG_SHIM_* bits that are on */
+  uint32_t shim_line[5];       /**< line that set each shim, in bit order; 0: not set */
+  uint32_t shims_line;         /**< line of [shims] itself; 0: no such section */
+  uint32_t dns_ttl_s;          /**< cap of a cached answer */
+  uint32_t dns_cache_size;
+  char *dns_domain;            /**< names below it never leave the host; "warp.local" */
+  uint32_t signals_queue;      /**< capacity of an instance's queue */
+  char **extra_virtual_paths;  /**< "GUEST=HOST" pairs, NULL-terminated; NULL: none */
+  wg_pool_config pool;         /**< [shims.database_proxy] */
+
+  wg_database_config *databases;
+  size_t database_count;
+  wg_registry_entry *registry;
+  size_t registry_count;
+  char **env;                  /**< "K=V", NULL-terminated; NULL: none */
+  wg_preopen *preopens;
+  size_t preopen_count;
+} wg_config;
+
+/** A finding that did not stop the load (unknown key, unknown shim). Borrowed for the call.
+ *  text is "file:line:column: ..." */
+typedef void (*wg_config_warn_cb)(void *user, const char *text);
+
+/** Reads and checks a file.
+ *  @param path  a warp.toml; NULL: `warp.toml`, then `.warpgrid.toml` of the current folder, and
+ *               the defaults when neither exists
+ *  @param out   owned by the caller: wg_config_free()
+ *  @return WG_OK; WG_CONFIG with "file:line:column: what" and a hint; WG_IO, WG_NOMEM */
+WG_MUSTCHECK wg_code wg_config_load(const char *path, wg_config_warn_cb warn, void *user,
+                                    wg_config **out, wg_error *err);
+/** The same from text; `name` stands for the file in messages. */
+WG_MUSTCHECK wg_code wg_config_parse(const char *name, const char *text, size_t len,
+                                     wg_config_warn_cb warn, void *user, wg_config **out,
+                                     wg_error *err);
+void wg_config_free(wg_config *c);
+
+/** "filesystem", "dns", ... of one WG_SHIM_* bit; NULL for others. */
+const char *wg_shim_name(uint32_t bit);

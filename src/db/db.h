@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file db.h  The database proxy as the rest of the host sees it.
+ *
+ *    wg_db        one a process: declared databases, and per pool key the limit, the idle list and
+ *                 the queue of waiters that workers share (one short mutex, never held over I/O)
+ *    wg_db_worker one a worker: its loop, its server connections, its sessions
+ *    wg_db_guest  one a guest instance: its handles. Dies with the instance, which gives back or
+ *                 closes every session it left open
+ *
+ *  Everything but wg_db_new/_free runs on the worker's thread. */
+#pragma once
+#include "config/config.h"
+#include "dns/dns.h"
+#include "net/watch.h"
+#include <sys/types.h>
+
+typedef struct wg_db wg_db;
+typedef struct wg_db_worker wg_db_worker;
+typedef struct wg_db_guest wg_db_guest;
+
+/** @param config  borrowed; must outlive the wg_db */
+WG_MUSTCHECK wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err);
+/** All workers must be gone. */
+void wg_db_free(wg_db *db);
+
+/** @param loop, dns  borrowed; must outlive the worker */
+WG_MUSTCHECK wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns,
+                                      wg_db_worker **out, wg_error *err);
+/** Starts draining: new connects are refused, idle connections are closed now, leased ones when
+ *  they come back. `done` comes once from the loop when no server connection is left, or after
+ *  the longest drain_timeout_ms, when the rest were cut. */
+void wg_db_worker_drain(wg_db_worker *w, void (*done)(void *user), void *user);
+/** Cuts what is left. All guests must be gone; run the loop until it is empty before closing it. */
+void wg_db_worker_free(wg_db_worker *w);
+
+WG_MUSTCHECK wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err);
+/** Cancels its waits and connects (their callbacks do not come) and gives back or closes its
+ *  sessions. NULL is fine. */
+void wg_db_guest_free(wg_db_guest *g);
+
+/** The guest's wish; all strings borrowed for the call, not NUL-terminated. */
+typedef struct wg_db_target {
+  wg_db_protocol protocol;
+  const char *host; size_t host_len;
+  uint16_t port;
+  const char *database; size_t database_len;
+  const char *user; size_t user_len;
+  const char *password; size_t password_len; /**< NULL: none given */
+} wg_db_target;
+
+/** A connect or a wait in progress; caller's memory at a stable address until the callback or the
+ *  cancel. Fields are the implementation's own. */
+typedef struct wg_db_req {
+  wg_node node;           /**< in the pool's queue of waiters, or the worker's list of deadlines */
+  wg_node by_guest;       /**< in the guest's list */
+  wg_node by_deadline;
+  void (*done)(struct wg_db_req *req, const wg_error *err);
+  void *user;             /**< the caller's */
+  uint64_t handle;        /**< connect: the new handle, when err is NULL */
+  uint64_t deadline_ms;   /**< 0: none */
+  void *impl, *impl2;
+  uint32_t state;
+  uint32_t events;
+} wg_db_req;
+
+/** Asks for a session. @param done  called exactly once unless canceled; may be called before this
+ *  function returns. err: WG_REFUSED (not declared; hint shows the lines), WG_UNSUPPORTED,
+ *  WG_EXHAUSTED (waiters or deadline in the queue), WG_TIMEOUT, WG_IO, WG_AUTH, WG_INVALID. */
+void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
+                   void (*done)(wg_db_req *req, const wg_error *err), void *user);
+/** Synchronous: req is the caller's again, and its callback does not come. */
+void wg_db_cancel(wg_db_guest *g, wg_db_req *req);
+
+/** Takes bytes from the guest. Never blocks.
+ *  @return bytes taken (0 only when n is 0); or a negative wg_code: WG_AGAIN (wait for
+ *  WG_WATCH_WRITE), WG_INVALID (handle), WG_LOST, WG_PROTOCOL */
+ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, wg_error *err);
+/** Gives bytes to the guest. Never blocks.
+ *  @return 1..cap; 0: the peer closed; negative as above, WG_AGAIN: wait for WG_WATCH_READ */
+ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_error *err);
+/** Waits until send or recv will not answer WG_AGAIN, or until the deadline (WG_TIMEOUT).
+ *  @param events    WG_WATCH_READ or WG_WATCH_WRITE; one wait per direction and handle at a time
+ *  @param deadline  true: recv_timeout_ms/send_timeout_ms apply; false: none (streams, sockets)
+ *  done may be called before this returns. */
+void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline, wg_db_req *req,
+                void (*done)(wg_db_req *req, const wg_error *err), void *user);
+/** @param how  WG_WATCH_READ, WG_WATCH_WRITE or both */
+WG_MUSTCHECK wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *err);
+WG_MUSTCHECK wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err);
+
+/** Statistics of one pool key, all workers. */
+typedef struct wg_db_stats {
+  char name[64];            /**< of [databases.NAME] */
+  uint32_t active, idle, total, waiting, limit;
+  uint64_t connects;        /**< logins to the server */
+  uint64_t leases;          /**< sessions given to guests */
+  uint64_t reuses;          /**< of them, from the idle list */
+  uint64_t wait_ms_total;   /**< time spent in the queue */
+  uint64_t timeouts, failures, reaped, unhealthy;
+} wg_db_stats;
+/** Calls back once a key; thread-safe. */
+void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user);
