@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file warpgrid/engine.h  Load WebAssembly components and serve or run them: the embedding API.
+ *
+ *  A wg_engine holds one configuration (warp.toml) and everything that is shared by its workers.
+ *  Make one a process. Unless marked "any thread", call from the thread that made it. The library
+ *  never calls exit() and installs no signal handler.
+ *
+ *  @par Example
+ *  @code
+ *    wg_error err;
+ *    wg_engine *engine;
+ *    wg_component *component;
+ *    wg_app *app;
+ *    if (wg_engine_new(NULL, &engine, &err) == WG_OK &&
+ *        wg_engine_load(engine, "service.wasm", 0, &component, &err) == WG_OK &&
+ *        wg_engine_instantiate(engine, component, NULL, &app, &err) == WG_OK)
+ *      wg_engine_serve(engine, app, NULL, NULL, &err);
+ *  @endcode */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <warpgrid/error.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct wg_engine wg_engine;
+typedef struct wg_component wg_component;
+typedef struct wg_app wg_app;
+
+/** A message about the configuration that did not stop it ("warp.toml:3:1: ..."). Borrowed. */
+typedef void (*wg_warning_cb)(void *user, const char *text);
+
+/** How to make an engine; zero-initialise, then set what matters. All pointers are borrowed for
+ *  the call. */
+typedef struct wg_engine_options {
+  const char *config_path; /**< NULL: warp.toml or .warpgrid.toml of the current folder, if any */
+  const char *config_text; /**< instead of a file; not NULL wins */
+  const char *const *listen; /**< NULL-terminated "ADDR:PORT"; overrides [http] listen */
+  uint32_t workers;        /**< 0: as configured */
+  const char *const *env;  /**< NULL-terminated "K=V", added to [env] */
+  const char *const *dirs; /**< NULL-terminated "HOST::GUEST[:rw]", added to [files] */
+  const char *cache_dir;   /**< compilation cache; NULL: the user's cache folder; "": none */
+  wg_warning_cb on_warning; /**< NULL: warnings go to the log */
+  void *user;              /**< first argument of on_warning */
+} wg_engine_options;
+
+/** Reads and checks the configuration and makes the engine (the PRD's WarpGridEngine::new).
+ *  Logs "engine_started" with the shims that are on and their key settings.
+ *  @param options  NULL: all defaults
+ *  @param out      owned by the caller: wg_engine_free()
+ *  @return WG_OK; WG_CONFIG, WG_IO, WG_NOMEM */
+WG_API WG_MUSTCHECK wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out,
+                                          wg_error *err);
+/** Components and apps made from it must be freed first. NULL is fine. */
+WG_API void wg_engine_free(wg_engine *e);
+
+enum { WG_LOAD_TRUSTED = 1u /**< a .cwasm may be loaded: it is native code */ };
+/** Loads and compiles a component: .wasm, .wat, or a trusted .cwasm. Uses the compilation cache.
+ *  @param out  owned by the caller: wg_component_free()
+ *  @return WG_OK; WG_NOT_FOUND, WG_IO, WG_COMPONENT, WG_REFUSED (an untrusted .cwasm) */
+WG_API WG_MUSTCHECK wg_code wg_engine_load(wg_engine *e, const char *path, unsigned flags,
+                                           wg_component **out, wg_error *err);
+/** The same from memory. */
+WG_API WG_MUSTCHECK wg_code wg_engine_load_bytes(wg_engine *e, const void *bytes, size_t len,
+                                                 wg_component **out, wg_error *err);
+/** The component to serve according to [build] and name; relative to the configuration's folder.
+ *  Borrowed; valid as long as the engine. */
+WG_API const char *wg_engine_component_path(const wg_engine *e);
+
+typedef enum wg_component_kind {
+  WG_COMPONENT_OTHER = 0,      /**< neither a service nor a command */
+  WG_COMPONENT_P2_SERVICE = 1, /**< exports wasi:http/incoming-handler@0.2.x */
+  WG_COMPONENT_P3_SERVICE = 2, /**< exports wasi:http/handler@0.3.x */
+  WG_COMPONENT_P2_COMMAND = 3, /**< exports wasi:cli/run@0.2.x */
+  WG_COMPONENT_P3_COMMAND = 4  /**< exports wasi:cli/run@0.3.x */
+} wg_component_kind;
+WG_API wg_component_kind wg_component_get_kind(const wg_component *c);
+/** "p2 service", "p3 command", ... Static. */
+WG_API const char *wg_component_kind_name(wg_component_kind kind);
+/** Writes the compiled code, for wg_engine_load() with WG_LOAD_TRUSTED on the same machine and
+ *  version. Atomic: the file is whole or absent. */
+WG_API WG_MUSTCHECK wg_code wg_component_save(wg_component *c, const char *path, wg_error *err);
+WG_API void wg_component_free(wg_component *c);
+
+/** One import or export of a component and what this engine can do for it. */
+typedef struct wg_interface {
+  const char *name;   /**< "warpgrid:shim/dns@0.1.0"; NUL-terminated, borrowed for the call */
+  int is_export;
+  enum {
+    WG_INTERFACE_OK,          /**< linked, or an export */
+    WG_INTERFACE_DISABLED,    /**< a shim that warp.toml turns off */
+    WG_INTERFACE_UNAVAILABLE, /**< a shim that this version does not have yet */
+    WG_INTERFACE_UNKNOWN      /**< no host interface of this name or version */
+  } status;
+  const char *reason; /**< for people, with the line of warp.toml that helps; "" when OK */
+} wg_interface;
+/** Names every import, then every export. */
+WG_API void wg_engine_inspect(const wg_engine *e, const wg_component *c,
+                              void (*item)(void *user, const wg_interface *i), void *user);
+
+/** What differs from one app of an engine to the next; zero-initialise. Borrowed for the call. */
+typedef struct wg_app_options {
+  const char *const *args; /**< NULL-terminated arguments of a command, without its name */
+  const char *name;        /**< args[0] and log name; NULL: the configured name */
+} wg_app_options;
+/** Links the component with the enabled shims only (the PRD's WarpGridEngine::instantiate).
+ *  @param options  NULL: defaults
+ *  @param out      owned by the caller: wg_app_free(), after the engine has stopped
+ *  @return WG_OK; WG_LINK: an import is disabled, not available or unknown: err names the
+ *          interface, its hint the line of warp.toml that enables it; WG_COMPONENT */
+WG_API WG_MUSTCHECK wg_code wg_engine_instantiate(wg_engine *e, wg_component *c,
+                                                  const wg_app_options *options, wg_app **out,
+                                                  wg_error *err);
+WG_API void wg_app_free(wg_app *a);
+
+/** Called once, when all sockets listen. @param urls  NULL-terminated, "http://127.0.0.1:8080";
+ *  borrowed for the call */
+typedef void (*wg_listening_cb)(void *user, const char *const *urls);
+/** Serves HTTP/1.1 and h2c until wg_engine_stop(); then drains: no new connections, requests in
+ *  flight finish for at most drain_timeout.
+ *  @return WG_OK after a stop; WG_IO (a port in use: err names it), WG_INVALID (not a service) */
+WG_API WG_MUSTCHECK wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening,
+                                            void *user, wg_error *err);
+/** Runs a command component with the process's standard streams, to its end or to a stop.
+ *  @param exit_code  the guest's, 0..255; 130 after wg_engine_stop()
+ *  @return WG_OK; WG_INVALID (not a command), WG_TRAP (err carries the backtrace) */
+WG_API WG_MUSTCHECK wg_code wg_engine_run(wg_engine *e, wg_app *app, int *exit_code, wg_error *err);
+/** Ends wg_engine_serve() or wg_engine_run(). Any thread; safe in a signal handler; a second call
+ *  ends without draining. */
+WG_API void wg_engine_stop(wg_engine *e);
+
+/** "0.1.0"; static. */
+WG_API const char *wg_version(void);
+/** The Wasmtime inside, "48.0.8"; static. */
+WG_API const char *wg_wasmtime_version(void);
+
+#ifdef __cplusplus
+}
+#endif
