@@ -25,7 +25,10 @@ typedef struct wg_list {
 
 static inline void wg_node_init(wg_node *n) { n->next = n->prev = n; }
 static inline bool wg_node_linked(const wg_node *n) { return n->next != n; }
-static inline void wg_list_init(wg_list *l) { wg_node_init(&l->head); l->count = 0; }
+static inline void wg_list_init(wg_list *l) {
+  wg_node_init(&l->head);
+  l->count = 0;
+}
 static inline bool wg_list_empty(const wg_list *l) { return l->count == 0; }
 static inline wg_node *wg_list_first(const wg_list *l) { return l->count ? l->head.next : NULL; }
 static inline wg_node *wg_list_last(const wg_list *l) { return l->count ? l->head.prev : NULL; }
@@ -35,18 +38,26 @@ static inline wg_node *wg_list_next(const wg_list *l, const wg_node *n) {
 }
 static inline void wg__node_between(wg_node *n, wg_node *prev, wg_node *next) {
   WG_ASSERT(!wg_node_linked(n));
-  n->prev = prev; n->next = next; prev->next = n; next->prev = n;
+  n->prev = prev;
+  n->next = next;
+  prev->next = n;
+  next->prev = n;
 }
 static inline void wg_list_push_back(wg_list *l, wg_node *n) {
-  wg__node_between(n, l->head.prev, &l->head); l->count++;
+  wg__node_between(n, l->head.prev, &l->head);
+  l->count++;
 }
 static inline void wg_list_push_front(wg_list *l, wg_node *n) {
-  wg__node_between(n, &l->head, l->head.next); l->count++;
+  wg__node_between(n, &l->head, l->head.next);
+  l->count++;
 }
 /** `n` must be in `l` (the count would lie otherwise). */
 static inline void wg_list_remove(wg_list *l, wg_node *n) {
   WG_ASSERT(wg_node_linked(n) && l->count > 0);
-  n->prev->next = n->next; n->next->prev = n->prev; wg_node_init(n); l->count--;
+  n->prev->next = n->next;
+  n->next->prev = n->prev;
+  wg_node_init(n);
+  l->count--;
 }
 #define WG_ITEM(node, type, member) ((node) ? WG_CONTAINER(node, type, member) : NULL)
 

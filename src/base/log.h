@@ -16,10 +16,21 @@ typedef struct wg_log_ctx {
 
 typedef struct wg_kv {
   const char *key;
-  enum { WG_KV_STR, WG_KV_STRN, WG_KV_INT, WG_KV_UINT, WG_KV_BOOL, WG_KV_SECRET, WG_KV_DOUBLE } type;
+  enum {
+    WG_KV_STR,
+    WG_KV_STRN,
+    WG_KV_INT,
+    WG_KV_UINT,
+    WG_KV_BOOL,
+    WG_KV_SECRET,
+    WG_KV_DOUBLE
+  } type;
   union {
     const char *s;
-    struct { const char *p; size_t n; } strn;
+    struct {
+      const char *p;
+      size_t n;
+    } strn;
     int64_t i;
     uint64_t u;
     double d;
@@ -33,19 +44,21 @@ typedef struct wg_kv {
 #define WG_KV_B(k, val) ((wg_kv){.key = (k), .type = WG_KV_BOOL, .v.b = (val)})
 #define WG_KV_F(k, val) ((wg_kv){.key = (k), .type = WG_KV_DOUBLE, .v.d = (val)})
 /** Prints "***", whatever is given. */
-#define WG_KV_X(k, secret) ((wg_kv){.key = (k), .type = WG_KV_SECRET, .v.s = ((void)(secret), NULL)})
+#define WG_KV_X(k, secret) \
+  ((wg_kv){.key = (k), .type = WG_KV_SECRET, .v.s = ((void)(secret), NULL)})
 
 /** Process-wide; call before threads start. fd is borrowed (default 2). */
 void wg_log_setup(wg_log_level level, wg_log_format format, int fd);
 bool wg_log_enabled(wg_log_level level);
 /** One event: a stable lower_snake_case name and pairs. `ctx` may be NULL. */
-void wg__log(const wg_log_ctx *ctx, wg_log_level level, const char *event, const wg_kv *kv, size_t n);
-#define wg_log(ctx, level, event, ...)                                                   \
-  do {                                                                                   \
-    if (wg_log_enabled(level)) {                                                         \
-      const wg_kv wg_kvs_[] = {__VA_ARGS__};                                             \
-      wg__log((ctx), (level), (event), wg_kvs_, sizeof wg_kvs_ / sizeof wg_kvs_[0]);     \
-    }                                                                                    \
+void wg__log(const wg_log_ctx *ctx, wg_log_level level, const char *event, const wg_kv *kv,
+             size_t n);
+#define wg_log(ctx, level, event, ...)                                               \
+  do {                                                                               \
+    if (wg_log_enabled(level)) {                                                     \
+      const wg_kv wg_kvs_[] = {__VA_ARGS__};                                         \
+      wg__log((ctx), (level), (event), wg_kvs_, sizeof wg_kvs_ / sizeof wg_kvs_[0]); \
+    }                                                                                \
   } while (0)
 /** An event without pairs. */
 #define wg_log0(ctx, level, event) wg__log((ctx), (level), (event), NULL, 0)
