@@ -11,6 +11,7 @@
 #pragma once
 #include "config/config.h"
 #include "dns/dns.h"
+#include "net/deadline.h"
 #include "net/watch.h"
 #include <sys/types.h>
 
@@ -51,13 +52,13 @@ typedef struct wg_db_target {
 /** A connect or a wait in progress; caller's memory at a stable address until the callback or the
  *  cancel. Fields are the implementation's own. */
 typedef struct wg_db_req {
-  wg_node node;           /**< in the pool's queue of waiters, or the worker's list of deadlines */
+  wg_node node;           /**< in the pool's queue of waiters, or among those promised a server */
   wg_node by_guest;       /**< in the guest's list */
-  wg_node by_deadline;
+  wg_deadline deadline;
   void (*done)(struct wg_db_req *req, const wg_error *err);
   void *user;             /**< the caller's */
   uint64_t handle;        /**< connect: the new handle, when err is NULL */
-  uint64_t deadline_ms;   /**< 0: none */
+  uint64_t since_ms;      /**< when the wait began */
   void *impl, *impl2;
   uint32_t state;
   uint32_t events;

@@ -36,6 +36,8 @@ typedef struct wg_loop {
   void *watch_ctx;
   wg_clock clock;              /**< monotonic; tests move it */
   unsigned worker;             /**< 1-based, for logs */
+  void (*kick)(void *watch_ctx); /**< a timer of `uv` was moved nearer outside of uv_run(): look at
+                                      its timeout again. NULL where uv_run() drives the thread */
 } wg_loop;
 
 /** libuv's implementation of the table; ctx is the uv_loop_t. Its own handles close on the loop
