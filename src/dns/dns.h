@@ -24,9 +24,10 @@ void wg_dns_free(wg_dns *d);
 
 /** Resolves a host name or address literal (1..253 bytes, borrowed for the call).
  *  done comes exactly once unless canceled; at once for literals and registry names.
- *  err: WG_INVALID (not a host name), WG_NOT_FOUND, WG_IO (temporary). A name under dns.domain
- *  that the registry lacks is WG_NOT_FOUND without asking anybody. Addresses of a registry name
- *  rotate from call to call. */
+ *  err: WG_INVALID (not a host name), WG_NOT_FOUND, WG_IO (temporary), WG_NOMEM, WG_EXHAUSTED (too
+ *  many lookups in progress). A name under dns.domain that the registry lacks is WG_NOT_FOUND
+ *  without asking anybody. Addresses of a registry name rotate from call to call. The host's
+ *  resolver has its own time-out; a caller with a shorter one cancels. */
 void wg_dns_resolve(wg_dns *d, const char *name, size_t len, wg_dns_req *req,
                     void (*done)(wg_dns_req *req, const wg_error *err), void *user);
 /** Synchronous: req is the caller's again, and its callback does not come. */
