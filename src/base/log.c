@@ -109,12 +109,12 @@ static void line_escaped(log_line *l, const char *s, size_t n) {
 
 static void line_quoted(log_line *l, const char *s, size_t n) {
   line_str(l, "\"");
+  if (l->cut) return; /* no room for any of it: the pair is left out */
   line_escaped(l, s, n);
+  line_str(l, "\"");
   if (l->cut) { /* the reserved tail has room for this */
     memcpy(l->text + l->len, "...\"", 4);
     l->len += 4;
-  } else {
-    line_str(l, "\"");
   }
 }
 
