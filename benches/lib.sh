@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the benches share; sourced, not run. A bench interleaves its sides round by round, changes
+# which one goes first, and takes medians, so that a noisy machine is noisy for both. The program
+# under test has core 0; load generator and database server have core 1.
+#
+# Figures are lines `RESULT <name> ratio=<x> ours=<..> peer=<..> n=<..>` on stdout; everything else
+# that is worth reading is on stderr.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+server_core=0
+load_core=1
+work=
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2; exit 1; }
+
+# bench_main WHAT "$@": the options that all benches have; sets rounds and scale.
+bench_main() {
+  local what=$1
+  shift
+  rounds=5
+  scale=100
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -h | --help)
+        cat <<USAGE
+usage: ${0##*/} [--rounds N] [--quick]
+
+$what
+
+  --rounds N   interleaved rounds that the medians are taken of; default 5
+  --quick      3 rounds of a tenth of the length: to see that it works, not to publish
+
+Environment: WARP_BIN, WASMTIME_BIN  the programs; default: the newest build, the cache's tools
+             WARPGRID_GUESTS         folder of the guests; default: the build's
+USAGE
+        exit 0 ;;
+      --rounds) rounds=${2:-}; shift ;;
+      --quick) rounds=3; scale=10 ;;
+      *) die "unknown option '$1'" "see --help" ;;
+    esac
+    shift
+  done
+  [[ $rounds =~ ^[1-9][0-9]?$ ]] || die "--rounds wants 1 to 99"
+  work=$(mktemp -d "${TMPDIR:-/tmp}/warpgrid-bench.XXXXXX")
+  trap bench_end EXIT
+  trap 'exit 130' INT TERM
+  [ "$(nproc)" -ge 2 ] || say "warning: one core only: server and load disturb each other"
+}
+
+# Ends what this bench started, by pid.
+pids=()
+infra=
+bench_end() {
+  local status=$? p
+  for p in ${pids[@]+"${pids[@]}"}; do kill -KILL "$p" 2>/dev/null || true; done
+  [ -z "$infra" ] || "$root/test-infra/down.sh" "$infra" >/dev/null 2>&1 || true
+  [ $status = 0 ] || [ -z "$work" ] || tail -n 5 "$work"/*.log >&2 2>/dev/null || true
+  [ -z "$work" ] || rm -rf -- "$work"
+  exit $status
+}
+
+# pinned CORE CMD...
+pinned() {
+  local core=$1
+  shift
+  if [ "$(nproc)" -ge 2 ]; then taskset -c "$core" "$@"; else "$@"; fi
+}
+
+# need PROGRAM PACKAGE
+need() { command -v "$1" >/dev/null || die "cannot find $1" "apt-get install $2"; }
+
+find_warp() {
+  local f
+  if [ -z "${WARP_BIN:-}" ]; then
+    for f in "$root/build/release" "$root/build/dev"; do
+      for f in "$f/warp" "$f/bin/warp" "$f/src/warp" "$f/src/cli/warp"; do
+        [ ! -x "$f" ] || { WARP_BIN=$f; break 2; }
+      done
+    done
+  fi
+  [ -x "${WARP_BIN:-}" ] || die "cannot find warp" "build it with 'make', or set WARP_BIN"
+  say "warp: $WARP_BIN ($("$WARP_BIN" --version | head -n 1))"
+}
+
+find_wasmtime() {
+  local cached=${WARPGRID_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/warpgrid/tools/wasmtime
+  if [ -z "${WASMTIME_BIN:-}" ]; then
+    if [ -x "$cached" ]; then WASMTIME_BIN=$cached; else WASMTIME_BIN=$(command -v wasmtime || true); fi
+  fi
+  [ -x "${WASMTIME_BIN:-}" ] || die "cannot find wasmtime" "run scripts/bootstrap.sh, or set WASMTIME_BIN"
+  say "peer: $("$WASMTIME_BIN" --version)"
+}
+
+# guest NAME: the path of a component of the build.
+guest() {
+  local d f
+  for d in "${WARPGRID_GUESTS:-}" "$(dirname "$WARP_BIN")/guests" "$(dirname "$WARP_BIN")/../guests" \
+    "$root/build/release/guests" "$root/build/dev/guests"; do
+    f=$d/$1.wasm
+    if [ -n "$d" ] && [ -f "$f" ]; then printf '%s\n' "$f"; return; fi
+  done
+  die "cannot find the guest '$1.wasm'" "build it with 'make', or set WARPGRID_GUESTS"
+}
+
+# native NAME [LIBS...]: compiles a native peer and sets $NAME to its path.
+native() {
+  local name=$1
+  shift
+  ${CC:-cc} -D_GNU_SOURCE -std=c11 -O2 -I/usr/include/postgresql -o "$work/$name" \
+    "$root/benches/native/$name.c" "$@" || die "cannot compile $name.c" "apt-get install libpq-dev"
+  printf -v "$name" %s "$work/$name"
+}
+
+median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {print NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
+over() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a / b}'; }
+# field NAME TEXT: the value of NAME=value.
+field() { sed -n "s/.*\\b$1=\\([0-9.]*\\).*/\\1/p" <<<"$2" | tail -n 1; }
+
+# result NAME OURS PEER N [UNIT] [inverse]: ratio is ours over peer; `inverse` gives peer over ours.
+result() {
+  local ratio
+  if [ "${6:-}" = inverse ]; then ratio=$(over "$3" "$2"); else ratio=$(over "$2" "$3"); fi
+  printf 'RESULT %s ratio=%s ours=%s%s peer=%s%s n=%s\n' "$1" "$ratio" "$2" "${5:-}" "$3" "${5:-}" "$4"
+}
+
+# ratio_result NAME RATIO OURS PEER N [UNIT]: the same with a ratio made of per-round ratios.
+ratio_result() {
+  printf 'RESULT %s ratio=%.3f ours=%s%s peer=%s%s n=%s\n' "$1" "$2" "$3" "${6:-}" "$4" "${6:-}" "$5"
+}
+
+# CPU of a process in clock ticks, all its threads, also those that ended.
+ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{print $12 + $13}'; }
+tick_us=$((1000000 / $(getconf CLK_TCK)))
+pss_kb() { awk '/^Pss:/{print $2}' "/proc/$1/smaps_rollup"; }
+
+free_port() { echo $((20000 + $(od -An -N2 -tu2 /dev/urandom) % 10000)); }
+
+# serve_ours COMPONENT REUSE [LINES of warp.toml]: sets pid and port.
+serve_ours() {
+  port=$(free_port)
+  cat >"$work/warp.toml" <<TOML
+name = "bench"
+[http]
+listen = ["127.0.0.1:$port"]
+workers = 1
+$([ "$2" = default ] || echo "reuse = $2")
+${3:-}
+TOML
+  pinned $server_core "$WARP_BIN" serve "$1" --config "$work/warp.toml" >"$work/ours.log" 2>&1 &
+  pid=$!
+  await_server
+}
+
+# serve_peer COMPONENT REUSE: the same component, kind of instance and number of threads.
+serve_peer() {
+  port=$(free_port)
+  TOKIO_WORKER_THREADS=1 pinned $server_core "$WASMTIME_BIN" serve -S cli --addr "127.0.0.1:$port" \
+    $([ "$2" = default ] || echo "--max-instance-reuse-count $2") "$1" >"$work/peer.log" 2>&1 &
+  pid=$!
+  await_server
+}
+
+await_server() {
+  pids+=("$pid")
+  local i
+  for i in $(seq 600); do
+    if curl -s -o /dev/null --max-time 5 "http://127.0.0.1:$port${path:-/}"; then return; fi
+    kill -0 "$pid" 2>/dev/null || die "the server ended before it answered"
+    sleep 0.05
+  done
+  die "the server does not answer"
+}
+
+stop_server() {
+  kill -TERM "$pid"
+  wait "$pid" 2>/dev/null || true
+  local p rest=()
+  for p in ${pids[@]+"${pids[@]}"}; do [ "$p" = "$pid" ] || rest+=("$p"); done
+  pids=(${rest[@]+"${rest[@]}"})
+}
+
+# load C SECONDS: wrk against $port; sets rps, p50, p99, requests and cpu_us (server's, a request).
+load() {
+  local before after out
+  before=$(ticks "$pid")
+  out=$(pinned $load_core wrk -t1 "-c$1" "-d${2}s" --latency "http://127.0.0.1:$port${path:-/}")
+  after=$(ticks "$pid")
+  ! grep -E 'Non-2xx|Socket errors' <<<"$out" >&2 || die "the load saw errors (c=$1)"
+  requests=$(awk '/requests in/ {print $1}' <<<"$out")
+  rps=$(awk '/^Requests\/sec/ {print $2}' <<<"$out")
+  p50=$(awk '$1 == "50%" {print $2}' <<<"$out")
+  p99=$(awk '$1 == "99%" {print $2}' <<<"$out")
+  cpu_us=$(awk -v t=$((after - before)) -v u="$tick_us" -v n="$requests" 'BEGIN {printf "%.2f", t * u / n}')
+}
+
+# database [OPTIONS of up.sh]: a private PostgreSQL on the load's core; exports PGHOST and so on.
+database() {
+  infra=$work/infra
+  local env_file
+  env_file=$(pinned $load_core "$root/test-infra/up.sh" --set log_connections=off \
+    --set log_disconnections=off "$@" "$infra" 2>>"$work/infra.log") || die "PostgreSQL does not start"
+  set -a
+  # shellcheck disable=SC1090
+  . "$env_file"
+  set +a
+}
+
+# database_config POOL_SIZE: the warp.toml of guests that reach it; its path is in $db_config.
+database_config() {
+  db_config=$work/db.toml
+  cat >"$db_config" <<TOML
+name = "bench"
+[databases.bench]
+protocol = "postgres"
+host = "db.bench.warp.local"
+port = $PGPORT
+address = "$PGHOST"
+database = "$PGDATABASE"
+user = "$PGUSER"
+password = "\${PGPASSWORD}"
+pool_size = $1
+TOML
+}
