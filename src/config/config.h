@@ -36,68 +36,75 @@ typedef struct wg_database_config {
   wg_db_protocol protocol;
   char *host;          /**< what guests say; also what is dialled unless `address` is set */
   uint16_t port;
-  char *address;       /**< NULL, or where the server really is: name, IP, or "/dir" of its socket */
+  char *address; /**< NULL, or where the server really is: name, IP, or "/dir" of its socket */
   uint16_t address_port; /**< 0: the same as port */
-  char *database;      /**< NULL: any name the guest asks for */
-  char *user;          /**< the role the host logs in as */
-  wg_secret password;  /**< empty: none */
+  char *database; /**< NULL: any name the guest asks for */
+  char *user; /**< the role the host logs in as */
+  wg_secret password; /**< empty: none */
   wg_pool_config pool;
-  uint32_t line;       /**< of warp.toml, for messages */
+  uint32_t line; /**< of warp.toml, for messages */
 } wg_database_config;
 
 /** One name of `[registry]` with its literal addresses. */
 typedef struct wg_registry_entry {
-  char *name;       /**< lower case, no trailing dot */
+  char *name; /**< lower case, no trailing dot */
   char **addresses; /**< IPv4 or IPv6 literals, checked */
   size_t address_count;
 } wg_registry_entry;
 
-/** "K=V" of `[env]`, "HOST::GUEST" of `[files]` preopens. */
-typedef struct wg_preopen { char *host, *guest; bool writable; } wg_preopen;
+/** "HOST::GUEST[:rw]" of `[files]` preopens; host is joined with the file's folder. */
+typedef struct wg_preopen {
+  char *host, *guest;
+  bool writable;
+} wg_preopen;
 
 typedef struct wg_config {
-  char *path;          /**< the file that was read; NULL: defaults only */
-  char *name;          /**< service name, for logs; never NULL */
-  char *lang;          /**< NULL: unknown */
+  char *path; /**< the file that was read; NULL: defaults only */
+  char *name; /**< service name, for logs; never NULL */
+  char *lang; /**< NULL: unknown */
+
+  char *dir; /**< folder of that file, "." when there is none; all relative paths of the
+                            file count from here, and those below are joined with it already */
 
   /* [build] */
-  char *build_component; /**< component to serve, relative to the file's folder; NULL: dist/<name>.wasm */
-  char **build_sources;  /**< globs of C sources; NULL-terminated; NULL: src/ *.c */
-  char *build_world;     /**< WIT world */
+  char *component; /**< component to write and to serve; never NULL: dist/<name>.wasm */
+  char **build_sources; /**< globs of C sources, as written; NULL-terminated; NULL: src/ *.c */
+  char *build_world; /**< WIT world; NULL: service */
+  char **build_flags; /**< more arguments for the compiler; NULL: none */
 
   /* [http] */
-  char **listen;       /**< "ADDR:PORT", NULL-terminated; NULL: localhost:8080 */
-  uint32_t workers;    /**< 0: one per core */
-  uint32_t max_inflight;       /**< requests in flight in the process; more are answered 503 */
-  uint32_t reuse;              /**< requests one instance serves in its life; 0: the kind's default */
-  uint32_t max_concurrent;     /**< requests at once in one p3 instance */
-  uint32_t instance_idle_ms;   /**< a reusable instance is dropped after this */
+  char **listen; /**< "ADDR:PORT", NULL-terminated; NULL: localhost:8080 */
+  uint32_t workers; /**< 0: one per core */
+  uint32_t max_inflight; /**< requests in flight in the process; more are answered 503 */
+  uint32_t reuse; /**< requests one instance serves in its life; 0: the kind's default */
+  uint32_t max_concurrent; /**< requests at once in one p3 instance */
+  uint32_t instance_idle_ms; /**< a reusable instance is dropped after this */
 
   /* [limits] */
-  uint64_t memory_bytes;       /**< linear memory of an instance */
+  uint64_t memory_bytes; /**< linear memory of an instance */
   uint32_t request_timeout_ms;
-  uint64_t body_bytes;         /**< of a request; more is answered 413 */
-  uint32_t header_bytes;       /**< of a request; more is answered 431 */
-  uint32_t instances;          /**< in the process */
-  uint32_t drain_timeout_ms;   /**< at stop */
-  bool epochs;                 /**< interrupt guests that compute too long without waiting */
+  uint64_t body_bytes; /**< of a request; more is answered 413 */
+  uint32_t header_bytes; /**< of a request; more is answered 431 */
+  uint32_t instances; /**< in the process */
+  uint32_t drain_timeout_ms; /**< at stop */
+  bool epochs; /**< interrupt guests that compute too long without waiting */
 
   /* [shims] */
-  uint32_t shims;              /**< WG_SHIM_* bits that are on */
-  uint32_t shim_line[5];       /**< line that set each shim, in bit order; 0: not set */
-  uint32_t shims_line;         /**< line of [shims] itself; 0: no such section */
-  uint32_t dns_ttl_s;          /**< cap of a cached answer */
+  uint32_t shims; /**< WG_SHIM_* bits that are on */
+  uint32_t shim_line[5]; /**< line that set each shim, in bit order; 0: not set */
+  uint32_t shims_line; /**< line of [shims] itself; 0: no such section */
+  uint32_t dns_ttl_s; /**< cap of a cached answer */
   uint32_t dns_cache_size;
-  char *dns_domain;            /**< names below it never leave the host; "warp.local" */
-  uint32_t signals_queue;      /**< capacity of an instance's queue */
-  char **extra_virtual_paths;  /**< "GUEST=HOST" pairs, NULL-terminated; NULL: none */
-  wg_pool_config pool;         /**< [shims.database_proxy] */
+  char *dns_domain; /**< names below it never leave the host; "warp.local" */
+  uint32_t signals_queue; /**< capacity of an instance's queue */
+  char **extra_virtual_paths; /**< GUEST, HOST, GUEST, HOST, ... NULL-terminated; NULL: none */
+  wg_pool_config pool; /**< [shims.database_proxy] */
 
   wg_database_config *databases;
   size_t database_count;
   wg_registry_entry *registry;
   size_t registry_count;
-  char **env;                  /**< "K=V", NULL-terminated; NULL: none */
+  char **env; /**< "K=V", NULL-terminated; NULL: none */
   wg_preopen *preopens;
   size_t preopen_count;
 } wg_config;
@@ -118,6 +125,18 @@ WG_MUSTCHECK wg_code wg_config_parse(const char *name, const char *text, size_t 
                                      wg_config_warn_cb warn, void *user, wg_config **out,
                                      wg_error *err);
 void wg_config_free(wg_config *c);
+
+/** Splits "HOST::GUEST" or "HOST::GUEST:rw" (also "HOST::GUEST:ro"); GUEST is an absolute path.
+ *  @param dir  folder that a relative HOST counts from; NULL: the current one
+ *  @param out  host and guest are the caller's to free
+ *  @return WG_OK; WG_INVALID (the message has no position), WG_NOMEM */
+WG_MUSTCHECK wg_code wg_preopen_parse(const char *text, const char *dir, wg_preopen *out,
+                                      wg_error *err);
+/** Splits "ADDR:PORT", "[IPV6]:PORT" or ":PORT" (127.0.0.1); port 0 lets the system choose.
+ *  @param host  gets the address or name, without brackets
+ *  @return WG_OK; WG_INVALID (the message has no position) */
+WG_MUSTCHECK wg_code wg_listen_parse(const char *text, char host[256], uint16_t *port,
+                                     wg_error *err);
 
 /** "filesystem", "dns", ... of one WG_SHIM_* bit; NULL for others. */
 const char *wg_shim_name(uint32_t bit);

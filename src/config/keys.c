@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/keys.h"
+
+#include "config/value.h"
+
+#include <string.h>
+
+#define AT(field) offsetof(wg_config, field)
+#define POOL(field) offsetof(wg_pool_config, field)
+#define DB(field) offsetof(wg_database_config, field)
+#define KEY(sec, key, kind, where, ...) \
+  {.section = (sec), .name = (key), .type = (kind), .offset = (where), __VA_ARGS__}
+#define RANGE(lo, hi) .min = (lo), .max = (hi)
+/* A day in ms: no wait is meant to be longer, and sums of two fit everywhere. */
+#define DAY 86400000u
+
+const cfg_key cfg_keys[] = {
+    KEY(CFG_ROOT, "name", CFG_STRING, AT(name), .standard = "service",
+        .help = "Name of the service, in logs and as the name of its packed file"),
+    KEY(CFG_ROOT, "lang", CFG_STRING, AT(lang),
+        .help = "Language that `warp pack` compiles; this version knows `c`"),
+
+    KEY(CFG_BUILD, "component", CFG_PATH, AT(component),
+        .help = "Component to write and to serve; not set: `dist/NAME.wasm`"),
+    KEY(CFG_BUILD, "sources", CFG_STRINGS, AT(build_sources),
+        .help = "C files and globs to compile, relative to this file; not set: `src/*.c`"),
+    KEY(CFG_BUILD, "world", CFG_STRING, AT(build_world),
+        .help = "WIT world that the component is made for; not set: `service`"),
+    KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags),
+        .help = "More arguments for the compiler"),
+
+    KEY(CFG_HTTP, "listen", CFG_LISTEN, AT(listen), .standard = "127.0.0.1:8080",
+        .help = "Address and port, or a list of them; IPv6 in brackets: `[::1]:8080`"),
+    KEY(CFG_HTTP, "workers", CFG_COUNT, AT(workers), RANGE(0, 1024), .standard = "0",
+        .help = "Threads that serve, each with its own loop; 0: one per core"),
+    KEY(CFG_HTTP, "max_inflight", CFG_COUNT, AT(max_inflight), RANGE(1, 1000000),
+        .standard = "1000", .live = true,
+        .help = "Requests in progress in the process; more are answered 503"),
+    KEY(CFG_HTTP, "reuse", CFG_COUNT, AT(reuse), RANGE(0, 1000000), .standard = "0",
+        .help = "Requests that one instance serves in its life; 0: 1 for WASI 0.2, 128 for 0.3"),
+    KEY(CFG_HTTP, "max_concurrent", CFG_COUNT, AT(max_concurrent), RANGE(1, 10000),
+        .standard = "16",
+        .help = "Requests at once in one WASI 0.3 instance; WASI 0.2 always serves one"),
+    KEY(CFG_HTTP, "instance_idle", CFG_DURATION, AT(instance_idle_ms), RANGE(1, DAY),
+        .standard = "1s", .help = "An instance without work is dropped after this"),
+
+    KEY(CFG_LIMITS, "memory", CFG_SIZE, AT(memory_bytes), RANGE(65536, 1ull << 32),
+        .standard = "128MiB", .help = "Linear memory of one instance"),
+    KEY(CFG_LIMITS, "request_timeout", CFG_DURATION, AT(request_timeout_ms), RANGE(1, DAY),
+        .standard = "30s", .live = true, .help = "A request that takes longer is cut"),
+    KEY(CFG_LIMITS, "body", CFG_SIZE, AT(body_bytes), RANGE(0, 1ull << 40), .standard = "10MiB",
+        .live = true, .help = "Body of a request; more is answered 413; 0: no limit"),
+    KEY(CFG_LIMITS, "header", CFG_SIZE32, AT(header_bytes), RANGE(1024, 16u << 20),
+        .standard = "64KiB", .help = "Header of a request; more is answered 431"),
+    KEY(CFG_LIMITS, "instances", CFG_COUNT, AT(instances), RANGE(1, 100000), .standard = "1000",
+        .help = "Instances at once in the process"),
+    KEY(CFG_LIMITS, "drain_timeout", CFG_DURATION, AT(drain_timeout_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true,
+        .help = "At stop, requests in progress may take this long"),
+    KEY(CFG_LIMITS, "epochs", CFG_FLAG, AT(epochs), .standard = "true",
+        .help = "Interrupt guests that compute for long, so that others on the worker go on"),
+
+    KEY(CFG_FILES, "preopens", CFG_PREOPENS, AT(preopens),
+        .help = "Folders that guests see: `HOST::GUEST`, or `HOST::GUEST:rw` to write there too"),
+
+    KEY(CFG_SHIMS, "filesystem", CFG_SHIM, WG_SHIM_FILESYSTEM, .standard = "true",
+        .help = "Virtual files, such as `/etc/hosts`"),
+    KEY(CFG_SHIMS, "dns", CFG_SHIM, WG_SHIM_DNS, .standard = "true",
+        .help = "Names from `[registry]`, then from the host"),
+    KEY(CFG_SHIMS, "signals", CFG_SHIM, WG_SHIM_SIGNALS, .standard = "true",
+        .help = "Signals of the process, for guests that ask for them"),
+    KEY(CFG_SHIMS, "database_proxy", CFG_SHIM, WG_SHIM_DATABASE_PROXY, .standard = "true",
+        .help = "Connections to `[databases.NAME]` from the host's pool"),
+    KEY(CFG_SHIMS, "threading", CFG_SHIM, WG_SHIM_THREADING, .standard = "true",
+        .help = "Declaration of the guest's threading model"),
+
+    KEY(CFG_FILESYSTEM, "extra_virtual_paths", CFG_PATH_PAIRS, AT(extra_virtual_paths),
+        .help = "More virtual files: a table of `\"/guest/path\" = \"host/path\"`"),
+    KEY(CFG_DNS, "ttl", CFG_DURATION_S, AT(dns_ttl_s), RANGE(0, 86400), .standard = "30s",
+        .live = true, .help = "Longest time that an answer is kept"),
+    KEY(CFG_DNS, "cache_size", CFG_COUNT, AT(dns_cache_size), RANGE(0, 1000000), .standard = "1024",
+        .help = "Names whose answers a worker keeps"),
+    KEY(CFG_DNS, "domain", CFG_STRING, AT(dns_domain), .standard = "warp.local",
+        .help = "Names below it are answered by `[registry]` alone and never leave the host"),
+    KEY(CFG_SIGNALS, "queue", CFG_COUNT, AT(signals_queue), RANGE(1, 1024), .standard = "16",
+        .help = "Signals that wait for one instance"),
+
+    KEY(CFG_POOL, "pool_size", CFG_COUNT, POOL(pool_size), RANGE(1, 10000), .standard = "10",
+        .live = true,
+        .help = "Connections of one pool in the process: one server, database and user"),
+    KEY(CFG_POOL, "max_waiters", CFG_COUNT, POOL(max_waiters), RANGE(0, 1000000),
+        .standard = "10000", .live = true,
+        .help = "Guests that may wait for a connection; more are refused at once"),
+    KEY(CFG_POOL, "connect_timeout", CFG_DURATION, POOL(connect_timeout_ms), RANGE(1, DAY),
+        .standard = "5s", .live = true, .help = "A guest's connect, waiting for its turn included"),
+    KEY(CFG_POOL, "idle_timeout", CFG_DURATION, POOL(idle_timeout_ms), RANGE(0, DAY),
+        .standard = "300s", .live = true,
+        .help = "An unused connection is closed after this; 0: never"),
+    KEY(CFG_POOL, "health_interval", CFG_DURATION, POOL(health_interval_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true,
+        .help = "Unused connections are checked this often; 0: never"),
+    KEY(CFG_POOL, "recv_timeout", CFG_DURATION, POOL(recv_timeout_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true, .help = "Wait of `recv` for the server; 0: no limit"),
+    KEY(CFG_POOL, "send_timeout", CFG_DURATION, POOL(send_timeout_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true, .help = "Wait of `send` for the server; 0: no limit"),
+    KEY(CFG_POOL, "drain_timeout", CFG_DURATION, POOL(drain_timeout_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true, .help = "At stop, work in progress may take this long"),
+    KEY(CFG_POOL, "reset", CFG_CHOICE, POOL(reset), .choices = "discard|close",
+        .standard = "discard", .live = true,
+        .help = "Between two guests: clear the session and reuse it, or close it"),
+
+    KEY(CFG_DATABASE, "protocol", CFG_CHOICE, DB(protocol), .choices = "postgres|mysql|redis",
+        .standard = "postgres", .help = "Protocol of the server"),
+    KEY(CFG_DATABASE, "host", CFG_STRING, DB(host),
+        .help = "Host name that guests ask for, and that is dialled; not set: NAME"),
+    KEY(CFG_DATABASE, "port", CFG_PORT, DB(port), RANGE(1, 65535),
+        .help = "Port that guests ask for; not set: 5432, 3306 or 6379 by the protocol"),
+    KEY(CFG_DATABASE, "address", CFG_STRING, DB(address),
+        .help = "Where the server really is, when that is not `host`: a name, an IP address, or "
+                "the folder of its Unix socket"),
+    KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535),
+        .help = "Port of `address`; not set: `port`"),
+    KEY(CFG_DATABASE, "database", CFG_STRING, DB(database),
+        .help = "Database that guests may use; not set: any that the user may"),
+    KEY(CFG_DATABASE, "user", CFG_STRING, DB(user),
+        .help = "User that the host logs in as; guests need no credentials"),
+    KEY(CFG_DATABASE, "password", CFG_SECRET, DB(password),
+        .help = "Its password; better `${VARIABLE}` than the text itself"),
+    KEY(CFG_DATABASE, "password_env", CFG_SECRET_ENV, DB(password),
+        .help = "Environment variable that holds the password"),
+    KEY(CFG_DATABASE, "password_file", CFG_SECRET_FILE, DB(password),
+        .help = "File that holds the password; one newline at its end is dropped"),
+};
+const size_t cfg_key_count = WG_COUNT(cfg_keys);
+
+const char *cfg_section_name(cfg_section s) {
+  switch (s) {
+  case CFG_ROOT: return "";
+  case CFG_BUILD: return "[build]";
+  case CFG_HTTP: return "[http]";
+  case CFG_LIMITS: return "[limits]";
+  case CFG_FILES: return "[files]";
+  case CFG_SHIMS: return "[shims]";
+  case CFG_FILESYSTEM: return "[shims.filesystem]";
+  case CFG_DNS: return "[shims.dns]";
+  case CFG_SIGNALS: return "[shims.signals]";
+  case CFG_POOL: return "[shims.database_proxy]";
+  case CFG_THREADING: return "[shims.threading]";
+  case CFG_DATABASE: return "[databases.NAME]";
+  }
+  return "";
+}
+
+const cfg_key *cfg_find_key(cfg_section s, const char *name, uint64_t *unit) {
+  static const struct {
+    const char *suffix;
+    bool time;
+    uint64_t factor;
+  } suffixes[] = {{"_seconds", true, 1000}, {"_ms", true, 1}, {"_bytes", false, 1}};
+  *unit = 0;
+  for (const cfg_key *k = cfg_keys; k < cfg_keys + cfg_key_count; k++) {
+    if (k->section != s) continue;
+    if (strcmp(k->name, name) == 0) return k;
+    bool time = k->type == CFG_DURATION || k->type == CFG_DURATION_S;
+    if (!time && k->type != CFG_SIZE && k->type != CFG_SIZE32) continue;
+    size_t n = strlen(k->name);
+    if (strncmp(k->name, name, n) != 0) continue;
+    for (size_t i = 0; i < WG_COUNT(suffixes); i++) {
+      if (suffixes[i].time == time && strcmp(name + n, suffixes[i].suffix) == 0) {
+        *unit = suffixes[i].factor;
+        return k;
+      }
+    }
+  }
+  return NULL;
+}
+
+typedef struct key_walk {
+  cfg_section section, also;
+  const cfg_key *at;
+} key_walk;
+static const char *next_key(void *user) {
+  key_walk *w = user;
+  while (w->at < cfg_keys + cfg_key_count) {
+    const cfg_key *k = w->at++;
+    if (k->section == w->section || k->section == w->also) return k->name;
+  }
+  return NULL;
+}
+const char *cfg_nearest_key(cfg_section s, cfg_section also, const char *name) {
+  return cfg_nearest(name, next_key, &(key_walk){s, also, cfg_keys});
+}
