@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts `warp` as a user would, talks HTTP to it, and looks at what it leaves behind."""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from infra import ROOT
+
+# Slow machines and sanitizers: all deadlines of the tests, not those under test, are multiplied.
+SLOW = float(os.environ.get("WARPGRID_TEST_SLOW", "1"))
+# What must never be seen in the output of a process of ours.
+LEFTOVERS = re.compile(
+    r"(ERROR: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer|assertion failed|thread '.*' panicked"
+    r"|event=\w*leak\w*)"
+)
+
+
+def toml(tables):
+    """TOML text of nested dicts: what the tests need of it, no more."""
+
+    def value(v):
+        if isinstance(v, bool):
+            return "true" if v else "false"
+        if isinstance(v, (int, float)):
+            return str(v)
+        if isinstance(v, (list, tuple)):
+            return "[" + ", ".join(value(i) for i in v) + "]"
+        return json.dumps(str(v))
+
+    def table(path, t, out):
+        plain = {k: v for k, v in t.items() if not isinstance(v, dict)}
+        if path and (plain or not t):
+            out.append("[" + ".".join(path) + "]")
+        for k, v in plain.items():
+            out.append(f"{key(k)} = {value(v)}")
+        for k, v in t.items():
+            if isinstance(v, dict):
+                table(path + [key(k)], v, out)
+
+    def key(k):
+        return k if re.fullmatch(r"[A-Za-z0-9_-]+", k) else json.dumps(k)
+
+    out = []
+    table([], tables, out)
+    return "\n".join(out) + "\n"
+
+
+class Output:
+    """What a process wrote to one stream, line by line, with a way to wait for a line."""
+
+    def __init__(self, stream):
+        self.lines = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._stream = stream
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        for raw in self._stream:
+            with self._changed:
+                self.lines.append(raw.decode(errors="replace").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._stream.close()
+
+    @property
+    def text(self):
+        with self._changed:
+            return "\n".join(self.lines)
+
+    def matching(self, pattern):
+        with self._changed:
+            return [line for line in self.lines if re.search(pattern, line)]
+
+    def wait_for(self, pattern, timeout_s=10.0, count=1):
+        """The `count`-th match of a pattern in a line; fails with the whole output otherwise."""
+        end = time.monotonic() + timeout_s * SLOW
+        with self._changed:
+            while True:
+                hits = [m for m in (re.search(pattern, line) for line in self.lines) if m]
+                if len(hits) >= count:
+                    return hits[count - 1]
+                left = end - time.monotonic()
+                if self._ended or left <= 0:
+                    why = "ended" if self._ended else f"not within {timeout_s * SLOW} s"
+                    raise AssertionError(f"no line matches {pattern!r} ({why}):\n" + "\n".join(self.lines))
+                self._changed.wait(left)
+
+    def join(self):
+        self._thread.join(10)
+
+
+class Response:
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def text(self):
+        return self.body.decode()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:200]!r}>"
+
+
+class Server:
+    """A running `warp serve`."""
+
+    def __init__(self, process):
+        self.process = process
+        self.pid = process.pid
+        self.out = Output(process.stdout)
+        self.log = Output(process.stderr)
+        self.urls = []
+        self.stopped = False
+
+    @property
+    def port(self):
+        return int(self.urls[0].rsplit(":", 1)[1])
+
+    def wait_listening(self, count=1, timeout_s=60):
+        """Reads the URLs that `warp serve` prints on stdout, one a line."""
+        for n in range(count):
+            self.urls.append(self.out.wait_for(r"(http://\S+?:\d+)", timeout_s, n + 1).group(1))
+
+    # -- HTTP ---------------------------------------------------------------------------------
+    def connection(self, timeout_s=20):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s * SLOW)
+
+    def request(self, method, path, body=None, headers=None, timeout_s=20):
+        c = self.connection(timeout_s)
+        try:
+            return ask(c, method, path, body, headers)
+        finally:
+            c.close()
+
+    def get(self, path="/", **more):
+        return self.request("GET", path, **more)
+
+    def raw(self, timeout_s=20):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s * SLOW)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+    def background(self, method, path, body=None, headers=None, timeout_s=60):
+        """The same request in a thread; `.result()` gives the Response or raises."""
+        return Background(lambda: self.request(method, path, body, headers, timeout_s))
+
+    # -- the end ------------------------------------------------------------------------------
+    def stop(self, sig=signal.SIGTERM, timeout_s=20):
+        """Ends it in order; the exit code must be 0 and the log clean."""
+        if self.stopped:
+            return
+        self.stopped = True
+        self.process.send_signal(sig)
+        code = self.wait(timeout_s)
+        assert code == 0, f"exit code {code}:\n{self.log.text}"
+        self.check_clean()
+
+    def wait(self, timeout_s=20):
+        """The exit code, once it ends by itself."""
+        self.stopped = True
+        try:
+            code = self.process.wait(timeout_s * SLOW)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"does not end within {timeout_s} s:\n{self.log.text}") from None
+        self.out.join()
+        self.log.join()
+        return code
+
+    def check_clean(self):
+        for text in (self.out.text, self.log.text):
+            assert not LEFTOVERS.search(text), text
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Background:
+    def __init__(self, call):
+        self._value = self._error = None
+        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
+        self._thread.start()
+
+    def _run(self, call):
+        try:
+            self._value = call()
+        except Exception as e:  # noqa: BLE001: whatever it is, result() raises it
+            self._error = e
+
+    @property
+    def done(self):
+        return not self._thread.is_alive()
+
+    def result(self, timeout_s=60):
+        self._thread.join(timeout_s * SLOW)
+        assert self.done, f"no answer within {timeout_s} s"
+        if self._error:
+            raise self._error
+        return self._value
+
+
+def ask(connection, method, path, body=None, headers=None):
+    connection.request(method, path, body, headers or {})
+    r = connection.getresponse()
+    return Response(r.status, r.headers, r.read())
+
+
+def read_responses(sock, count):
+    """`count` HTTP/1.1 responses from a raw socket, in order."""
+    stream = sock.makefile("rb")
+    found = []
+    for _ in range(count):
+        status = int(stream.readline().split()[1])
+        headers = http.client.parse_headers(stream)
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = b""
+            while size := int(stream.readline().split(b";")[0], 16):
+                body += stream.read(size)
+                stream.readline()
+            stream.readline()
+        else:
+            body = stream.read(int(headers.get("content-length", 0)))
+        found.append(Response(status, headers, body))
+    return found
+
+
+def curl(*args, timeout_s=30):
+    """curl with prior-knowledge h2c and friends; returns (status, body)."""
+    out = subprocess.run(
+        ["curl", "-sS", "--max-time", str(timeout_s), "-w", "\n%{http_code} %{http_version}", *args],
+        capture_output=True, timeout=timeout_s + 10,
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr.decode()
+    body, _, tail = out.stdout.rpartition(b"\n")
+    status, version = tail.split()
+    return int(status), version.decode(), body
+
+
+class Warp:
+    """The program under test, with a home of its own: nothing of the user's is read or written."""
+
+    def __init__(self, binary, cache):
+        self.binary = str(binary)
+        self.cache = cache
+
+    def env(self, extra=None):
+        keep = ("PATH", "LANG", "LC_ALL", "TMPDIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+                "TSAN_OPTIONS", "LLVM_PROFILE_FILE")  # fmt: skip
+        env = {k: os.environ[k] for k in keep if k in os.environ}
+        env.update(HOME=str(self.cache), XDG_CACHE_HOME=str(self.cache), WARPGRID_CACHE=str(self.cache))
+        env.update({k: str(v) for k, v in (extra or {}).items()})
+        return env
+
+    def __call__(self, *args, env=None, input=None, cwd=None, timeout_s=60):
+        """Runs a command to its end; returns the finished process with text output."""
+        out = subprocess.run(
+            [self.binary, *map(str, args)], env=self.env(env), input=input, cwd=cwd,
+            capture_output=True, timeout=timeout_s * SLOW, text=not isinstance(input, bytes),
+        )  # fmt: skip
+        both = out.stdout + out.stderr
+        text = both if isinstance(both, str) else both.decode(errors="replace")
+        assert not LEFTOVERS.search(text), text
+        assert out.returncode >= 0, f"ended by signal {-out.returncode}:\n{text}"
+        return out
+
+    def popen(self, *args, env=None, cwd=None, stdin=subprocess.DEVNULL):
+        return subprocess.Popen(
+            [self.binary, *map(str, args)], env=self.env(env), cwd=cwd, stdin=stdin,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    @contextmanager
+    def serve(self, component, config=None, args=(), env=None, listen=None, ready=True):
+        """`warp serve` with a warp.toml made of `config`, on a free port; stopped and checked."""
+        folder = Path(tempfile.mkdtemp(prefix="warpgrid-e2e."))
+        config = dict(config or {})
+        config["http"] = {"listen": listen or ["127.0.0.1:0"], "workers": 1, **config.get("http", {})}
+        (folder / "warp.toml").write_text(toml(config))
+        server = Server(
+            self.popen("serve", component, "--config", folder / "warp.toml", *args, env=env, cwd=folder)
+        )
+        try:
+            if ready:
+                server.wait_listening(len(config["http"]["listen"]))
+            yield server
+            server.stop()
+        except BaseException:
+            server.kill()
+            server.log.join()
+            print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp\n{server.log.text}")
+            raise
+        finally:
+            server.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_build():
+    """The folder of the build under test: WARPGRID_BUILD, else build/dev."""
+    return Path(os.environ.get("WARPGRID_BUILD", ROOT / "build" / "dev"))
+
+
+def find_warp():
+    given = os.environ.get("WARP_BIN")
+    if given:
+        return Path(given)
+    build = find_build()
+    for candidate in ("warp", "bin/warp", "src/warp", "src/cli/warp"):
+        if (build / candidate).is_file():
+            return build / candidate
+    raise AssertionError(f"no warp in '{build}': build it, or set WARP_BIN")
+
+
+def find_guest(name):
+    """A component of the build, by its file's name without .wasm."""
+    build = find_build()
+    given = os.environ.get("WARPGRID_GUESTS")
+    for folder in filter(None, (given, build / "guests", build / "fixtures", build)):
+        hits = sorted(Path(folder).rglob(f"{name}.wasm"))
+        if hits:
+            return hits[0]
+    raise AssertionError(f"no guest '{name}.wasm' in '{build}': build it, or set WARPGRID_GUESTS")
