@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/wire/postgres.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* What a guest meets instead of a server's start-up (section 55.2.1):
+ *
+ *   ASKED --SSLRequest | GSSENCRequest, answered 'N'--> ASKED
+ *   ASKED --CancelRequest--> ENDED
+ *   ASKED --StartupMessage, nothing to set--> READY
+ *   ASKED --StartupMessage with settings--> SETTING --the server took them--> READY
+ *   ASKED | SETTING --refused: ErrorResponse--> ENDED
+ *
+ * No password is asked for: the session behind has been authenticated with the credentials that
+ * warp.toml names for the service, whatever user the guest says. */
+
+enum { PG_SETTINGS_MAX = 128, PG_TEXT_MAX = 200 };
+
+typedef enum pg_greet_state { GREET_ASKED, GREET_SETTING, GREET_READY, GREET_ENDED } pg_greet_state;
+
+typedef struct pg_guest {
+  wg_wire_guest base;
+  pg_greet_state state;  /* changed by greet_enter() only */
+  bool ssl, gss;         /* each may be asked once */
+  bool refused;          /* SETTING: the server said no */
+  uint32_t pid, key;     /* our BackendKeyData: random, void at the session's end */
+  wg_buf packet;         /* a start-up packet that came in parts */
+} pg_guest;
+
+/** One parameter of the start-up; borrows from the packet or from `options`. */
+typedef struct pg_setting {
+  const char *name, *value;
+} pg_setting;
+
+/** What a StartupMessage says. */
+typedef struct pg_startup {
+  const char *user, *database, *replication;
+  char *options;         /* "-c" switches taken apart in place; owned */
+  pg_setting settings[PG_SETTINGS_MAX];
+  size_t count;
+  const char *unknown[PG_SETTINGS_MAX]; /* protocol options ("_pq_.") that nobody here knows */
+  size_t unknown_count;
+} pg_startup;
+
+static void greet_enter(pg_guest *g, pg_greet_state next) {
+  switch (next) {
+  case GREET_ASKED: WG_ASSERT(false); break;
+  case GREET_SETTING: WG_ASSERT(g->state == GREET_ASKED); break;
+  case GREET_READY:
+  case GREET_ENDED:
+    WG_ASSERT(g->state == GREET_ASKED || g->state == GREET_SETTING);
+    wg_buf_release(&g->packet);
+    break;
+  }
+  g->state = next;
+}
+
+wg_wire_guest *pg_guest_new(void) {
+  pg_guest *g = calloc(1, sizeof *g);
+  if (!g) return NULL;
+  g->base.ops = &wg_wire_postgres;
+  g->base.track.txn = 'I';
+  wg_buf_init(&g->packet, PG_STARTUP_MAX);
+  return &g->base;
+}
+
+void pg_guest_free(wg_wire_guest *base) {
+  pg_guest *g = (pg_guest *)base;
+  if (!g) return;
+  wg_buf_release(&g->packet);
+  free(g);
+}
+
+static wg_wire_step greet_refuse(pg_guest *g, wg_buf *to_guest, const char *sqlstate,
+                                 const char *message, const char *hint) {
+  pg_put_fatal(to_guest, sqlstate, message, hint);
+  greet_enter(g, GREET_ENDED);
+  return WG_WIRE_END;
+}
+
+/** AuthenticationOk, what the server told of itself, our key, ReadyForQuery. */
+static wg_wire_step greet_welcome(pg_guest *g, const pg_server *s, wg_buf *to_guest) {
+  size_t at = pg_begin(to_guest, 'R');
+  wg_buf_put_u32(to_guest, 0);
+  pg_end(to_guest, at);
+  for (size_t i = 0; i < s->param_count; i++) {
+    at = pg_begin(to_guest, 'S');
+    wg_buf_put_cstr(to_guest, s->params[i].name);
+    wg_buf_put_cstr(to_guest, s->params[i].value);
+    pg_end(to_guest, at);
+  }
+  uint64_t random = wg_random_u64();
+  g->pid = (uint32_t)(random >> 33); /* drivers keep it signed */
+  g->key = (uint32_t)random;
+  at = pg_begin(to_guest, 'K');
+  wg_buf_put_u32(to_guest, g->pid);
+  wg_buf_put_u32(to_guest, g->key);
+  pg_end(to_guest, at);
+  at = pg_begin(to_guest, 'Z');
+  wg_buf_put_u8(to_guest, 'I');
+  pg_end(to_guest, at);
+  greet_enter(g, GREET_READY);
+  return WG_WIRE_OK;
+}
+
+/* ---- reading a StartupMessage ---- */
+
+/** The last of several settings of one name counts, as in the real server. */
+static bool setting_put(pg_startup *u, const char *name, const char *value) {
+  for (size_t i = 0; i < u->count; i++)
+    if (strcasecmp(u->settings[i].name, name) == 0) {
+      u->settings[i].value = value;
+      return true;
+    }
+  if (u->count == PG_SETTINGS_MAX) return false;
+  u->settings[u->count++] = (pg_setting){name, value};
+  return true;
+}
+
+/** Cuts the next word of `options` off in place: blanks separate, a backslash takes the next
+ *  character as it is. NULL at the end. */
+static char *options_word(char **at) {
+  char *in = *at;
+  while (isspace((unsigned char)*in)) in++;
+  if (*in == '\0') return NULL;
+  char *word = in, *out = in;
+  while (*in && !isspace((unsigned char)*in)) {
+    if (*in == '\\' && in[1]) in++;
+    *out++ = *in++;
+  }
+  *at = *in ? in + 1 : in;
+  *out = '\0';
+  return word;
+}
+
+/** "-c name=value", "-cname=value" and "--name=value" of `options`.
+ *  @return NULL, or what is wrong with it */
+static const char *options_read(pg_startup *u, const char *text) {
+  u->options = strdup(text);
+  if (!u->options) return "out of memory";
+  char *at = u->options;
+  for (char *word; (word = options_word(&at));) {
+    char *assign = NULL;
+    if (word[0] == '-' && word[1] == 'c') assign = word[2] ? word + 2 : options_word(&at);
+    else if (word[0] == '-' && word[1] == '-' && word[2]) assign = word + 2;
+    else return "only -c name=value and --name=value are available in the option \"options\"";
+    char *equals = assign ? strchr(assign, '=') : NULL;
+    if (!equals || equals == assign) return "a switch in the option \"options\" lacks its value";
+    *equals = '\0';
+    for (char *c = assign; *c; c++)
+      if (*c == '-') *c = '_';
+    if (!setting_put(u, assign, equals + 1)) return "too many start-up parameters";
+  }
+  return NULL;
+}
+
+/** @return NULL, or what is wrong with it; *sqlstate then says of which kind */
+static const char *startup_read(pg_startup *u, wg_reader body, const char **sqlstate) {
+  static const char layout[] = "invalid startup packet layout: expected terminator as last byte";
+  const wg_reader whole = body;
+  *sqlstate = "08P01";
+  for (int pass = 0; pass < 2; pass++) { /* "options" first: parameters of their own beat them */
+    body = whole;
+    for (;;) {
+      const char *name = wg_take_cstr(&body);
+      if (!name) return layout;
+      if (name[0] == '\0') break;
+      const char *value = wg_take_cstr(&body);
+      if (!value) return layout;
+      bool options = strcmp(name, "options") == 0;
+      if (options != (pass == 0)) continue;
+      if (options) {
+        free(u->options);
+        u->options = NULL;
+        u->count = 0;
+        const char *wrong = options_read(u, value);
+        *sqlstate = "42601";
+        if (wrong) return wrong;
+        *sqlstate = "08P01";
+      } else if (strcmp(name, "user") == 0) {
+        u->user = value;
+      } else if (strcmp(name, "database") == 0) {
+        u->database = value;
+      } else if (strcmp(name, "replication") == 0) {
+        u->replication = value;
+      } else if (strncmp(name, "_pq_.", 5) == 0) {
+        if (u->unknown_count < PG_SETTINGS_MAX) u->unknown[u->unknown_count++] = name;
+      } else if (!setting_put(u, name, value)) {
+        *sqlstate = "54000";
+        return "too many start-up parameters";
+      }
+    }
+    if (body.len != 0) return layout;
+  }
+  return NULL;
+}
+
+static bool means_no(const char *v) {
+  static const char *const no[] = {"false", "off", "no", "0", "f", "n"};
+  for (size_t i = 0; i < WG_COUNT(no); i++)
+    if (strcasecmp(v, no[i]) == 0) return true;
+  return false;
+}
+
+/* ---- settings that differ from the session's ---- */
+
+/** "UTF8", "utf-8" and "Utf_8" are one encoding. */
+static bool same_encoding(const char *a, const char *b) {
+  for (;;) {
+    while (*a && !isalnum((unsigned char)*a)) a++;
+    while (*b && !isalnum((unsigned char)*b)) b++;
+    if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) return false;
+    if (*a == '\0') return true;
+    a++;
+    b++;
+  }
+}
+
+static bool is_encoding(const char *name) { return strcasecmp(name, "client_encoding") == 0; }
+
+static bool setting_differs(const pg_server *s, const pg_setting *set) {
+  const char *now = pg_param_get(s, set->name);
+  if (!now) return true;
+  return is_encoding(set->name) ? !same_encoding(now, set->value) : strcmp(now, set->value) != 0;
+}
+
+static void put_set(wg_buf *out, const pg_setting *set) {
+  const char *const value[] = {set->name, set->value};
+  size_t at = pg_begin(out, 'B');
+  wg_buf_put_cstr(out, ""); /* portal */
+  wg_buf_put_cstr(out, ""); /* statement */
+  wg_buf_put_u16(out, 0);   /* parameters are text */
+  wg_buf_put_u16(out, 2);
+  for (size_t i = 0; i < 2; i++) {
+    size_t n = strlen(value[i]);
+    wg_buf_put_u32(out, (uint32_t)n);
+    wg_buf_put(out, value[i], n);
+  }
+  wg_buf_put_u16(out, 0);   /* the result is text */
+  pg_end(out, at);
+  at = pg_begin(out, 'E');
+  wg_buf_put_cstr(out, "");
+  wg_buf_put_u32(out, 0);
+  pg_end(out, at);
+}
+
+/** One extended query for all of them, in one implicit transaction: all are set or none.
+ *  @return how many differ */
+static size_t put_settings(const pg_server *s, const pg_startup *u, wg_buf *out) {
+  size_t differ = 0, at;
+  /* client_encoding last: the values before it are in the encoding that the session has now. */
+  for (int encoding = 0; encoding < 2; encoding++)
+    for (size_t i = 0; i < u->count; i++) {
+      const pg_setting *set = &u->settings[i];
+      if (is_encoding(set->name) != (encoding == 1) || !setting_differs(s, set)) continue;
+      if (differ++ == 0) {
+        at = pg_begin(out, 'P');
+        wg_buf_put_cstr(out, "");
+        wg_buf_put_cstr(out, "SELECT pg_catalog.set_config($1,$2,false)");
+        wg_buf_put_u16(out, 0);
+        pg_end(out, at);
+      }
+      put_set(out, set);
+    }
+  if (differ) pg_end(out, pg_begin(out, 'S'));
+  return differ;
+}
+
+/** NegotiateProtocolVersion: we speak 3.0 and none of the options asked for. */
+static void put_negotiate(wg_buf *out, const pg_startup *u) {
+  size_t at = pg_begin(out, 'v');
+  wg_buf_put_u32(out, PG_PROTOCOL_3_0);
+  wg_buf_put_u32(out, (uint32_t)u->unknown_count);
+  for (size_t i = 0; i < u->unknown_count; i++) wg_buf_put_cstr(out, u->unknown[i]);
+  pg_end(out, at);
+}
+
+static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_policy *policy,
+                                  uint32_t version, wg_reader body, wg_buf *to_guest,
+                                  wg_buf *to_server) {
+  pg_startup u = {0};
+  const char *sqlstate;
+  const char *wrong = startup_read(&u, body, &sqlstate);
+  wg_wire_step step;
+  if (wrong) {
+    step = greet_refuse(g, to_guest, sqlstate, wrong, NULL);
+  } else if (u.replication && !means_no(u.replication)) {
+    step = greet_refuse(g, to_guest, "0A000", "replication is not available through the pool", NULL);
+  } else if (policy->database && u.database && u.database[0] &&
+             strcmp(u.database, policy->database) != 0) {
+    char message[PG_TEXT_MAX + 128], hint[PG_TEXT_MAX + 64];
+    snprintf(message, sizeof message,
+             "database \"%.*s\" is not the one that this connection was opened for", PG_TEXT_MAX,
+             u.database);
+    snprintf(hint, sizeof hint, "Declared in warp.toml is \"%.*s\".", PG_TEXT_MAX,
+             policy->database);
+    step = greet_refuse(g, to_guest, "3D000", message, hint);
+  } else {
+    if (version != PG_PROTOCOL_3_0 || u.unknown_count) put_negotiate(to_guest, &u);
+    if (put_settings(s, &u, to_server) == 0) {
+      step = greet_welcome(g, s, to_guest);
+    } else {
+      g->base.touched = true;
+      greet_enter(g, GREET_SETTING);
+      step = WG_WIRE_ASK;
+    }
+  }
+  free(u.options);
+  return step;
+}
+
+/* ---- packets without a type byte ---- */
+
+static wg_wire_step greet_packet(pg_guest *g, pg_server *s, const wg_wire_policy *policy,
+                                 wg_buf *to_guest, wg_buf *to_server) {
+  wg_reader r = wg_reader_of(wg_buf_head(&g->packet), wg_buf_len(&g->packet));
+  wg_take_u32(&r);
+  uint32_t code = wg_take_u32(&r);
+  switch (code) {
+  case PG_SSL_REQUEST:
+  case PG_GSSENC_REQUEST: {
+    bool *asked = code == PG_SSL_REQUEST ? &g->ssl : &g->gss;
+    if (*asked || r.len != 0) break;
+    *asked = true;
+    g->base.asked_tls = true;
+    wg_buf_put_u8(to_guest, 'N');
+    wg_buf_clear(&g->packet);
+    return WG_WIRE_MORE;
+  }
+  case PG_CANCEL_REQUEST: greet_enter(g, GREET_ENDED); return WG_WIRE_END; /* never answered */
+  default:
+    if (code >> 16 == 3) return greet_startup(g, s, policy, code, r, to_guest, to_server);
+    char message[96];
+    snprintf(message, sizeof message, "unsupported frontend protocol %u.%u: server supports 3.0",
+             code >> 16, code & 0xFFFF);
+    return greet_refuse(g, to_guest, "0A000", message, NULL);
+  }
+  return greet_refuse(g, to_guest, "08P01", "encryption was asked for twice", NULL);
+}
+
+wg_wire_step pg_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire_policy *policy,
+                      const uint8_t *p, size_t n, size_t *taken, wg_buf *to_guest,
+                      wg_buf *to_server, wg_error *err) {
+  pg_guest *g = (pg_guest *)base;
+  WG_ASSERT(g->state == GREET_ASKED);
+  wg_wire_step step = WG_WIRE_MORE;
+  *taken = 0;
+  while (step == WG_WIRE_MORE && *taken < n) {
+    size_t have = wg_buf_len(&g->packet), want = 4;
+    if (have >= 4) {
+      wg_reader r = wg_reader_of(wg_buf_head(&g->packet), 4);
+      want = wg_take_u32(&r); /* was checked when it came */
+    }
+    size_t part = n - *taken < want - have ? n - *taken : want - have;
+    wg_buf_put(&g->packet, p + *taken, part);
+    *taken += part;
+    if (g->packet.failed) break;
+    have += part;
+    if (want == 4 && have == 4) {
+      wg_reader r = wg_reader_of(wg_buf_head(&g->packet), 4);
+      uint32_t length = wg_take_u32(&r);
+      if (length < 8 || length > PG_STARTUP_MAX)
+        step = greet_refuse(g, to_guest, "08P01", "invalid length of startup packet",
+                            length >> 24 == 0x16 ? "This is a TLS handshake: use sslmode=disable."
+                                                 : NULL);
+    } else if (want > 4 && have == want) {
+      step = greet_packet(g, (pg_server *)server, policy, to_guest, to_server);
+    }
+  }
+  if (g->packet.failed || to_guest->failed || to_server->failed) {
+    wg_error_set(err, WG_NOMEM, 0, "postgres: no memory for the guest's start-up");
+    return WG_WIRE_ERROR;
+  }
+  return step;
+}
+
+wg_wire_step pg_greet_reply(wg_wire_guest *base, wg_wire_server *server, wg_buf *in,
+                            wg_buf *to_guest, wg_error *err) {
+  pg_guest *g = (pg_guest *)base;
+  pg_server *s = (pg_server *)server;
+  WG_ASSERT(g->state == GREET_SETTING);
+  for (;;) {
+    uint8_t type;
+    wg_reader body;
+    wg_wire_step step = pg_next(in, &type, &body, err);
+    if (step != WG_WIRE_OK) return step;
+    bool fine = true, over = false;
+    switch (type) {
+    case 'E': /* the guest gets the server's own words; the rest of them is skipped up to 'Z' */
+      if (!g->refused) wg_buf_put(to_guest, wg_buf_head(in), body.len + 5);
+      g->refused = true;
+      break;
+    case 'S': fine = pg_param_take(s, body); break;
+    case 'Z': over = true; break;
+    case '1': /* ParseComplete */
+    case '2': /* BindComplete */
+    case 'D':
+    case 'C':
+    case 'N':
+    case 'A': break;
+    default: fine = false; break;
+    }
+    if (!fine) {
+      wg_error_set(err, WG_PROTOCOL, 0, "postgres: message 0x%02x not expected", type);
+      return WG_WIRE_ERROR;
+    }
+    pg_drop(in);
+    if (!over) continue;
+    if (g->refused) greet_enter(g, GREET_ENDED);
+    else greet_welcome(g, s, to_guest);
+    if (to_guest->failed) {
+      wg_error_set(err, WG_NOMEM, 0, "postgres: no memory for the guest's start-up");
+      return WG_WIRE_ERROR;
+    }
+    return g->refused ? WG_WIRE_END : WG_WIRE_OK;
+  }
+}

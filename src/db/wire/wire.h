@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file wire.h  What the proxy needs to know of a database's wire protocol: one table a protocol.
+ *
+ *  A codec is functions from bytes to bytes. It does no I/O, reads no clock, and takes outside
+ *  bytes through wg_buf and wg_reader only, so it runs alike under a server connection, a unit
+ *  test and a fuzzer.
+ *
+ *  Two parties, two objects:
+ *    wg_wire_server  what is known of one connection to the real server: its log-in, and what the
+ *                    server told of itself. Lives as long as the connection, on whatever worker.
+ *    wg_wire_guest   what is known of one guest's session: its start-up and the walk over both of
+ *                    its streams. Lives as long as the guest's handle.
+ *  A protocol whose greeting comes from the server (MySQL) writes it in greet()'s first call, with
+ *  no bytes given; one that can be greeted before there is a server (Redis) ignores `s`. */
+#pragma once
+#include "base/buf.h"
+#include "config/config.h"
+
+/** How a codec's function ended. */
+typedef enum wg_wire_step {
+  WG_WIRE_OK,    /**< done */
+  WG_WIRE_MORE,  /**< wants more bytes of the side that it reads */
+  WG_WIRE_ASK,   /**< greet: asks the server first; go on with greet_reply() */
+  WG_WIRE_END,   /**< greet: the guest has its last answer; nothing is to follow */
+  WG_WIRE_ERROR  /**< *err says why; the connection is of no more use */
+} wg_wire_step;
+
+/** What a server's refusal at log-in means to a pool. */
+typedef enum wg_wire_fault {
+  WG_WIRE_FAULT_NONE,
+  WG_WIRE_FAULT_AUTH,  /**< these credentials will not do */
+  WG_WIRE_FAULT_BUSY,  /**< no room now: connections that exist go on, new ones may work later */
+  WG_WIRE_FAULT_OTHER
+} wg_wire_fault;
+
+enum {
+  WG_WIRE_IN_MAX = 64 * 1024,   /**< longest message of the server that is read by ourselves */
+  WG_WIRE_OUT_MAX = 64 * 1024
+};
+
+typedef struct wg_wire_ops wg_wire_ops;
+
+/** Who logs in. Borrowed; must outlive the wg_wire_server. */
+typedef struct wg_wire_login {
+  const char *user;
+  const char *database;
+  const wg_secret *password;
+} wg_wire_login;
+
+/** A codec's own state begins with this. */
+typedef struct wg_wire_server {
+  const wg_wire_ops *ops;
+  wg_wire_fault fault;   /**< after login() gave WG_WIRE_ERROR */
+} wg_wire_server;
+
+/** Where a walk over one stream stands. */
+typedef struct wg_wire_walk {
+  uint64_t left;      /**< bytes of the current message still to come, its header not counted */
+  uint32_t length;    /**< of the header read so far */
+  uint8_t have;       /**< bytes of the header read so far; 0 with left == 0: at a boundary */
+  uint8_t type;       /**< of the current message, or of the last one */
+  uint8_t first;      /**< first byte of its body */
+  bool body;          /**< `first` was seen */
+} wg_wire_walk;
+
+/** What walking over both streams tells of a session. A plain value: it is copied to try a send
+ *  that the kernel may cut short. */
+typedef struct wg_wire_track {
+  wg_wire_walk client, server;
+  uint64_t kinds;      /**< the codec's: one bit for each awaited answer, oldest lowest */
+  uint32_t pending;    /**< answers that the server still owes */
+  uint8_t txn;         /**< the codec's transaction status */
+  bool open;           /**< the client began something that it has to end (extended query, COPY) */
+  bool copy_in;        /**< the server reads COPY data */
+  bool tainted;        /**< the walk has lost count: never to be pooled again */
+  bool ended;          /**< the client ended its session; the message that said so is withheld */
+} wg_wire_track;
+
+/** A codec's own state begins with this. */
+typedef struct wg_wire_guest {
+  const wg_wire_ops *ops;
+  wg_wire_track track;
+  bool asked_tls;      /**< wanted encryption and was told no */
+  bool touched;        /**< greet changed the server's session: reset it before its next use */
+} wg_wire_guest;
+
+/** What a guest may ask for in its start-up. Borrowed for the call. */
+typedef struct wg_wire_policy {
+  const char *database;  /**< the only one; NULL: the codec does not look */
+} wg_wire_policy;
+
+struct wg_wire_ops {
+  wg_db_protocol protocol;
+  const char *name;      /**< as in warp.toml */
+
+  /** The path of the server's socket in a folder.
+   *  @return bytes needed without the NUL, as snprintf(3) */
+  int (*socket_path)(const char *dir, uint16_t port, char *out, size_t cap);
+
+  /* ---- towards the real server ---- */
+  /** NULL when memory ran out. */
+  wg_wire_server *(*server_new)(const wg_wire_login *login);
+  void (*server_free)(wg_wire_server *s);
+  /** Logs in. Called first with an empty `in`, then whenever more has come; takes whole messages
+   *  from `in` and appends to `out`.
+   *  @return MORE, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED with
+   *  the server's own words; s->fault is set) */
+  wg_wire_step (*login)(wg_wire_server *s, wg_buf *in, wg_buf *out, wg_error *err);
+  /** Appends what makes the session as good as new. `t` says how the guest left it. */
+  void (*reset)(wg_wire_server *s, const wg_wire_track *t, wg_buf *out);
+  /** Appends the smallest request that only a live server answers. */
+  void (*ping)(wg_wire_server *s, wg_buf *out);
+  /** Takes the answers to reset() or ping().  @return MORE, OK (all came, none refused), ERROR */
+  wg_wire_step (*reply)(wg_wire_server *s, wg_buf *in, wg_error *err);
+  /** Appends the protocol's polite end. */
+  void (*bye)(wg_wire_server *s, wg_buf *out);
+
+  /* ---- towards a guest ---- */
+  /** NULL when memory ran out. */
+  wg_wire_guest *(*guest_new)(void);
+  void (*guest_free)(wg_wire_guest *g);
+  /** Answers the guest's start-up.
+   *  @param p,n       the guest's bytes
+   *  @param taken     how many of them belong to the start-up; the rest is to come again
+   *  @param to_guest  answers are appended
+   *  @param to_server with ASK: the request is appended
+   *  @return MORE, ASK, OK (the guest is ready: bytes pass from now on), END; ERROR for WG_NOMEM */
+  wg_wire_step (*greet)(wg_wire_guest *g, wg_wire_server *s, const wg_wire_policy *policy,
+                        const uint8_t *p, size_t n, size_t *taken, wg_buf *to_guest,
+                        wg_buf *to_server, wg_error *err);
+  /** After ASK: takes the server's answers.  @return MORE, OK, END (refused), ERROR */
+  wg_wire_step (*greet_reply)(wg_wire_guest *g, wg_wire_server *s, wg_buf *in, wg_buf *to_guest,
+                              wg_error *err);
+  /** Walks over bytes from the guest.
+   *  @param pass  how many of them go to the server: n, or fewer when the guest ends its session
+   *               (then t->ended, and what follows is dropped)
+   *  @return OK; ERROR (WG_PROTOCOL) */
+  wg_wire_step (*track_client)(wg_wire_track *t, const uint8_t *p, size_t n, size_t *pass,
+                               wg_error *err);
+  /** Walks over bytes of the server, and remembers what it tells of itself in `s`. */
+  wg_wire_step (*track_server)(wg_wire_track *t, wg_wire_server *s, const uint8_t *p, size_t n,
+                               wg_error *err);
+  /** True when nobody owes anybody anything, so that reset() can follow. */
+  bool (*idle)(const wg_wire_track *t);
+  /** Appends what tells the guest that the server is gone, when its stream stands at a boundary
+   *  and the server itself has not said so. */
+  void (*farewell)(const wg_wire_track *t, const char *message, wg_buf *to_guest);
+};
+
+extern const wg_wire_ops wg_wire_postgres;
+
+/** The table of a protocol; NULL when this version does not speak it. */
+const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);
