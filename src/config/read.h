@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file read.h  From a document to wg_config, by the table of keys. Internal to config. */
+#pragma once
+#include "config/config.h"
+#include "config/doc.h"
+#include "config/keys.h"
+
+typedef struct cfg_reader {
+  const char *file; /**< for messages */
+  wg_config *c;
+  wg_config_warn_cb warn;
+  void *user;
+  wg_error *err; /**< never NULL */
+} cfg_reader;
+
+/** A section of a table and the struct that its offsets count from. */
+typedef struct cfg_target {
+  cfg_section section;
+  void *base;
+} cfg_target;
+
+/** Fails with "file:line:column: ..."; returns WG_CONFIG. */
+wg_code cfg_fail(cfg_reader *r, uint32_t line, uint32_t column, const char *fmt, ...)
+    WG_PRINTF(4, 5);
+/** "expected X, got Y" at the value of the node. */
+wg_code cfg_fail_type(cfg_reader *r, const cfg_node *n, const char *expected);
+wg_code cfg_nomem(cfg_reader *r);
+/** Warns with "file:line:column: unknown <what> 'key'" and the nearest name, if any. */
+void cfg_warn_unknown(cfg_reader *r, const cfg_node *n, const char *what, const char *nearest);
+
+/** The text of a string node with its ${ENV} replaced; *out is the caller's. */
+WG_MUSTCHECK wg_code cfg_text(cfg_reader *r, const cfg_node *n, char **out);
+/** Puts a path in the file's folder unless it is absolute; takes `path`, which is freed. */
+WG_MUSTCHECK wg_code cfg_join(cfg_reader *r, char *path, char **out);
+/** Appends to a NULL-terminated list; takes `item`, which is freed on failure. */
+WG_MUSTCHECK wg_code cfg_append(cfg_reader *r, char ***list, char *item);
+
+/** Sets the defaults of a section. */
+WG_MUSTCHECK wg_code cfg_defaults(cfg_reader *r, cfg_section section, void *base);
+/** Reads the keys of a table into its targets. Children for which `other` returns true are left to
+ *  the caller; further unknown keys are warned about.
+ *  @param other  may be NULL */
+WG_MUSTCHECK wg_code cfg_read_table(cfg_reader *r, const cfg_node *table, const cfg_target *targets,
+                                    size_t count, bool (*other)(const cfg_node *child));
+
+/** [shims], [databases], [registry], [env]: sections.c. */
+WG_MUSTCHECK wg_code cfg_read_shims(cfg_reader *r, const cfg_node *table);
+WG_MUSTCHECK wg_code cfg_read_databases(cfg_reader *r, const cfg_node *table);
+WG_MUSTCHECK wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table);
+WG_MUSTCHECK wg_code cfg_read_env(cfg_reader *r, const cfg_node *table);
+/** Frees what a database owns. */
+void cfg_database_release(wg_database_config *d);
+/** Frees a NULL-terminated list. NULL is fine. */
+void cfg_free_list(char **list);

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file sections.c  The tables whose keys are names: [shims], [databases], [registry], [env]. */
+#include "config/read.h"
+#include "config/value.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- [shims] ---- */
+
+/** A shim's own table, in bit order, and the struct of its keys. */
+static cfg_target shim_target(wg_config *c, unsigned bit) {
+  static const cfg_section sections[] = {CFG_FILESYSTEM, CFG_DNS, CFG_SIGNALS, CFG_POOL,
+                                         CFG_THREADING};
+  return (cfg_target){sections[bit], sections[bit] == CFG_POOL ? (void *)&c->pool : (void *)c};
+}
+
+static bool is_enabled_key(const cfg_node *n) { return strcmp(n->key, "enabled") == 0; }
+
+wg_code cfg_read_shims(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  r->c->shims_line = table->line;
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    uint64_t unit;
+    const cfg_key *k = cfg_find_key(CFG_SHIMS, n->key, &unit);
+    if (!k) {
+      cfg_warn_unknown(r, n, "shim", cfg_nearest_key(CFG_SHIMS, CFG_SHIMS, n->key));
+      continue;
+    }
+    uint32_t mask = (uint32_t)k->offset;
+    unsigned bit = (unsigned)__builtin_ctz(mask);
+    bool on = true;
+    uint32_t line = n->line;
+    if (n->type == WGRT_TOML_BOOL) {
+      on = n->integer != 0;
+    } else if (n->type == WGRT_TOML_TABLE_BEGIN) {
+      for (const cfg_node *e = n->child; e; e = e->next) {
+        if (!is_enabled_key(e)) continue;
+        if (e->type != WGRT_TOML_BOOL) return cfg_fail_type(r, e, "true or false");
+        on = e->integer != 0;
+        line = e->line;
+      }
+      cfg_target target = shim_target(r->c, bit);
+      wg_code code = cfg_read_table(r, n, &target, 1, is_enabled_key);
+      if (code != WG_OK) return code;
+    } else {
+      return cfg_fail_type(r, n, "true, false or a table");
+    }
+    r->c->shim_line[bit] = line;
+    if (on)
+      r->c->shims |= mask;
+    else
+      r->c->shims &= ~mask;
+  }
+  return WG_OK;
+}
+
+/* ---- [databases.NAME] ---- */
+
+/** A lower-case host name or address; a Unix socket's folder only where a path may stand. */
+static bool database_host_ok(const char *host, bool path) {
+  size_t n = strlen(host);
+  if (path && host[0] == '/') return n < 100;
+  if (n == 0 || n > 253) return false;
+  for (const char *p = host; *p; p++)
+    if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:", *p))
+      return false;
+  return true;
+}
+
+static void lower(char *text) {
+  for (; *text; text++)
+    if (*text >= 'A' && *text <= 'Z') *text = (char)(*text - 'A' + 'a');
+}
+
+/** "auth" has one value so far: the host logs in with its own credentials. */
+static bool is_auth_key(const cfg_node *n) { return strcmp(n->key, "auth") == 0; }
+
+static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
+  static const uint16_t ports[] = {5432, 3306, 6379};
+  if (!d->host) {
+    d->host = strdup(d->name);
+    if (!d->host) return cfg_nomem(r);
+  }
+  lower(d->host);
+  if (d->port == 0) d->port = ports[d->protocol];
+  if (!database_host_ok(d->host, false))
+    return cfg_fail(r, table->line, table->column, "database '%s': '%s' is not a host name",
+                    d->name, d->host);
+  if (d->address && !database_host_ok(d->address, true))
+    return cfg_fail(r, table->line, table->column,
+                    "database '%s': 'address' is not a host name, an address or a folder", d->name);
+  if (!d->user && d->protocol != WG_DB_REDIS) {
+    cfg_fail(r, table->line, table->column, "database '%s' needs 'user'", d->name);
+    wg_error_hint(r->err, "add to [databases.%s]: user = \"NAME\" and password = \"${VARIABLE}\"",
+                  d->name);
+    return WG_CONFIG;
+  }
+  return WG_OK;
+}
+
+/** Two tables that a guest could not tell apart are a slip. */
+static wg_code database_check_unique(cfg_reader *r, const cfg_node *table,
+                                     const wg_database_config *d) {
+  for (size_t i = 0; i + 1 < r->c->database_count; i++) {
+    const wg_database_config *o = &r->c->databases[i];
+    bool same_name = (!o->database && !d->database) ||
+                     (o->database && d->database && strcmp(o->database, d->database) == 0);
+    bool same_user = (!o->user && !d->user) || (o->user && d->user && !strcmp(o->user, d->user));
+    if (o->protocol == d->protocol && o->port == d->port && strcmp(o->host, d->host) == 0 &&
+        same_name && same_user)
+      return cfg_fail(r, table->line, table->column,
+                      "database '%s' is the same as '%s' in line %u: host, port, database and user",
+                      d->name, o->name, o->line);
+  }
+  return WG_OK;
+}
+
+static wg_code read_database(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  wg_config *c = r->c;
+  wg_database_config *grown = realloc(c->databases, (c->database_count + 1) * sizeof *grown);
+  if (!grown) return cfg_nomem(r);
+  c->databases = grown;
+  wg_database_config *d = &grown[c->database_count++];
+  *d = (wg_database_config){.pool = c->pool, .line = table->line};
+  d->name = strdup(table->key);
+  if (!d->name) return cfg_nomem(r);
+  wg_code code = cfg_defaults(r, CFG_DATABASE, d);
+  if (code != WG_OK) return code;
+  const cfg_target targets[] = {{CFG_DATABASE, d}, {CFG_POOL, &d->pool}};
+  code = cfg_read_table(r, table, targets, WG_COUNT(targets), is_auth_key);
+  if (code != WG_OK) return code;
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    if (!is_auth_key(n)) continue;
+    if (n->type != WGRT_TOML_STRING) return cfg_fail_type(r, n, "a string");
+    if (strcmp(n->text, "service") != 0)
+      return cfg_fail(r, n->value_line, n->value_column,
+                      "'auth' must be \"service\" in this version, got \"%s\"", n->text);
+  }
+  code = database_check(r, table, d);
+  return code == WG_OK ? database_check_unique(r, table, d) : code;
+}
+
+wg_code cfg_read_databases(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    wg_code code = read_database(r, n);
+    if (code != WG_OK) return code;
+  }
+  return WG_OK;
+}
+
+void cfg_database_release(wg_database_config *d) {
+  free(d->name);
+  free(d->host);
+  free(d->address);
+  free(d->database);
+  free(d->user);
+  wg_secret_release(&d->password);
+}
+
+/* ---- [registry] ---- */
+
+static wg_code registry_address(cfg_reader *r, const cfg_node *n, wg_registry_entry *e) {
+  char *text;
+  wg_code code = cfg_text(r, n, &text);
+  if (code != WG_OK) return code;
+  unsigned char raw[16];
+  if (inet_pton(AF_INET, text, raw) != 1 && inet_pton(AF_INET6, text, raw) != 1) {
+    code = cfg_fail(r, n->value_line, n->value_column, "'%s' is not an IPv4 or IPv6 address", text);
+    free(text);
+    return code;
+  }
+  code = cfg_append(r, &e->addresses, text);
+  if (code == WG_OK) e->address_count++;
+  return code;
+}
+
+static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n) {
+  wg_config *c = r->c;
+  if (n->type == WGRT_TOML_TABLE_BEGIN) {
+    cfg_fail(r, n->line, n->column, "'%s' must be a list of addresses, got a table", n->key);
+    wg_error_hint(r->err, "quote names with dots: \"%s.example\" = [\"10.0.0.1\"]", n->key);
+    return WG_CONFIG;
+  }
+  wg_registry_entry *grown = realloc(c->registry, (c->registry_count + 1) * sizeof *grown);
+  if (!grown) return cfg_nomem(r);
+  c->registry = grown;
+  wg_registry_entry *e = &grown[c->registry_count++];
+  *e = (wg_registry_entry){.name = strdup(n->key)};
+  if (!e->name) return cfg_nomem(r);
+  lower(e->name);
+  size_t len = strlen(e->name);
+  if (len && e->name[len - 1] == '.') e->name[len - 1] = '\0';
+  if (!database_host_ok(e->name, false) || strchr(e->name, ':'))
+    return cfg_fail(r, n->line, n->column, "'%s' is not a host name", n->key);
+  for (size_t i = 0; i + 1 < c->registry_count; i++)
+    if (strcmp(c->registry[i].name, e->name) == 0)
+      return cfg_fail(r, n->line, n->column, "the name '%s' was given before", n->key);
+  if (n->type == WGRT_TOML_STRING) return registry_address(r, n, e);
+  if (n->type != WGRT_TOML_ARRAY_BEGIN)
+    return cfg_fail_type(r, n, "an address or a list of addresses");
+  if (!n->child)
+    return cfg_fail(r, n->value_line, n->value_column, "'%s' needs at least one address", n->key);
+  for (const cfg_node *item = n->child; item; item = item->next) {
+    wg_code code = registry_address(r, item, e);
+    if (code != WG_OK) return code;
+  }
+  return WG_OK;
+}
+
+wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    wg_code code = read_registry_entry(r, n);
+    if (code != WG_OK) return code;
+  }
+  return WG_OK;
+}
+
+/* ---- [env] ---- */
+
+wg_code cfg_read_env(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    if (!n->key[0] || strchr(n->key, '='))
+      return cfg_fail(r, n->line, n->column, "'%s' is not a name for a variable", n->key);
+    char *value = NULL, *pair;
+    int len;
+    if (n->type == WGRT_TOML_STRING) {
+      wg_code code = cfg_text(r, n, &value);
+      if (code != WG_OK) return code;
+      len = asprintf(&pair, "%s=%s", n->key, value);
+      wg_wipe(value, strlen(value));
+      free(value);
+    } else if (n->type == WGRT_TOML_INT) {
+      len = asprintf(&pair, "%s=%" PRId64, n->key, n->integer);
+    } else if (n->type == WGRT_TOML_BOOL) {
+      len = asprintf(&pair, "%s=%s", n->key, n->integer ? "true" : "false");
+    } else {
+      return cfg_fail_type(r, n, "a string, an integer, true or false");
+    }
+    if (len < 0) return cfg_nomem(r);
+    wg_code code = cfg_append(r, &r->c->env, pair);
+    if (code != WG_OK) return code;
+  }
+  return WG_OK;
+}
