@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`warp serve`: the protocol, the limits, instances, and what a failing guest may not do to others."""
+import re
+import signal
+import socket
+import time
+
+import pytest
+import wat
+from harness import Background, ask, curl, read_responses
+from infra import process_cpu_s, wait_until
+
+BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
+
+
+# ---- the protocol ---------------------------------------------------------------------------
+
+
+@BOTH
+def test_hello_on_ipv4_and_ipv6(warp, guest, kind):
+    with warp.serve(guest(f"hello-{kind}"), listen=["127.0.0.1:0", "[::1]:0"]) as server:
+        assert [u.rsplit(":", 1)[0] for u in server.urls] == ["http://127.0.0.1", "http://[::1]"]
+        for url in server.urls:
+            for version, flag in (("1.1", "--http1.1"), ("2", "--http2-prior-knowledge")):
+                status, got, body = curl(flag, "-g", url + "/")
+                assert (status, got, body) == (200, version, b"hello from C\n")
+
+
+@BOTH
+def test_keep_alive_and_pipelining(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        c = server.connection()
+        for i in range(20):
+            assert ask(c, "POST", "/echo", f"turn {i}").text == f"turn {i}"
+        c.close()
+        with server.raw() as s:
+            s.sendall(
+                b"".join(
+                    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n%02d" % i
+                    for i in range(50)
+                )
+            )
+            assert [r.body for r in read_responses(s, 50)] == [b"%02d" % i for i in range(50)]
+
+
+@BOTH
+def test_http_1_0_and_connection_close(warp, guest, kind):
+    with warp.serve(guest(f"hello-{kind}")) as server:
+        for request in (
+            b"GET / HTTP/1.0\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        ):
+            with server.raw() as s:
+                s.sendall(request)
+                data = b""
+                while piece := s.recv(65536):
+                    data += piece
+            assert b" 200 " in data.split(b"\r\n")[0] and data.endswith(b"hello from C\n")
+
+
+@BOTH
+def test_request_in_single_bytes(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server, server.raw() as s:
+        for b in b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n":
+            s.sendall(bytes([b]))
+        (r,) = read_responses(s, 1)
+        assert (r.status, r.body) == (200, b"abc")
+
+
+@BOTH
+def test_many_h2_streams_of_one_connection(warp, guest, kind):
+    with warp.serve(guest(f"hello-{kind}")) as server:
+        url = server.urls[0]
+        status, version, body = curl(
+            "--http2-prior-knowledge", "-Z", *[f"{url}/{i}" for i in range(30)], timeout_s=60
+        )
+        assert (status, version) == (200, "2")
+        assert body.count(b"hello from C") == 30
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\0\1\2\3\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64,
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_garbage_ends_its_own_connection_only(warp, guest, request_bytes):
+    with warp.serve(guest("hello-p2")) as server:
+        with server.raw() as s:
+            s.sendall(request_bytes)
+            s.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while piece := s.recv(65536):
+                    answer += piece
+            except ConnectionResetError:
+                pass
+        assert not answer.startswith(b"HTTP/1.1 200") and b" 5" not in answer[:12]
+        assert server.get("/").status == 200
+
+
+# ---- limits ---------------------------------------------------------------------------------
+
+
+@BOTH
+def test_body_limit_is_413(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}"), {"limits": {"body": "64KiB"}}) as server:
+        assert server.request("POST", "/echo", b"x" * 65536).body == b"x" * 65536
+        # Announced: refused before the guest sees it.
+        assert server.request("POST", "/echo", b"x" * 65537).status == 413
+        # Not announced: refused on the way.
+        with server.raw() as s:
+            s.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            try:
+                for _ in range(9):
+                    s.sendall(b"2000\r\n" + b"y" * 8192 + b"\r\n")
+                s.sendall(b"0\r\n\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            assert read_responses(s, 1)[0].status == 413
+        assert server.get("/count").status == 200
+
+
+@BOTH
+def test_header_limit_is_431(warp, guest, kind):
+    with warp.serve(guest(f"hello-{kind}"), {"limits": {"header": "16KiB"}}) as server:
+        assert server.get("/", headers={"x-long": "a" * 8000}).status == 200
+        with server.raw() as s:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nx-long: " + b"a" * 40000 + b"\r\n\r\n")
+            assert read_responses(s, 1)[0].status == 431
+        assert server.get("/").status == 200
+
+
+def test_small_header_limit_is_exact(warp, guest):
+    with warp.serve(guest("hello-p2"), {"limits": {"header": "1KiB"}}) as server:
+        assert server.get("/", headers={"x-long": "a" * 800}).status == 200
+        assert server.get("/", headers={"x-long": "a" * 1100}).status == 431
+
+
+@BOTH
+def test_max_inflight_is_503(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}"), {"http": {"max_inflight": 3}}) as server:
+        held = [server.background("GET", "/sleep?ms=1500") for _ in range(3)]
+
+        def refused():
+            r = server.get("/count")
+            return r if r.status == 503 else None
+
+        r = wait_until(refused, "the fourth request is refused", 1.4)
+        assert r.headers["retry-after"]
+        assert [h.result().status for h in held] == [200] * 3
+        assert server.get("/count").status == 200
+
+
+@BOTH
+def test_memory_limit_fails_one_request(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}"), {"limits": {"memory": "16MiB"}}) as server:
+        before = process_rss(server.pid)
+        assert server.get("/alloc?mb=8").text == "8\n"
+        r = server.get("/alloc?mb=64")
+        assert r.status in (500, 507), r
+        assert process_rss(server.pid) - before < 48 << 20
+        assert server.get("/count").status == 200
+
+
+def test_memory_hoarder_is_stopped(warp, tmp_path):
+    (tmp_path / "hoard.wat").write_text(wat.service(wat.HOARD))
+    with warp.serve(tmp_path / "hoard.wat", {"limits": {"memory": "16MiB"}}) as server:
+        for _ in range(3):
+            assert server.get("/").status == 500
+        assert process_rss(server.pid) < 400 << 20
+
+
+def process_rss(pid):
+    with open(f"/proc/{pid}/statm") as f:
+        return int(f.read().split()[1]) * 4096
+
+
+# ---- instances ------------------------------------------------------------------------------
+
+
+def test_p2_instances_are_fresh_by_default(warp, guest):
+    with warp.serve(guest("probe-p2")) as server:
+        assert [server.get("/count").text for _ in range(3)] == ["1\n"] * 3
+
+
+def test_p2_reuse_is_serial_and_ends(warp, guest):
+    with warp.serve(guest("probe-p2"), {"http": {"reuse": 3}}) as server:
+        assert [server.get("/count").text for _ in range(7)] == [f"{i % 3 + 1}\n" for i in range(7)]
+
+
+def test_p3_instance_is_reused_by_default(warp, guest):
+    with warp.serve(guest("probe-p3")) as server:
+        assert [server.get("/count").text for _ in range(5)] == [f"{i + 1}\n" for i in range(5)]
+
+
+def test_p3_requests_share_an_instance_at_once(warp, guest):
+    with warp.serve(guest("probe-p3")) as server:
+        start = time.monotonic()
+        slow = [server.background("GET", "/sleep?ms=400") for _ in range(8)]
+        assert [s.result().status for s in slow] == [200] * 8
+        assert time.monotonic() - start < 8 * 0.4
+        assert int(server.get("/count").text) == 9  # one instance saw them all
+
+
+@BOTH
+def test_idle_instance_is_dropped(warp, guest, kind):
+    config = {"http": {"reuse": 1000, "instance_idle": "200ms"}}
+    with warp.serve(guest(f"probe-{kind}"), config) as server:
+        assert server.get("/count").text == "1\n"
+        assert server.get("/count").text == "2\n"
+        time.sleep(0.8)
+        assert server.get("/count").text == "1\n"
+
+
+@BOTH
+def test_slow_requests_do_not_hold_up_others(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        slow = server.background("GET", "/sleep?ms=2000")
+        start = time.monotonic()
+        assert server.get("/count").status == 200
+        assert time.monotonic() - start < 1 and not slow.done
+        assert slow.result().status == 200
+
+
+# ---- guests that fail -----------------------------------------------------------------------
+
+
+@BOTH
+def test_trap_is_500_with_a_backtrace_in_the_log(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        c = server.connection()
+        assert ask(c, "GET", "/trap").status == 500
+        line = server.log.wait_for(r".*unreachable.*").group(0)
+        assert re.search(r"level=(warn|error)|\"level\":\"(warn|error)", line)
+        # The backtrace names functions of the guest.
+        assert server.log.wait_for(r"wasm backtrace|wg_http_handle|!\w+")
+        # What the client sees tells nothing of the inside.
+        assert ask(c, "GET", "/count").status == 200
+
+
+@pytest.mark.parametrize("body", [wat.TRAP, wat.RETURN_WITHOUT_ANSWER, wat.RECURSE])
+def test_guest_that_never_answers_gets_500(warp, tmp_path, body):
+    (tmp_path / "bad.wat").write_text(wat.service(body))
+    with warp.serve(tmp_path / "bad.wat") as server:
+        for _ in range(3):
+            r = server.get("/")
+            assert r.status == 500 and "wasm" not in r.text
+        if body != wat.RETURN_WITHOUT_ANSWER:
+            assert server.log.wait_for(r"where_it_fails")
+
+
+@BOTH
+def test_runaway_guest_is_stopped_and_others_are_served(warp, guest, kind):
+    config = {"limits": {"request_timeout": "2s"}, "http": {"max_concurrent": 1}}
+    with warp.serve(guest(f"probe-{kind}"), config) as server:
+        spinning = server.background("GET", "/spin")
+        wait_until(lambda: process_cpu_s(server.pid) > 0.3, "the guest spins")
+        for _ in range(5):
+            start = time.monotonic()
+            assert server.get("/count").status == 200
+            assert time.monotonic() - start < 1, "a spinning guest may not starve the worker"
+        assert not spinning.done
+        start = time.monotonic()
+        assert spinning.result().status == 504
+        assert time.monotonic() - start < 4
+        # And it is really gone: the process rests.
+        before = process_cpu_s(server.pid)
+        time.sleep(0.5)
+        assert process_cpu_s(server.pid) - before < 0.2
+
+
+@BOTH
+def test_waiting_guest_is_stopped_by_the_request_timeout(warp, guest, kind):
+    config = {"limits": {"request_timeout": "500ms"}}
+    with warp.serve(guest(f"probe-{kind}"), config) as server:
+        start = time.monotonic()
+        assert server.get("/sleep?ms=20000").status == 504
+        assert 0.4 < time.monotonic() - start < 3
+        assert server.get("/count").status == 200
+
+
+@BOTH
+def test_client_that_never_finishes_its_request(warp, guest, kind):
+    """A body that stalls is ended by the request timeout; the server keeps nothing of it."""
+    config = {"limits": {"request_timeout": "500ms"}, "http": {"max_inflight": 2}}
+    with warp.serve(guest(f"probe-{kind}"), config) as server:
+        stalled = [server.raw() for _ in range(2)]
+        for s in stalled:
+            s.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this")
+        wait_until(lambda: server.get("/count").status == 200, "the places are free again", 5)
+        for s in stalled:
+            s.close()
+
+
+@BOTH
+def test_client_that_goes_away_frees_its_place(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}"), {"http": {"max_inflight": 1}}) as server:
+        with server.raw() as s:
+            s.sendall(b"GET /sleep?ms=20000 HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: server.get("/count").status == 503, "the place is taken", 5)
+        start = time.monotonic()
+        wait_until(lambda: server.get("/count").status == 200, "the place is free again", 5)
+        if kind == "p2":  # a p3 task ends by its own deadline; its place is free all the same
+            assert time.monotonic() - start < 1
+
+
+# ---- output of guests -----------------------------------------------------------------------
+
+
+@BOTH
+def test_guest_output_is_logged_a_line_each(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        assert server.get("/log?out=seen-on-stdout&err=seen-on-stderr").status == 200
+        out = server.log.wait_for(r".*seen-on-stdout.*").group(0)
+        err = server.log.wait_for(r".*seen-on-stderr.*").group(0)
+        assert re.search(r"level=info", out) and re.search(r"level=warn", err)
+        assert re.search(r"request=\d+", out)
+    assert "seen-on" not in server.out.text
+
+
+@BOTH
+def test_guest_output_is_capped_and_escaped(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        assert server.get("/log?repeat=20000").status == 200  # one line of 20000 bytes on stdout
+        line = server.log.wait_for(r".*aaaaaaaa.*").group(0)
+        assert 8000 <= line.count("a") <= 8400
+        server.get("/log?out=%1b%5b31mred%0d%00end")
+        line = server.log.wait_for(r".*red.*end.*").group(0)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f]", line)
+
+
+# ---- the end --------------------------------------------------------------------------------
+
+
+@BOTH
+def test_sigterm_lets_requests_in_flight_finish(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        slow = server.background("GET", "/sleep?ms=1500")
+        idle = server.connection()
+        ask(idle, "GET", "/count")
+        wait_until(lambda: not slow.done and server.get("/count").status == 200, "it is under way")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(server.port), "no new connections", 3)
+        assert slow.result().text == "slept\n"
+        assert server.wait() == 0
+        server.check_clean()
+
+
+@BOTH
+def test_drain_timeout_cuts_what_is_left(warp, guest, kind):
+    config = {"limits": {"drain_timeout": "300ms"}}
+    with warp.serve(guest(f"probe-{kind}"), config) as server:
+        slow = server.background("GET", "/sleep?ms=20000")
+        time.sleep(0.3)
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert time.monotonic() - start < 5
+        server.check_clean()
+        try:
+            assert slow.result().status in (500, 503, 504)
+        except (ConnectionError, OSError, Exception) as e:  # noqa: B014: a cut answer has many names
+            assert not isinstance(e, AssertionError)
+
+
+def test_ctrl_c_ends_it_like_sigterm(warp, guest):
+    with warp.serve(guest("hello-p2")) as server:
+        assert server.get("/").status == 200
+        server.stop(signal.SIGINT)
+
+
+@BOTH
+def test_second_signal_ends_at_once(warp, guest, kind):
+    with warp.serve(guest(f"probe-{kind}")) as server:
+        slow = server.background("GET", "/sleep?ms=20000")
+        time.sleep(0.3)
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(server.port), "it drains", 3)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() in (0, 130)
+        assert time.monotonic() - start < 5
+        del slow
+
+
+def refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_share_the_load_and_end_together(warp, guest, workers):
+    with warp.serve(guest("probe-p2"), {"http": {"workers": workers}}) as server:
+        calls = [Background(lambda: [server.get("/count").status for _ in range(10)]) for _ in range(8)]
+        assert all(c.result() == [200] * 10 for c in calls)
