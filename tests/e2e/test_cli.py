@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`warp run`, `warp validate` and `warp pack` as a user types them."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import wat
+from infra import ROOT, wait_until
+
+BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
+
+
+# ---- warp run -------------------------------------------------------------------------------
+
+
+@BOTH
+def test_run_passes_arguments_and_environment(warp, guest, tmp_path, kind):
+    out = warp(
+        "run", guest(f"cli-{kind}"), "--env", "COLOR=blue", "--env", "EMPTY=", "--",
+        "show", "one", "two words", "--help", "", cwd=tmp_path, env={"SECRET": "of the host"},
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    lines = out.stdout.splitlines()
+    assert [x for x in lines if x.startswith("arg ")] == ["arg show", "arg one", "arg two words", "arg --help", "arg "]
+    env = [x for x in lines if x.startswith("env ")]
+    assert "env COLOR=blue" in env and "env EMPTY=" in env
+    assert not any("SECRET" in x or "HOME=" in x for x in env), "the host's environment is not the guest's"
+
+
+@BOTH
+def test_run_passes_standard_streams(warp, guest, tmp_path, kind):
+    data = bytes(range(256)) * 4000
+    out = warp("run", guest(f"cli-{kind}"), "--", "cat", input=data, cwd=tmp_path)
+    assert (out.returncode, out.stdout, out.stderr) == (0, data, b"")
+    out = warp("run", guest(f"cli-{kind}"), "--", "both", cwd=tmp_path)
+    assert (out.stdout, out.stderr) == ("to stdout\n", "to stderr\n")
+
+
+@BOTH
+@pytest.mark.parametrize("code", [0, 1])
+def test_run_passes_the_exit_code(warp, guest, tmp_path, kind, code):
+    out = warp("run", guest(f"cli-{kind}"), "--", "exit", str(code), cwd=tmp_path)
+    assert (out.returncode, out.stdout, out.stderr) == (code, "", "")
+
+
+@BOTH
+def test_run_gives_folders_only_as_told(warp, guest, tmp_path, kind):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "note.txt").write_text("from the host\n")
+    app = guest(f"cli-{kind}")
+    out = warp("run", app, "--", "read", "/data/note.txt", cwd=tmp_path)
+    assert out.returncode == 1 and "from the host" not in out.stdout
+    out = warp("run", app, "--dir", "data::/data", "--", "read", "/data/note.txt", cwd=tmp_path)
+    assert (out.returncode, out.stdout) == (0, "from the host\n")
+    out = warp("run", app, "--dir", "data::/data", "--", "write", "/data/new.txt", "x", cwd=tmp_path)
+    assert out.returncode == 1 and not (tmp_path / "data" / "new.txt").exists()
+    out = warp("run", app, "--dir", "data::/data:rw", "--", "write", "/data/new.txt", "x", cwd=tmp_path)
+    assert out.returncode == 0 and (tmp_path / "data" / "new.txt").read_text() == "x"
+    out = warp("run", app, "--dir", "data::/data", "--", "read", "/data/../../etc/passwd", cwd=tmp_path)
+    assert out.returncode == 1 and "root:" not in out.stdout
+
+
+def test_run_missing_folder(warp, guest, tmp_path):
+    out = warp("run", guest("cli-p2"), "--dir", "nowhere::/data", "--", "show", cwd=tmp_path)
+    assert out.returncode == 1 and out.stderr.startswith("error: ") and "nowhere" in out.stderr
+
+
+def test_run_failure_of_the_guest_is_1(warp, tmp_path):
+    (tmp_path / "fails.wat").write_text(wat.command("i32.const 1"))
+    out = warp("run", "fails.wat", cwd=tmp_path)
+    assert (out.returncode, out.stdout) == (1, "")
+
+
+def test_run_trap_has_a_backtrace(warp, tmp_path):
+    (tmp_path / "trap.wat").write_text(wat.command("unreachable"))
+    out = warp("run", "trap.wat", cwd=tmp_path)
+    assert out.returncode == 1
+    assert out.stderr.startswith("error: ") and "unreachable" in out.stderr and "run" in out.stderr
+
+
+@pytest.mark.parametrize("sig, code", [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_run_is_interrupted(warp, tmp_path, sig, code):
+    (tmp_path / "spin.wat").write_text(wat.command("(loop $forever (br $forever)) i32.const 0"))
+    p = warp.popen("run", "spin.wat", cwd=tmp_path)
+    wait_until(lambda: os.times() and cpu_of(p.pid) > 0.1, "the guest spins", 60)
+    start = time.monotonic()
+    p.send_signal(sig)
+    assert p.wait(20) == code
+    assert time.monotonic() - start < 5
+    assert "panic" not in p.stderr.read().decode()
+
+
+def cpu_of(pid):
+    from infra import process_cpu_s
+
+    return process_cpu_s(pid)
+
+
+# ---- warp validate --------------------------------------------------------------------------
+
+
+def test_validate_tells_what_a_component_is(warp, guest, tmp_path):
+    out = warp("validate", guest("hello-p2"), cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert "wasi:http/incoming-handler@0.2" in out.stdout
+    out = warp("validate", guest("hello-p3"), cwd=tmp_path)
+    assert out.returncode == 0 and "wasi:http/handler@0.3" in out.stdout
+
+
+def test_validate_json(warp, guest, tmp_path):
+    out = warp("validate", guest("hello-p2"), "--json", cwd=tmp_path)
+    assert out.returncode == 0 and out.stderr == ""
+    found = json.loads(out.stdout)
+    assert found["kind"] == "p2 service"
+    names = [i["name"] for i in found["imports"]]
+    assert any(n.startswith("wasi:http/types@0.2") for n in names)
+    assert [e["name"] for e in found["exports"]][0].startswith("wasi:http/incoming-handler@0.2")
+
+
+def test_validate_compares_shims_with_the_configuration(warp, tmp_path):
+    (tmp_path / "guest.wat").write_text(wat.command(imports=wat.SHIM_IMPORTS["threading"]))
+    assert warp("validate", "guest.wat", cwd=tmp_path).returncode == 0
+    (tmp_path / "warp.toml").write_text("[shims]\nthreading = false\n")
+    out = warp("validate", "guest.wat", cwd=tmp_path)
+    assert out.returncode == 1
+    text = out.stdout + out.stderr
+    assert "warpgrid:shim/threading@0.1.0" in text and "warp.toml:2" in text
+    out = warp("validate", "guest.wat", "--json", cwd=tmp_path)
+    assert out.returncode == 1
+    (found,) = [i for i in json.loads(out.stdout)["imports"] if "threading" in i["name"]]
+    assert found["status"] == "disabled" and "warp.toml:2" in found["reason"]
+
+
+def test_validate_unknown_and_later_imports(warp, tmp_path):
+    (tmp_path / "a.wat").write_text(wat.command(imports=wat.UNKNOWN_IMPORT))
+    (tmp_path / "b.wat").write_text(wat.command(imports=wat.SHIM_IMPORTS["dns"]))
+    for name, status in (("a.wat", "unknown"), ("b.wat", "unavailable")):
+        out = warp("validate", name, "--json", cwd=tmp_path)
+        assert out.returncode == 1
+        assert status in [i["status"] for i in json.loads(out.stdout)["imports"]]
+
+
+# ---- warp pack ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A service of one file, as a newcomer would begin it."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.c").write_text(
+        "#include <warpgrid/sdk/http.h>\n"
+        "void wg_http_handle(wg_http_request *req, wg_http_response *res) {\n"
+        '  (void)req;\n  wg_http_printf(res, "packed\\n");\n}\n'
+    )
+    (tmp_path / "warp.toml").write_text('name = "hi"\nlang = "c"\n[http]\nlisten = ["127.0.0.1:0"]\n')
+    return tmp_path
+
+
+def test_pack_builds_what_serve_serves(warp, project):
+    out = warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300)
+    assert out.returncode == 0, out.stderr
+    packed = project / "dist" / "hi.wasm"
+    assert packed.read_bytes()[:8] == b"\0asm\x0d\0\x01\0"
+    from harness import Server
+
+    server = Server(warp.popen("serve", cwd=project))
+    try:
+        server.wait_listening()
+        assert server.get("/").text == "packed\n"
+        server.stop()
+    finally:
+        server.kill()
+
+
+def pack_env():
+    """What the compiler needs of the user's environment: the tools' cache and cargo's home."""
+    home = os.environ.get("HOME", "/")
+    cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    return {"WARPGRID_CACHE": cache, "HOME": home}
+
+
+def test_pack_passes_compiler_errors_through(warp, project):
+    (project / "src" / "main.c").write_text("int main(void) { return undeclared; }\n")
+    out = warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300)
+    assert out.returncode == 1
+    assert "main.c:1" in out.stderr and "undeclared" in out.stderr
+    assert not (project / "dist" / "hi.wasm").exists()
+
+
+def test_pack_failure_leaves_the_last_good_build(warp, project):
+    assert warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300).returncode == 0
+    good = (project / "dist" / "hi.wasm").read_bytes()
+    (project / "src" / "main.c").write_text("broken\n")
+    assert warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300).returncode == 1
+    assert (project / "dist" / "hi.wasm").read_bytes() == good
+
+
+def test_pack_unknown_language_and_missing_sources(warp, project):
+    out = warp("pack", "--lang", "cobol", cwd=project, env=pack_env())
+    assert out.returncode in (1, 2) and "cobol" in out.stderr and "c" in out.stderr
+    shutil.rmtree(project / "src")
+    out = warp("pack", "--lang", "c", cwd=project, env=pack_env())
+    assert out.returncode == 1 and "src/*.c" in out.stderr
+
+
+def test_pack_without_the_compiler_says_what_to_install(warp, project):
+    out = subprocess.run(
+        [warp.binary, "pack", "--lang", "c"], cwd=project, capture_output=True, text=True, timeout=120,
+        env={**warp.env(pack_env()), "PATH": str(project / "nothing-here")},
+    )  # fmt: skip
+    assert out.returncode == 1
+    assert "clang" in out.stderr and "hint: " in out.stderr
+
+
+# ---- scripts of the repository --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "benches").glob("*.sh") if p.name != "lib.sh"))
+def test_benches_have_help(script):
+    out = subprocess.run([ROOT / "benches" / script, "--help"], capture_output=True, text=True, timeout=10)
+    assert out.returncode == 0 and out.stdout.startswith(f"usage: {script}")
