@@ -133,9 +133,6 @@ void wgrt_app_free(wgrt_app *a);
 typedef struct wgrt_op {
   void *priv;       /**< C's own, from start to the end */
   void *priv2;
-  int32_t status;   /**< set by C before complete: 0, or a negative wg_code */
-  uint32_t reserved;
-  wgrt_error *err;  /**< where C writes the sentence when status < 0; Rust's memory */
 } wgrt_op;
 typedef struct wgrt_op_db_connect {
   wgrt_op op;
@@ -153,7 +150,9 @@ typedef struct wgrt_op_db_wait {
   uint32_t deadline;          /**< 1: the configured timeout applies */
   uint64_t space[24];
 } wgrt_op_db_wait;
-void wgrt_op_complete(wgrt_op *op);
+/** Ends an op, at most once. @param status  0 or a negative wg_code
+ *  @param msg  the sentence for people when status < 0; copied */
+void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
 
 /** What C gives each worker. Every function runs on the worker's thread; none may block. */
 typedef struct wgrt_host {
@@ -180,9 +179,12 @@ typedef struct wgrt_host {
   /* threading: 0, or -1 when declared before */
   int32_t (*declare_threading)(void *ctx, void *instance, uint32_t model);
   /* what happened */
-  void (*guest_output)(void *ctx, void *app, void *instance, int32_t fd, wgrt_bytes line);
-  void (*request_done)(void *ctx, void *app, uint64_t request, uint32_t status, uint64_t usec,
-                       wgrt_bytes failure);    /**< failure: empty, or a trap with its backtrace */
+  /** One line without its newline, at most 8 KiB; request 0: not known. */
+  void (*guest_output)(void *ctx, void *app, uint64_t request, int32_t fd, wgrt_bytes line);
+  /** The instance ended by a trap or a limit; text carries the cause and the backtrace. */
+  void (*guest_failed)(void *ctx, void *app, uint64_t request, wgrt_bytes text);
+  /** usec: from the request's head to the response's head. */
+  void (*request_done)(void *ctx, void *app, uint64_t request, uint32_t status, uint64_t usec);
 } wgrt_host;
 
 /* ---- workers ---- */

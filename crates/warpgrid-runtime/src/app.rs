@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Apps: a component linked with what its policy allows, and the store of each of its instances.
+
+use crate::abi::{AppCfg, Failure, Kind};
+use crate::engine::{ComponentKind, Engine, Loaded};
+use crate::host::Instance;
+use crate::shims;
+use crate::stdio::GuestOutput;
+use std::collections::HashSet;
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+use wasmtime::component::{InstancePre, Linker, ResourceTable};
+use wasmtime::{Result, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
+    WasiHttpView,
+};
+
+/// What a store holds.
+pub struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    pub table: ResourceTable,
+    limits: StoreLimits,
+    hooks: Hooks,
+    pub inst: Arc<Instance>,
+    /// Database handles that became streams.
+    pub streamed: HashSet<u64>,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Outgoing HTTP is refused: this version allows no address.
+struct Hooks;
+
+type SentResponse =
+    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _body_sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Result<SentResponse, HttpError>> + Send> {
+        Box::new(async { Err(HttpError::HttpRequestDenied) })
+    }
+}
+
+pub enum Pre {
+    P2Http(wasmtime_wasi_http::p2::bindings::ProxyPre<State>),
+    P3Http(wasmtime_wasi_http::p3::bindings::ServicePre<State>),
+    P2Command(wasmtime_wasi::p2::bindings::CommandPre<State>),
+    P3Command(wasmtime_wasi::p3::bindings::CommandPre<State>),
+    /// Links, but exports nothing that can be called.
+    Other,
+}
+
+struct Dir {
+    host: String,
+    guest: String,
+    writable: bool,
+}
+
+/// The figures of wgrt_app_cfg.
+pub struct Policy {
+    pub memory_bytes: usize,
+    pub body_bytes: u64,
+    pub header_bytes: usize,
+    pub reuse: usize,
+    pub max_concurrent: usize,
+    pub max_inflight: u32,
+    pub request_timeout: Duration,
+    pub instance_idle: Duration,
+    pub inherit_stdio: bool,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+    preopens: Vec<Dir>,
+}
+
+pub struct App {
+    pub engine: wasmtime::Engine,
+    epochs: bool,
+    pub pre: Pre,
+    pub policy: Policy,
+    /// C's own pointer.
+    pub user: *mut c_void,
+    pub inflight: AtomicU32,
+    pub requests: AtomicU64,
+}
+// SAFETY: `user` is handed back to C, which says what it may do with it on which thread.
+unsafe impl Send for App {}
+unsafe impl Sync for App {}
+
+impl App {
+    /// # Safety
+    /// `cfg`'s pointers must be valid for the call.
+    pub unsafe fn new(e: &Engine, c: &Loaded, cfg: &AppCfg) -> Result<App, Failure> {
+        let link_error = |err: wasmtime::Error| Failure::new(Kind::Link, format!("{err:#}"));
+        let mut l: Linker<State> = Linker::new(&e.wasmtime);
+        wasmtime_wasi::p2::add_to_linker_async(&mut l)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut l)?;
+        wasmtime_wasi::p3::add_to_linker(&mut l)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut l)?;
+        shims::add_to_linker(&mut l, cfg.link)?;
+        let pre = l.instantiate_pre(&c.component).map_err(link_error)?;
+        Ok(App {
+            engine: e.wasmtime.clone(),
+            epochs: e.epochs,
+            pre: typed(c.kind, pre)?,
+            policy: unsafe { policy(cfg)? },
+            user: cfg.app,
+            inflight: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// A store with its limits, ready to instantiate in.
+    pub fn new_store(&self, inst: Arc<Instance>, output: Option<&GuestOutput>) -> Store<State> {
+        let p = &self.policy;
+        let mut b = WasiCtx::builder();
+        b.envs(&p.env).args(&p.args);
+        for d in &p.preopens {
+            let perms = if d.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            // Checked when the app was made; a folder that went away since is simply not there.
+            let _ = b.preopened_dir(&d.host, &d.guest, perms);
+        }
+        match output {
+            Some(o) => {
+                b.stdout(o.stream(1)).stderr(o.stream(2));
+            }
+            None => {
+                b.inherit_stdio();
+            }
+        }
+        let state = State {
+            wasi: b.build(),
+            http: WasiHttpCtx::new(),
+            table: ResourceTable::new(),
+            limits: StoreLimitsBuilder::new().memory_size(p.memory_bytes).build(),
+            hooks: Hooks,
+            inst,
+            streamed: HashSet::new(),
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|s| &mut s.limits);
+        if self.epochs {
+            store.set_epoch_deadline(1);
+            // The yield must reach tokio, so that I/O and deadlines are served meanwhile.
+            store.epoch_deadline_callback(|_| {
+                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            });
+        }
+        store
+    }
+}
+
+fn typed(kind: ComponentKind, pre: InstancePre<State>) -> Result<Pre, Failure> {
+    let export_error = |err: wasmtime::Error| Failure::new(Kind::Export, format!("{err:#}"));
+    Ok(match kind {
+        ComponentKind::P2Http => {
+            Pre::P2Http(wasmtime_wasi_http::p2::bindings::ProxyPre::new(pre).map_err(export_error)?)
+        }
+        ComponentKind::P3Http => Pre::P3Http(
+            wasmtime_wasi_http::p3::bindings::ServicePre::new(pre).map_err(export_error)?,
+        ),
+        ComponentKind::P2Command => {
+            Pre::P2Command(wasmtime_wasi::p2::bindings::CommandPre::new(pre).map_err(export_error)?)
+        }
+        ComponentKind::P3Command => {
+            Pre::P3Command(wasmtime_wasi::p3::bindings::CommandPre::new(pre).map_err(export_error)?)
+        }
+        ComponentKind::Other => Pre::Other,
+    })
+}
+
+unsafe fn policy(cfg: &AppCfg) -> Result<Policy, Failure> {
+    unsafe fn list<'a, T>(p: *const T, n: usize) -> &'a [T] {
+        if n == 0 { &[] } else { unsafe { std::slice::from_raw_parts(p, n) } }
+    }
+    let (env, args, preopens) = unsafe {
+        (
+            list(cfg.env, cfg.env_count)
+                .iter()
+                .map(|b| {
+                    let kv = b.text();
+                    let (k, v) = kv.split_once('=').unwrap_or((&kv, ""));
+                    (k.to_string(), v.to_string())
+                })
+                .collect(),
+            list(cfg.args, cfg.arg_count).iter().map(|b| b.text()).collect(),
+            list(cfg.preopens, cfg.preopen_count)
+                .iter()
+                .map(|d| Dir {
+                    host: d.host.text(),
+                    guest: d.guest.text(),
+                    writable: d.writable != 0,
+                })
+                .collect::<Vec<Dir>>(),
+        )
+    };
+    for d in &preopens {
+        if let Err(e) = std::fs::read_dir(&d.host) {
+            let msg = format!("cannot open directory '{}' for the guest: {e}", d.host);
+            return Err(Failure::new(Kind::Io, msg));
+        }
+    }
+    Ok(Policy {
+        memory_bytes: usize::try_from(cfg.memory_bytes).unwrap_or(usize::MAX),
+        body_bytes: if cfg.body_bytes == 0 { u64::MAX } else { cfg.body_bytes },
+        header_bytes: cfg.header_bytes as usize,
+        reuse: cfg.reuse.max(1) as usize,
+        max_concurrent: cfg.max_concurrent.max(1) as usize,
+        max_inflight: cfg.max_inflight.max(1),
+        request_timeout: Duration::from_millis(cfg.request_timeout_ms.into()),
+        instance_idle: Duration::from_millis(cfg.instance_idle_ms.into()),
+        inherit_stdio: cfg.inherit_stdio != 0,
+        env,
+        args,
+        preopens,
+    })
+}

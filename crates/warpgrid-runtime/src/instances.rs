@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Guest instances behind wasmtime-wasi-http's ProxyHandler: how long they live, what ends them,
+//! and which request they work on.
+//!
+//! An instance ends when it served its share of requests, was idle too long, ran into a deadline,
+//! trapped, lost its client (p2), or when the worker stops.
+
+use crate::abi::Bytes;
+use crate::app::{App, Pre, State};
+use crate::host::{self, Instance as HostInstance};
+use crate::stdio::GuestOutput;
+use futures::task::AtomicWaker;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::time::Sleep;
+use wasmtime::component::GuestTaskId;
+use wasmtime::{Result, Store, StoreContextMut};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+
+/// How far the worker is on its way to the end.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub enum Stop {
+    No,
+    /// Instances end when they are idle.
+    Drain,
+    /// Instances end now.
+    Cut,
+}
+
+thread_local! {
+    static STOP: Cell<Stop> = const { Cell::new(Stop::No) };
+    static LIVE: RefCell<Live> = const { RefCell::new(Live { slots: Vec::new(), free: Vec::new() }) };
+}
+
+/// The instances of this worker, so that a stop reaches them all.
+struct Live {
+    slots: Vec<Option<Arc<Control>>>,
+    free: Vec<usize>,
+}
+
+/// Moves every instance of the worker towards its end.
+pub fn stop(level: Stop) {
+    STOP.set(level);
+    LIVE.with_borrow(|l| l.slots.iter().flatten().for_each(|c| c.waker.wake()));
+}
+
+pub fn live() -> usize {
+    LIVE.with_borrow(|l| l.slots.len() - l.free.len())
+}
+
+/// What an instance shares with its requests and its output.
+struct Control {
+    /// The request it works on; 0: none, or several.
+    request: Arc<AtomicU64>,
+    /// Its client went away: end it now.
+    abandoned: AtomicBool,
+    timed_out: AtomicBool,
+    waker: AtomicWaker,
+    serial: bool,
+}
+
+/// One request on its way through a handler.
+pub struct Request {
+    pub id: u64,
+    aborted: AtomicBool,
+    waker: AtomicWaker,
+    instance: OnceLock<Arc<Control>>,
+}
+
+impl Request {
+    pub fn new(id: u64) -> Arc<Request> {
+        Arc::new(Request {
+            id,
+            aborted: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            instance: OnceLock::new(),
+        })
+    }
+
+    /// The client is gone. A p2 instance serves nobody else and ends; a p3 instance takes no new
+    /// requests.
+    pub fn abort(&self) {
+        self.aborted.store(true, Relaxed);
+        self.waker.wake();
+        if let Some(c) = self.instance.get()
+            && c.serial
+        {
+            c.abandoned.store(true, Relaxed);
+            c.waker.wake();
+        }
+    }
+
+    /// The instance ran into the request's deadline.
+    pub fn timed_out(&self) -> bool {
+        self.instance.get().is_some_and(|c| c.timed_out.load(Relaxed))
+    }
+}
+
+/// Makes instances of one app on one worker.
+pub struct Factory(pub Arc<App>);
+
+impl HandlerState for Factory {
+    type StoreData = State;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Life;
+
+    async fn instantiate(&self) -> Result<Instance<State, Expiration, Life>> {
+        let app = &self.0;
+        let control = Arc::new(Control {
+            request: Arc::new(AtomicU64::new(0)),
+            abandoned: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            serial: matches!(app.pre, Pre::P2Http(_)),
+        });
+        let output = GuestOutput::new(app.user, &control.request);
+        let mut store = app.new_store(HostInstance::new(app.user)?, Some(&output));
+        let proxy = match &app.pre {
+            Pre::P2Http(p) => Proxy::P2(p.instantiate_async(&mut store).await?),
+            Pre::P3Http(p) => Proxy::P3(p.instantiate_async(&mut store).await?),
+            _ => wasmtime::bail!("not an HTTP service"),
+        };
+        Ok(Instance {
+            store,
+            proxy,
+            view: State::http,
+            expiration: Expiration {
+                app: app.clone(),
+                control: control.clone(),
+                sleep: Box::pin(tokio::time::sleep(app.policy.instance_idle)),
+            },
+            state: Life { app: app.clone(), slot: Slot::new(&control), control },
+        })
+    }
+}
+
+/// A place in LIVE for as long as the instance lives.
+struct Slot(usize);
+
+impl Slot {
+    fn new(c: &Arc<Control>) -> Slot {
+        LIVE.with_borrow_mut(|l| match l.free.pop() {
+            Some(i) => {
+                l.slots[i] = Some(c.clone());
+                Slot(i)
+            }
+            None => {
+                l.slots.push(Some(c.clone()));
+                Slot(l.slots.len() - 1)
+            }
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        LIVE.with_borrow_mut(|l| {
+            l.slots[self.0] = None;
+            l.free.push(self.0);
+        });
+    }
+}
+
+/// Polled outside the instance's event loop, so that it also ends a guest that computes without
+/// end or a host call that waits.
+pub struct Expiration {
+    app: Arc<App>,
+    control: Arc<Control>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        let me = &mut *self;
+        me.control.waker.register(cx.waker());
+        let idle = status == WorkerStatus::Idle;
+        if me.control.abandoned.load(Relaxed) {
+            return Poll::Ready(());
+        }
+        match STOP.get() {
+            Stop::No => {}
+            Stop::Drain if !idle => {}
+            _ => return Poll::Ready(()),
+        }
+        let p = &me.app.policy;
+        let limit = if idle { p.instance_idle } else { p.request_timeout };
+        let due = tokio::time::Instant::from_std(start + limit);
+        if due != me.sleep.deadline() {
+            me.sleep.as_mut().reset(due);
+        }
+        std::task::ready!(me.sleep.as_mut().poll(cx));
+        me.control.timed_out.store(!idle, Relaxed);
+        Poll::Ready(())
+    }
+}
+
+/// Accepts requests, and sees the instance off.
+pub struct Life {
+    app: Arc<App>,
+    control: Arc<Control>,
+    slot: Slot,
+}
+
+impl WorkerState for Life {
+    type StoreData = State;
+    type RequestData = Arc<Request>;
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        let limit = if self.control.serial { 1 } else { self.app.policy.max_concurrent };
+        if total >= self.app.policy.reuse || STOP.get() == Stop::Cut {
+            ShouldAccept::Never
+        } else if concurrent >= limit {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _store: StoreContextMut<'_, State>,
+        request: Arc<Request>,
+        _task: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        let serial = self.control.serial;
+        self.control.request.store(if serial { request.id } else { 0 }, Relaxed);
+        let _ = request.instance.set(self.control.clone());
+        // A serial instance has one deadline, which Expiration keeps.
+        let deadline =
+            (!serial).then(|| Box::pin(tokio::time::sleep(self.app.policy.request_timeout)));
+        Box::pin(Ended { request, deadline })
+    }
+
+    fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
+        let _ = &self.slot;
+        if let Err(e) = result
+            && !self.control.abandoned.load(Relaxed)
+            && STOP.get() != Stop::Cut
+        {
+            let text = if self.control.timed_out.load(Relaxed) {
+                let ms = self.app.policy.request_timeout.as_millis();
+                format!("the request took longer than {ms} ms; its instance was ended")
+            } else {
+                format!("{e:?}")
+            };
+            let h = host::host();
+            let request = self.control.request.load(Relaxed);
+            unsafe { (h.guest_failed)(h.ctx, self.app.user, request, Bytes::of(text.as_bytes())) };
+        }
+        drop(store);
+    }
+}
+
+/// Ready when nobody waits for the request any more.
+struct Ended {
+    request: Arc<Request>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Ended {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.request.waker.register(cx.waker());
+        if self.request.aborted.load(Relaxed) {
+            return Poll::Ready(());
+        }
+        match &mut self.deadline {
+            Some(d) => d.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}

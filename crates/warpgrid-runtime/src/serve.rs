@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+//! HTTP/1.1 and h2c in front of a ProxyHandler: connections, limits, and what clients are told.
+
+use crate::app::App;
+use crate::host;
+use crate::instances::{Factory, Request};
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+thread_local! {
+    static CONNECTIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+pub fn connections() -> usize {
+    CONNECTIONS.get()
+}
+
+/// A client may take this long to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// hyper's least buffer; smaller header limits are checked by us.
+const MIN_BUFFER: usize = 8 << 10;
+
+/// Accepts until `stopping` says so.
+pub async fn accept(listener: TcpListener, app: Arc<App>, stopping: watch::Receiver<bool>) {
+    let handler = ProxyHandler::new(Factory(app.clone()));
+    let mut stop = stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            a = listener.accept() => a,
+            _ = stop.changed() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, app.clone(), handler.clone(), stopping.clone()));
+            }
+            // Out of fds or memory: what is being served ends and frees some.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+struct Counted;
+impl Counted {
+    fn new() -> Counted {
+        CONNECTIONS.set(CONNECTIONS.get() + 1);
+        Counted
+    }
+}
+impl Drop for Counted {
+    fn drop(&mut self) {
+        CONNECTIONS.set(CONNECTIONS.get() - 1);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    app: Arc<App>,
+    handler: ProxyHandler<Factory>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _counted = Counted::new();
+    let _ = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let header_bytes = app.policy.header_bytes;
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(header_bytes.max(MIN_BUFFER))
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(header_bytes.try_into().unwrap_or(u32::MAX));
+    let service = service_fn(move |r| {
+        let (app, handler) = (app.clone(), handler.clone());
+        async move { respond(&app, &handler, r).await }
+    });
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // The peer's resets and protocol errors end its connection and concern nobody else.
+    tokio::select! {
+        _ = conn.as_mut() => return,
+        _ = stopping.wait_for(|s| *s) => conn.as_mut().graceful_shutdown(),
+    }
+    let _ = conn.await;
+}
+
+/// Counts a request as in flight, and tells its instance when the client went away before the end.
+struct InFlight {
+    app: Arc<App>,
+    request: Arc<Request>,
+    finished: bool,
+}
+
+impl InFlight {
+    fn new(app: &Arc<App>) -> Option<InFlight> {
+        let before = app.inflight.fetch_add(1, Relaxed);
+        if before >= app.policy.max_inflight {
+            app.inflight.fetch_sub(1, Relaxed);
+            return None;
+        }
+        let id = app.requests.fetch_add(1, Relaxed) + 1;
+        Some(InFlight { app: app.clone(), request: Request::new(id), finished: false })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.app.inflight.fetch_sub(1, Relaxed);
+        if !self.finished {
+            self.request.abort();
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|e| match e {});
+    let mut r = Response::new(body.boxed_unsync());
+    *r.status_mut() = status;
+    r.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        r.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    r
+}
+
+async fn respond(
+    app: &Arc<App>,
+    handler: &ProxyHandler<Factory>,
+    request: hyper::Request<Incoming>,
+) -> Result<Response<WasiBody>, Infallible> {
+    let began = Instant::now();
+    let Some(mut inflight) = InFlight::new(app) else {
+        return Ok(plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests are in flight; try again later\n",
+        ));
+    };
+    let mut response = match refuse(app, &request) {
+        Some(r) => r,
+        None => forward(app, handler, &inflight, request).await,
+    };
+    let h = host::host();
+    let usec = began.elapsed().as_micros() as u64;
+    let status = response.status().as_u16().into();
+    unsafe { (h.request_done)(h.ctx, app.user, inflight.request.id, status, usec) };
+    if response.body().is_end_stream() {
+        inflight.finished = true;
+    } else {
+        response = response.map(|inner| Tracked { inner, inflight }.boxed_unsync());
+    }
+    Ok(response)
+}
+
+/// Answers what the guest need not see.
+fn refuse(app: &App, r: &hyper::Request<Incoming>) -> Option<Response<WasiBody>> {
+    if r.uri().authority().is_none() && !r.headers().contains_key(header::HOST) {
+        return Some(plain(StatusCode::BAD_REQUEST, "the request has no Host header\n"));
+    }
+    if app.policy.header_bytes < MIN_BUFFER {
+        let size: usize = r.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
+        if size > app.policy.header_bytes {
+            return Some(plain(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request's header is too large\n",
+            ));
+        }
+    }
+    if r.body().size_hint().lower() > app.policy.body_bytes {
+        return Some(too_large());
+    }
+    None
+}
+
+fn too_large() -> Response<WasiBody> {
+    plain(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large\n")
+}
+
+async fn forward(
+    app: &Arc<App>,
+    handler: &ProxyHandler<Factory>,
+    inflight: &InFlight,
+    request: hyper::Request<Incoming>,
+) -> Response<WasiBody> {
+    let over = Arc::new(AtomicBool::new(false));
+    let request = request.map(|inner| {
+        if inner.is_end_stream() {
+            return inner.map_err(HttpError::from).boxed_unsync();
+        }
+        Limited { inner, left: app.policy.body_bytes, over: over.clone() }.boxed_unsync()
+    });
+    match handler.handle(inflight.request.clone(), request).await {
+        // The guest may have answered that it could not read the body: we know why.
+        Ok(r) if !(over.load(Relaxed) && r.status().is_server_error()) => r,
+        _ if over.load(Relaxed) => too_large(),
+        Ok(r) => r,
+        Err(e) if e.is::<ExpirationError>() || inflight.request.timed_out() => plain(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the service did not answer within the request timeout\n",
+        ),
+        Err(e) => match e.downcast_ref::<InstantiationError<Arc<Request>>>() {
+            Some(i) => {
+                let text = format!("cannot make an instance: {:#}", i.error);
+                let h = host::host();
+                let text = crate::abi::Bytes::of(text.as_bytes());
+                unsafe { (h.guest_failed)(h.ctx, app.user, inflight.request.id, text) };
+                plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the service has no room for another instance; try again later\n",
+                )
+            }
+            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "the service failed\n"),
+        },
+    }
+}
+
+/// A response body that keeps its request in flight to the last byte.
+struct Tracked {
+    inner: WasiBody,
+    inflight: InFlight,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.inflight.finished = true;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request body that ends in an error once it is longer than allowed.
+struct Limited {
+    inner: Incoming,
+    left: u64,
+    over: Arc<AtomicBool>,
+}
+
+impl Body for Limited {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(f)) => f,
+            Some(Err(e)) => return Poll::Ready(Some(Err(e.into()))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => {
+                    self.over.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(HttpError::HttpRequestBodySize(None))));
+                }
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The host side of `warpgrid:shim` and `warpgrid:shim-async`: each function one line over the
+//! operations of `host`.
+
+mod channel;
+mod database;
+mod database_async;
+mod threading;
+
+use crate::app::State;
+use wasmtime::component::{HasSelf, Linker};
+
+/// Bindings of the interfaces for WASI 0.2 guests.
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package warpgrid:host;
+            world sync {
+                import warpgrid:shim/database-proxy@0.1.0;
+                import warpgrid:shim/threading@0.1.0;
+            }
+        ",
+        path: "../../wit/shim",
+        world: "warpgrid:host/sync",
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "warpgrid:shim/database-proxy.pending-connect": super::database::PendingConnect,
+        },
+        imports: { default: async | trappable },
+    });
+}
+
+/// Bindings of the interfaces for WASI 0.3 guests.
+pub mod bindings_async {
+    wasmtime::component::bindgen!({
+        inline: "
+            package warpgrid:host;
+            world concurrent { import warpgrid:shim-async/database-proxy@0.1.0; }
+        ",
+        path: "../../wit/shim-async",
+        world: "warpgrid:host/concurrent",
+        imports: {
+            "warpgrid:shim-async/database-proxy.receive-channel": store | trappable,
+            "warpgrid:shim-async/database-proxy.send-channel": store | trappable,
+            default: async | trappable,
+        },
+    });
+}
+
+pub const LINK_DATABASE_PROXY: u32 = 1 << 3;
+pub const LINK_THREADING: u32 = 1 << 4;
+
+/// The interfaces this version implements, and the bit that links each.
+pub const IMPLEMENTED: &[(&str, u32)] = &[
+    ("warpgrid:shim/database-proxy@0.1.", LINK_DATABASE_PROXY),
+    ("warpgrid:shim-async/database-proxy@0.1.", LINK_DATABASE_PROXY),
+    ("warpgrid:shim/threading@0.1.", LINK_THREADING),
+];
+
+pub fn add_to_linker(l: &mut Linker<State>, link: u32) -> wasmtime::Result<()> {
+    if link & LINK_DATABASE_PROXY != 0 {
+        use bindings::warpgrid::shim::database_proxy;
+        database_proxy::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+        database::add_send(l)?;
+        bindings_async::warpgrid::shim_async::database_proxy::add_to_linker::<_, HasSelf<_>>(
+            l,
+            |s| s,
+        )?;
+    }
+    if link & LINK_THREADING != 0 {
+        bindings::warpgrid::shim::threading::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+    }
+    Ok(())
+}
+
+/// Both packages have a `db-error` of their own; this fills either from a host error.
+macro_rules! db_errors {
+    ($error:ty) => {
+        /// What a failed connect tells the guest.
+        fn connect_error(e: $crate::host::HostError) -> $error {
+            match e.code {
+                INVALID => <$error>::InvalidArgument(e.msg),
+                _ => common_error(e, <$error>::ConnectionFailed),
+            }
+        }
+
+        /// What a failed operation on a handle tells the guest.
+        fn handle_error(e: $crate::host::HostError) -> $error {
+            match e.code {
+                INVALID => <$error>::InvalidHandle(e.msg),
+                AGAIN => <$error>::WouldBlock(e.msg),
+                _ => common_error(e, <$error>::ConnectionLost),
+            }
+        }
+
+        fn common_error(e: $crate::host::HostError, other: fn(String) -> $error) -> $error {
+            match e.code {
+                TIMEOUT => <$error>::Timeout(e.msg),
+                REFUSED => <$error>::NotAllowed(e.msg),
+                AUTH => <$error>::AuthenticationFailed(e.msg),
+                EXHAUSTED => <$error>::PoolExhausted(e.msg),
+                UNSUPPORTED => <$error>::Unsupported(e.msg),
+                _ => other(e.msg),
+            }
+        }
+    };
+}
+use db_errors;
+
+/// The values of wg_code (include/warpgrid/error.h) that have a case of their own.
+mod code {
+    pub const INVALID: i64 = -1;
+    pub const TIMEOUT: i64 = -4;
+    pub const REFUSED: i64 = -10;
+    pub const AUTH: i64 = -12;
+    pub const EXHAUSTED: i64 = -13;
+    pub const UNSUPPORTED: i64 = -15;
+    pub use crate::host::AGAIN;
+}
+
+/// A receive of 0 bytes is the peer's end of file in our contract, so a guest may not ask for it.
+const ZERO_MAX: &str = "max-bytes is 0; ask for at least 1";

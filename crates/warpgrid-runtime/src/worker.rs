@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A worker: one thread, one tokio runtime, C's loop nested in it; serving or running a command.
+
+use crate::abi::{Failure, Host, Kind};
+use crate::app::{App, Pre};
+use crate::host::{self, Instance};
+use crate::instances::{self, Stop};
+use crate::serve;
+use crate::watch::{self, Callback, Watch};
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+use wasmtime_wasi::I32Exit;
+
+pub struct Worker {
+    /// Before `runtime`: the runtime's tasks use it as they are dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+    host: Host,
+    listeners: Vec<(std::net::TcpListener, Arc<App>)>,
+    /// An eventfd: each stop adds 1.
+    stop: OwnedFd,
+    drain_ms: AtomicU32,
+}
+
+fn io(what: &str, e: std::io::Error) -> Failure {
+    Failure::new(Kind::Io, format!("{what}: {e}"))
+}
+
+impl Worker {
+    pub fn new(host: Host) -> Result<Worker, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| io("cannot start the event loop", e))?;
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io("cannot make an eventfd", std::io::Error::last_os_error()));
+        }
+        host::set_host(Some(host));
+        Ok(Worker {
+            runtime: Some(runtime),
+            host,
+            listeners: Vec::new(),
+            stop: unsafe { OwnedFd::from_raw_fd(fd) },
+            drain_ms: AtomicU32::new(0),
+        })
+    }
+
+    /// Takes the fds, also when it fails.
+    pub fn serve(&mut self, app: &Arc<App>, fds: &[c_int]) -> Result<(), Failure> {
+        for &fd in fds {
+            let listener = unsafe { std::net::TcpListener::from_raw_fd(fd) };
+            self.listeners.push((listener, app.clone()));
+        }
+        if !matches!(app.pre, Pre::P2Http(_) | Pre::P3Http(_)) {
+            return Err(Failure::new(Kind::Export, "the component exports no HTTP handler"));
+        }
+        Ok(())
+    }
+
+    /// Async-signal-safe.
+    pub fn stop(&self, drain_ms: u32) {
+        self.drain_ms.store(drain_ms, Relaxed);
+        let one = 1u64.to_ne_bytes();
+        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    pub fn watch(&self, fd: RawFd, cb: Callback, user: *mut c_void) -> Result<Watch, Failure> {
+        let runtime = self.runtime.as_ref().expect("a worker has a runtime until it is dropped");
+        let _enter = runtime.enter();
+        Watch::start(fd, cb, user).map_err(|e| io("cannot watch a socket", e))
+    }
+
+    pub fn run(&mut self, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
+        let r = runtime.block_on(self.serve_until_stopped(listeners, idle));
+        self.runtime = Some(runtime);
+        r
+    }
+
+    async fn serve_until_stopped(
+        &self,
+        listeners: Vec<(std::net::TcpListener, Arc<App>)>,
+        idle: &mut dyn FnMut() -> c_int,
+    ) -> Result<(), Failure> {
+        let driver = tokio::spawn(Local(Box::pin(host::drive())));
+        let (stopping, stopped) = tokio::sync::watch::channel(false);
+        for (l, app) in listeners {
+            let l = TcpListener::from_std(l).map_err(|e| io("cannot listen", e))?;
+            tokio::spawn(serve::accept(l, app, stopped.clone()));
+        }
+        let stop = StopFd::new(self.stop.as_raw_fd())?;
+        stop.wait().await;
+
+        let deadline = Instant::now() + Duration::from_millis(self.drain_ms.load(Relaxed).into());
+        let _ = stopping.send(true);
+        instances::stop(Stop::Drain);
+        while (serve::connections() > 0 || instances::live() > 0)
+            && Instant::now() < deadline
+            && !stop.again()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        instances::stop(Stop::Cut);
+        // An instance ends at its next poll; the bound is for a guest that never yields.
+        let cut = Instant::now() + Duration::from_secs(1);
+        while instances::live() > 0 && Instant::now() < cut {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while idle() != 0 {
+            host::kick();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        driver.abort();
+        Ok(())
+    }
+
+    /// The guest's exit code; 130 when it was stopped.
+    pub fn run_command(&mut self, app: &Arc<App>) -> Result<c_int, Failure> {
+        let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
+        let r = runtime.block_on(async {
+            let driver = tokio::spawn(Local(Box::pin(host::drive())));
+            let stop = StopFd::new(self.stop.as_raw_fd())?;
+            let code = tokio::select! {
+                r = command(app) => r?,
+                _ = stop.wait() => 130,
+            };
+            driver.abort();
+            Ok(code)
+        });
+        self.runtime = Some(runtime);
+        r
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Tasks that are left call C as they are dropped.
+        host::set_host(Some(self.host));
+        if let Some(r) = self.runtime.take() {
+            r.shutdown_background();
+        }
+        host::set_host(None);
+    }
+}
+
+/// A future that stays on this thread although tokio asks for Send.
+struct Local<F>(std::pin::Pin<Box<F>>);
+// SAFETY: the runtime is a current-thread one.
+unsafe impl<F> Send for Local<F> {}
+impl<F: Future> Future for Local<F> {
+    type Output = ();
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        self.0.as_mut().poll(cx).map(|_| ())
+    }
+}
+
+/// The worker's eventfd in its poller.
+struct StopFd(AsyncFd<watch::Fd>);
+
+impl StopFd {
+    fn new(fd: RawFd) -> Result<StopFd, Failure> {
+        watch::register(fd, Interest::READABLE)
+            .map(StopFd)
+            .map_err(|e| io("cannot watch the eventfd", e))
+    }
+
+    async fn wait(&self) {
+        while !self.again() {
+            match self.0.readable().await {
+                Ok(mut guard) => {
+                    if self.again() {
+                        return;
+                    }
+                    guard.clear_ready();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// True if a stop came since the last call.
+    fn again(&self) -> bool {
+        let mut count = [0u8; 8];
+        let n = unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), 8) };
+        n == 8
+    }
+}
+
+async fn command(app: &Arc<App>) -> Result<c_int, Failure> {
+    let inst = Instance::new(app.user)?;
+    let output = (!app.policy.inherit_stdio)
+        .then(|| crate::stdio::GuestOutput::new(app.user, &Default::default()));
+    let mut store = app.new_store(inst, output.as_ref());
+    let result = match &app.pre {
+        Pre::P2Command(p) => match p.instantiate_async(&mut store).await {
+            Ok(c) => c.wasi_cli_run().call_run(&mut store).await,
+            Err(e) => Err(e),
+        },
+        Pre::P3Command(p) => match p.instantiate_async(&mut store).await {
+            Ok(c) => store
+                .run_concurrent(async move |a| c.wasi_cli_run().call_run(a).await)
+                .await
+                .and_then(|r| r),
+            Err(e) => Err(e),
+        },
+        _ => return Err(Failure::new(Kind::Export, "the component exports no command to run")),
+    };
+    match result {
+        Ok(Ok(())) => Ok(0),
+        Ok(Err(())) => Ok(1),
+        Err(e) => match e.downcast_ref::<I32Exit>() {
+            Some(exit) => Ok(exit.0),
+            None => Err(Failure::new(Kind::Trap, format!("{e:?}"))),
+        },
+    }
+}
