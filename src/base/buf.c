@@ -152,7 +152,7 @@ uint8_t wg_take_u8(wg_reader *r) {
 
 uint16_t wg_take_u16(wg_reader *r) {
   const uint8_t *p = wg_take_bytes(r, 2);
-  return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+  return (uint16_t)(p ? p[0] << 8 | p[1] : 0);
 }
 
 uint32_t wg_take_u32(wg_reader *r) {

@@ -175,9 +175,11 @@ const char *cfg_nearest(const char *name, const char *(*next)(void *user), void 
     size_t m = fold(candidate, have);
     if (m == 0) continue;
     size_t d = edit_distance(want, n, have, m);
-    /* A slip changes about a third of a word at most; a part of a long word is one too. */
+    /* A slip changes about a third of a word at most; a part of a long word is one too, and so is
+     * a word with more behind it ("ttl_secs"). */
     size_t near = (m > n ? m : n) / 3;
-    bool part = n >= 3 && strstr(have, want) != NULL;
+    bool part = (n >= 3 && strstr(have, want) != NULL) ||
+                (n > m && want[m] == '_' && memcmp(want, have, m) == 0);
     if (d > (near ? near : 1) && !part) continue;
     if (d < best_distance) {
       best = candidate;
