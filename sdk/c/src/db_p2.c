@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* database-proxy by `warpgrid:shim@0.1`: calls block the instance. */
+#include "db.h"
+#include <stdlib.h>
+#include <world.h>
+
+static wasi2_string_t db_string(const char *s) {
+  return (wasi2_string_t){(uint8_t *)(uintptr_t)s, s == NULL ? 0 : strlen(s)};
+}
+
+static bool db_fail(wg_db_error *err, warpgrid_shim_database_proxy_db_error_t *from) {
+  const wasi2_string_t *text = &from->val.invalid_handle; /* all cases carry one string */
+  wg_db_error_set(err, (wg_db_errc)from->tag, text->ptr, text->len);
+  warpgrid_shim_database_proxy_db_error_free(from);
+  return false;
+}
+
+bool wg_db_connect(wg_db_kind kind, const wg_pg_config *config, uint64_t *handle,
+                   wg_db_error *err) {
+  warpgrid_shim_database_proxy_connect_config_t to = {
+      .protocol = (uint8_t)kind,
+      .host = db_string(config->host),
+      .port = config->port,
+      .database = db_string(config->database),
+      .user = db_string(config->user),
+      .password = {.is_some = config->password != NULL, .val = db_string(config->password)},
+  };
+  warpgrid_shim_database_proxy_db_error_t why;
+  return warpgrid_shim_database_proxy_connect(&to, handle, &why) || db_fail(err, &why);
+}
+
+bool wg_db_send(uint64_t handle, const void *bytes, size_t len, size_t *sent, wg_db_error *err) {
+  wasi2_list_u8_t data = {(uint8_t *)(uintptr_t)bytes, len};
+  uint64_t taken;
+  warpgrid_shim_database_proxy_db_error_t why;
+  if (!warpgrid_shim_database_proxy_send(handle, &data, &taken, &why)) return db_fail(err, &why);
+  *sent = (size_t)taken;
+  return true;
+}
+
+bool wg_db_recv(uint64_t handle, uint32_t max_bytes, wg_db_bytes *got, wg_db_error *err) {
+  wasi2_list_u8_t data;
+  warpgrid_shim_database_proxy_db_error_t why;
+  if (!warpgrid_shim_database_proxy_recv(handle, max_bytes, &data, &why)) return db_fail(err, &why);
+  /* An empty list has no memory behind its pointer. */
+  *got = (wg_db_bytes){data.len == 0 ? NULL : data.ptr, data.len};
+  return true;
+}
+
+bool wg_db_close(uint64_t handle, wg_db_error *err) {
+  warpgrid_shim_database_proxy_db_error_t why;
+  return warpgrid_shim_database_proxy_close(handle, &why) || db_fail(err, &why);
+}
