@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """US-111, US-112, US-113, US-114: a guest and a real PostgreSQL, with the host's pool between them.
 
-The guest is tests/fixtures' dbprobe: GET /sql?q=... runs a statement over a connection of its own
-and answers rows as `a|b` lines, or 4xx/503 with `SQLSTATE message`."""
+The guest is guests/dbprobe.c: GET /sql?q=... runs SQL over a connection of its own and answers rows
+as `a|b` lines, or 400/503 with `SQLSTATE message`."""
 import os
 import re
 import signal
@@ -308,7 +308,7 @@ def test_us_112_wrong_password_is_28P01(probe, postgres, role):
         for _ in range(2):
             with pytest.raises(SqlError) as e:
                 p.sql("SELECT 1")
-            assert e.value.code == "28P01", e.value
+            assert "28P01" in e.value.text, e.value
     # Nor does the log tell the password (the server is stopped here, its log complete).
     assert "not-it-at-all" not in p.server.log.text
 
@@ -354,9 +354,10 @@ def test_us_112_startup_parameters_are_honoured(probe, postgres, kind):
         assert p.value("SHOW TimeZone") == plain
 
 
-@BOTH
+# keep=1: the instance ends with the connection open, as a careless program's does.
+@pytest.mark.parametrize("kind, keep", [("p2", 0), ("p2", 1), ("p3", 0)])
 @pytest.mark.parametrize("reset", ["discard", "close"])
-def test_nothing_leaks_to_the_next_guest(probe, postgres, kind, reset):
+def test_nothing_leaks_to_the_next_guest(probe, postgres, kind, keep, reset):
     postgres.sql("CREATE TABLE IF NOT EXISTS e2e_leak (x int); GRANT ALL ON e2e_leak TO warpgrid_app; TRUNCATE e2e_leak")
     with probe(postgres, kind, pool_size=1, reset=reset) as p:
         first = p.pid()
@@ -370,7 +371,7 @@ def test_nothing_leaks_to_the_next_guest(probe, postgres, kind, reset):
             "LISTEN mine",
         ):
             try:
-                p.sql(statement, keep=1)
+                p.sql(statement, keep=keep)
             except SqlError as e:
                 assert e.code == "42703", e
         assert p.value("SELECT count(*) FROM e2e_leak") == "0"

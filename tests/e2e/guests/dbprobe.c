@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A service that runs SQL for a test, below any client library: it sends a start-up message of the
+ * test's choice, and simple queries of any number of statements.
+ *
+ *   GET /sql?q=SQL, POST /sql   rows as `a|b` lines; or 400 (the server refused a statement) and
+ *                               503 (anything else) with `SQLSTATE message`
+ *     host= port= db= user=     instead of DB_HOST, DB_PORT, DB_NAME, DB_USER
+ *     param=NAME=VALUE          one more start-up parameter
+ *     keep=1                    leaves the connection open at the end
+ *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
+ *   GET /trap, /spin            lease=1: with a connection in hand */
+#include "probe.h"
+
+#include "../../../sdk/c/src/db.h"
+
+const size_t wg_http_body_limit = 16u << 20;
+
+typedef struct conn {
+  uint64_t handle;
+  uint8_t *buf;
+  size_t len, cap, at;
+  unsigned timeouts;
+  bool retry, open;
+  int status;      /* 0, or what to answer */
+  char error[600]; /* "SQLSTATE message" */
+} conn;
+
+static const char *setting(wg_http_request *req, const char *param, const char *variable) {
+  wg_str given = wg_http_query_param(req, param);
+  if (given.ptr == NULL) return getenv(variable);
+  char *copy = wg_http_alloc(req, given.len + 1);
+  memcpy(copy, given.ptr, given.len);
+  copy[given.len] = '\0';
+  return copy;
+}
+
+static void fail(conn *c, int status, const char *sqlstate, const char *message) {
+  if (c->status != 0) return; /* the first one counts */
+  c->status = status;
+  snprintf(c->error, sizeof c->error, "%s %s", sqlstate, message);
+}
+
+/* The host's own errors, told as the SQLSTATE that a client library would make of them. */
+static void fail_db(conn *c, const wg_db_error *e) {
+  static const char *const states[] = {
+      [WG_DB_NOT_ALLOWED] = "08004",        [WG_DB_CONNECTION_FAILED] = "08001",
+      [WG_DB_CONNECTION_LOST] = "08006",    [WG_DB_AUTHENTICATION_FAILED] = "28000",
+      [WG_DB_POOL_EXHAUSTED] = "53300",     [WG_DB_TIMEOUT] = "57014",
+  };
+  char text[300];
+  const char *state = e->code <= WG_DB_TIMEOUT ? states[e->code] : NULL;
+  snprintf(text, sizeof text, "%s: %s", wg_db_errc_name(e->code), e->message);
+  fail(c, 503, state ? state : "XX000", text);
+}
+
+/* At least n unread bytes, or false. */
+static bool need(conn *c, size_t n) {
+  while (c->len - c->at < n) {
+    wg_db_bytes got;
+    wg_db_error err;
+    if (!wg_db_recv(c->handle, 1u << 20, &got, &err)) {
+      if (err.code == WG_DB_TIMEOUT && c->retry && ++c->timeouts < 100) continue;
+      fail_db(c, &err);
+      return false;
+    }
+    if (got.len == 0) {
+      fail(c, 503, "08006", "the connection was closed");
+      return false;
+    }
+    memmove(c->buf, c->buf + c->at, c->len - c->at);
+    c->len -= c->at;
+    c->at = 0;
+    if (c->cap - c->len < got.len) {
+      size_t cap = (c->len + got.len) * 2;
+      uint8_t *bigger = realloc(c->buf, cap);
+      if (bigger == NULL) {
+        free(got.ptr);
+        fail(c, 503, "53200", "the guest is out of memory");
+        return false;
+      }
+      c->buf = bigger;
+      c->cap = cap;
+    }
+    memcpy(c->buf + c->len, got.ptr, got.len);
+    c->len += got.len;
+    free(got.ptr);
+  }
+  return true;
+}
+
+static uint32_t u32(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+static void put_u32(uint8_t *p, uint32_t v) {
+  p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
+}
+
+/* One message whole: its type and body. */
+static bool message(conn *c, char *type, const uint8_t **body, size_t *len) {
+  if (!need(c, 5)) return false;
+  uint32_t size = u32(c->buf + c->at + 1);
+  if (size < 4 || size > (64u << 20)) {
+    fail(c, 503, "08P01", "a message of impossible length");
+    return false;
+  }
+  if (!need(c, 1 + (size_t)size)) return false;
+  *type = (char)c->buf[c->at];
+  *body = c->buf + c->at + 5;
+  *len = size - 4;
+  c->at += 1 + (size_t)size;
+  return true;
+}
+
+static void server_error(conn *c, int status, const uint8_t *p, size_t len) {
+  const char *state = "XXXXX", *text = "?";
+  for (size_t i = 0; i < len && p[i] != 0; i += 2 + strlen((const char *)p + i + 1)) {
+    if (p[i] == 'C') state = (const char *)p + i + 1;
+    if (p[i] == 'M') text = (const char *)p + i + 1;
+  }
+  fail(c, status, state, text);
+}
+
+static bool conn_open(conn *c, wg_http_request *req) {
+  const char *host = setting(req, "host", "DB_HOST"), *port = setting(req, "port", "DB_PORT");
+  const char *db = setting(req, "db", "DB_NAME"), *user = setting(req, "user", "DB_USER");
+  wg_pg_config config = {.host = host, .port = (uint16_t)atoi(port), .database = db, .user = user};
+  wg_db_error err;
+  if (!wg_db_connect(WG_DB_KIND_POSTGRES, &config, &c->handle, &err)) {
+    fail_db(c, &err);
+    return false;
+  }
+  c->open = true;
+  uint8_t start[2048];
+  size_t n = 8;
+  wg_str param = wg_http_query_param(req, "param");
+  const char *eq = param.ptr ? memchr(param.ptr, '=', param.len) : NULL;
+  put_u32(start + 4, 196608);
+  n += (size_t)snprintf((char *)start + n, 300, "user%c%s", 0, user) + 1;
+  n += (size_t)snprintf((char *)start + n, 300, "database%c%s", 0, db) + 1;
+  if (eq != NULL && param.len < 1000) {
+    memcpy(start + n, param.ptr, param.len);
+    start[n + (size_t)(eq - param.ptr)] = 0;
+    n += param.len;
+    start[n++] = 0;
+  }
+  start[n++] = 0;
+  put_u32(start, (uint32_t)n);
+  if (!wg_db_send_all(c->handle, start, n, &err)) {
+    fail_db(c, &err);
+    return false;
+  }
+  char type;
+  const uint8_t *body;
+  size_t len;
+  while (message(c, &type, &body, &len)) {
+    if (type == 'Z') return true;
+    if (type == 'E') {
+      server_error(c, 503, body, len);
+      return false;
+    }
+    if (type == 'R' && u32(body) != 0) {
+      fail(c, 503, "28000", "the host asked the guest for a password");
+      return false;
+    }
+  }
+  return false;
+}
+
+static void row(wg_http_response *res, const uint8_t *p) {
+  unsigned columns = (unsigned)p[0] << 8 | p[1];
+  p += 2;
+  for (unsigned i = 0; i < columns; i++) {
+    int32_t n = (int32_t)u32(p);
+    p += 4;
+    if (i > 0) wg_http_write(res, "|", 1);
+    if (n > 0) {
+      wg_http_write(res, p, (size_t)n);
+      p += n;
+    }
+  }
+  wg_http_write(res, "\n", 1);
+}
+
+static void run(conn *c, wg_http_response *res, wg_str sql) {
+  wg_db_error err;
+  uint8_t *query = malloc(sql.len + 6);
+  if (query == NULL) {
+    fail(c, 503, "53200", "the guest is out of memory");
+    return;
+  }
+  query[0] = 'Q';
+  put_u32(query + 1, (uint32_t)sql.len + 5);
+  memcpy(query + 5, sql.ptr, sql.len);
+  query[5 + sql.len] = 0;
+  bool sent = wg_db_send_all(c->handle, query, sql.len + 6, &err);
+  free(query);
+  if (!sent) {
+    fail_db(c, &err);
+    return;
+  }
+  char type;
+  const uint8_t *body;
+  size_t len;
+  while (message(c, &type, &body, &len)) {
+    if (type == 'D') row(res, body);
+    if (type == 'E') server_error(c, memcmp(body, "SFATAL", 6) == 0 ? 503 : 400, body, len);
+    if (type == 'Z') return;
+  }
+}
+
+void wg_http_handle(wg_http_request *req, wg_http_response *res) {
+  conn c = {.retry = probe_number(req, "retry", 0) != 0};
+  if (probe_number(req, "lease", 0) != 0 && !conn_open(&c, req)) {
+    wg_http_status(res, 503);
+    return;
+  }
+  if (probe_common(req, res)) return;
+  wg_str sql = wg_http_query_param(req, "q");
+  if (sql.ptr == NULL) sql = wg_http_body(req);
+  if (conn_open(&c, req)) run(&c, res, sql);
+  char timeouts[16];
+  snprintf(timeouts, sizeof timeouts, "%u", c.timeouts);
+  if (c.open && probe_number(req, "keep", 0) == 0) {
+    wg_db_error err;
+    if (!wg_db_close(c.handle, &err)) fail_db(&c, &err);
+  }
+  free(c.buf);
+  if (c.status != 0) {
+    wg_http_reset(res);
+    wg_http_status(res, (uint16_t)c.status);
+    wg_http_printf(res, "%s\n", c.error);
+  }
+  wg_http_header(res, "x-timeouts", timeouts);
+}
