@@ -18,10 +18,12 @@ static void on_poll(uv_poll_t *h, int status, int events);
 
 static void watch_poll_for(wg_watch *w, unsigned armed) {
   w->armed = armed;
-  int events = ((armed & WG_WATCH_READ) ? UV_READABLE : 0) |
-               ((armed & WG_WATCH_WRITE) ? UV_WRITABLE : 0);
-  if (events) uv_poll_start(&w->poll, events, on_poll); /* cannot fail on an open handle */
-  else uv_poll_stop(&w->poll);
+  int events =
+      ((armed & WG_WATCH_READ) ? UV_READABLE : 0) | ((armed & WG_WATCH_WRITE) ? UV_WRITABLE : 0);
+  if (events)
+    uv_poll_start(&w->poll, events, on_poll); /* cannot fail on an open handle */
+  else
+    uv_poll_stop(&w->poll);
 }
 
 static void on_poll(uv_poll_t *h, int status, int events) {

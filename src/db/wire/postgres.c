@@ -98,10 +98,14 @@ pg_error_fields pg_error_read(wg_reader body) {
     if (field == 0) return f; /* the end, or the bytes ran out */
     const char *text = wg_take_cstr(&body);
     if (!text) return f;
-    if (field == 'V' || (field == 'S' && !f.severity[0])) f.severity = text;
-    else if (field == 'C') f.sqlstate = text;
-    else if (field == 'M') f.message = text;
-    else if (field == 'H') f.hint = text;
+    if (field == 'V' || (field == 'S' && !f.severity[0]))
+      f.severity = text;
+    else if (field == 'C')
+      f.sqlstate = text;
+    else if (field == 'M')
+      f.message = text;
+    else if (field == 'H')
+      f.hint = text;
   }
 }
 
@@ -132,8 +136,10 @@ bool pg_param_take(pg_server *s, wg_reader body) {
   if (!both) return false;
   memcpy(both, name, name_len);
   memcpy(both + name_len, value, value_len);
-  if (p) free(p->name);
-  else p = &s->params[s->param_count++];
+  if (p)
+    free(p->name);
+  else
+    p = &s->params[s->param_count++];
   p->name = both;
   p->value = both + name_len;
   return true;
@@ -177,8 +183,10 @@ static wg_wire_step login_refused(pg_server *s, wg_reader body, wg_error *err) {
   bool auth = strncmp(f.sqlstate, "28", 2) == 0;
   bool busy = strncmp(f.sqlstate, "53", 2) == 0 || strcmp(f.sqlstate, "57P03") == 0;
   s->base.fault = auth ? WG_WIRE_FAULT_AUTH : busy ? WG_WIRE_FAULT_BUSY : WG_WIRE_FAULT_OTHER;
-  wg_error_set(err, auth ? WG_AUTH : WG_IO, 0, "postgres: the server refused the log-in: %s: "
-               "%.300s (SQLSTATE %.5s)", f.severity[0] ? f.severity : "FATAL", f.message,
+  wg_error_set(err, auth ? WG_AUTH : WG_IO, 0,
+               "postgres: the server refused the log-in: %s: "
+               "%.300s (SQLSTATE %.5s)",
+               f.severity[0] ? f.severity : "FATAL", f.message,
                f.sqlstate[0] ? f.sqlstate : "08004");
   if (auth)
     wg_error_hint(err, "check user and password of this database in warp.toml");
@@ -241,7 +249,8 @@ static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_err
   }
   if (kind == CLEARTEXT || kind == MD5 || kind == SASL) {
     if (s->state != PG_STARTED)
-      return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL, "the server asked for two proofs");
+      return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL,
+                        "the server asked for two proofs");
     if (s->login.password->len == 0)
       return login_fail(s, WG_WIRE_FAULT_AUTH, err, WG_AUTH,
                         "the server wants a password and warp.toml gives none");

@@ -144,9 +144,12 @@ static const char *options_read(pg_startup *u, const char *text) {
   char *at = u->options;
   for (char *word; (word = options_word(&at));) {
     char *assign = NULL;
-    if (word[0] == '-' && word[1] == 'c') assign = word[2] ? word + 2 : options_word(&at);
-    else if (word[0] == '-' && word[1] == '-' && word[2]) assign = word + 2;
-    else return "only -c name=value and --name=value are available in the option \"options\"";
+    if (word[0] == '-' && word[1] == 'c')
+      assign = word[2] ? word + 2 : options_word(&at);
+    else if (word[0] == '-' && word[1] == '-' && word[2])
+      assign = word + 2;
+    else
+      return "only -c name=value and --name=value are available in the option \"options\"";
     char *equals = assign ? strchr(assign, '=') : NULL;
     if (!equals || equals == assign) return "a switch in the option \"options\" lacks its value";
     *equals = '\0';
@@ -288,7 +291,8 @@ static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_polic
   if (wrong) {
     step = greet_refuse(g, to_guest, sqlstate, wrong, NULL);
   } else if (u.replication && !means_no(u.replication)) {
-    step = greet_refuse(g, to_guest, "0A000", "replication is not available through the pool", NULL);
+    step =
+        greet_refuse(g, to_guest, "0A000", "replication is not available through the pool", NULL);
   } else if (policy->database && u.database && u.database[0] &&
              strcmp(u.database, policy->database) != 0) {
     char message[PG_TEXT_MAX + 128], hint[PG_TEXT_MAX + 64];
@@ -409,8 +413,10 @@ wg_wire_step pg_greet_reply(wg_wire_guest *base, wg_wire_server *server, wg_buf 
     }
     pg_drop(in);
     if (!over) continue;
-    if (g->refused) greet_enter(g, GREET_ENDED);
-    else greet_welcome(g, s, to_guest);
+    if (g->refused)
+      greet_enter(g, GREET_ENDED);
+    else
+      greet_welcome(g, s, to_guest);
     if (to_guest->failed) {
       wg_error_set(err, WG_NOMEM, 0, "postgres: no memory for the guest's start-up");
       return WG_WIRE_ERROR;

@@ -44,8 +44,10 @@ static void owe(wg_wire_track *t, bool sync) {
     uint64_t bit = (uint64_t)1 << t->pending;
     t->kinds = sync ? t->kinds | bit : t->kinds & ~bit;
   } /* beyond, the kind is taken for "simple": see on_copy_in() */
-  if (t->pending == UINT32_MAX) t->tainted = true;
-  else t->pending++;
+  if (t->pending == UINT32_MAX)
+    t->tainted = true;
+  else
+    t->pending++;
   t->open = false;
 }
 
@@ -110,10 +112,12 @@ wg_wire_step pg_track_client(wg_wire_track *t, const uint8_t *p, size_t n, size_
  *  where the server ignores it (section 55.2.6): no ReadyForQuery will come for it. */
 static void on_copy_in(wg_wire_track *t) {
   t->copy_in = true;
-  if (t->pending == 0) return;     /* extended, and its Sync is still to come */
-  if (!(t->kinds & 1)) return;     /* a simple COPY: its answer comes at the end */
-  if (t->pending > 1) t->tainted = true; /* how many of them are ignored cannot be told from here */
-  else paid(t);
+  if (t->pending == 0) return; /* extended, and its Sync is still to come */
+  if (!(t->kinds & 1)) return; /* a simple COPY: its answer comes at the end */
+  if (t->pending > 1)
+    t->tainted = true; /* how many of them are ignored cannot be told from here */
+  else
+    paid(t);
   t->open = true;
 }
 

@@ -28,8 +28,11 @@ static size_t saslprep(const char *in, size_t len, char *out) {
   const uint8_t *p = (const uint8_t *)in;
   while (i < len) {
     uint32_t c = p[i];
-    size_t need = c < 0x80 ? 1 : (c >= 0xC2 && c < 0xE0) ? 2 : (c & 0xF0) == 0xE0 ? 3
-                  : (c >= 0xF0 && c < 0xF5) ? 4 : 0;
+    size_t need = c < 0x80                  ? 1
+                  : (c >= 0xC2 && c < 0xE0) ? 2
+                  : (c & 0xF0) == 0xE0      ? 3
+                  : (c >= 0xF0 && c < 0xF5) ? 4
+                                            : 0;
     if (need == 0 || need > len - i) goto raw;
     if (need > 1) c &= 0xFFu >> (need + 1);
     for (size_t k = 1; k < need; k++) {
@@ -71,9 +74,12 @@ wg_code wg_scram_first(wg_scram *s, const char *user, wg_buf *out, wg_error *err
   wg_buf_init(&bare, sizeof s->first_bare - 1);
   wg_buf_printf(&bare, "n=");
   for (const char *c = user; *c; c++) { /* RFC 5802 section 5.1: "saslname" */
-    if (*c == '=') wg_buf_put(&bare, "=3D", 3);
-    else if (*c == ',') wg_buf_put(&bare, "=2C", 3);
-    else wg_buf_put_u8(&bare, (uint8_t)*c);
+    if (*c == '=')
+      wg_buf_put(&bare, "=3D", 3);
+    else if (*c == ',')
+      wg_buf_put(&bare, "=2C", 3);
+    else
+      wg_buf_put_u8(&bare, (uint8_t)*c);
   }
   wg_buf_printf(&bare, ",r=%s", s->nonce);
   wg_code code = WG_OK;
@@ -121,8 +127,8 @@ static int base64_decode(const char *in, size_t len, uint8_t *out, size_t cap) {
 }
 
 static wg_code scram_prove(wg_scram *s, const wg_secret *password, const uint8_t *salt,
-                           size_t salt_len, uint32_t iterations, const char *auth,
-                           size_t auth_len, uint8_t proof[32], wg_error *err) {
+                           size_t salt_len, uint32_t iterations, const char *auth, size_t auth_len,
+                           uint8_t proof[32], wg_error *err) {
   uint8_t salted[32], client_key[32], stored_key[32], signature[32], server_key[32];
   char *prepared = malloc(password->len + 1);
   if (!prepared) return wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
@@ -147,8 +153,8 @@ static wg_code scram_prove(wg_scram *s, const wg_secret *password, const uint8_t
   return code;
 }
 
-wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len,
-                       const wg_secret *password, wg_buf *out, wg_error *err) {
+wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len, const wg_secret *password,
+                       wg_buf *out, wg_error *err) {
   static const char which[] = "server-first";
   WG_ASSERT(s->state == WG_SCRAM_FIRST_SENT);
   if (len > WG_SCRAM_TEXT_MAX) return scram_malformed(err, which, "too long");
@@ -250,8 +256,8 @@ static bool md5_hex(const void *a, size_t a_len, const void *b, size_t b_len, ch
   return ok;
 }
 
-wg_code wg_pg_md5(const char *user, const wg_secret *password, const uint8_t salt[4],
-                  char out[36], wg_error *err) {
+wg_code wg_pg_md5(const char *user, const wg_secret *password, const uint8_t salt[4], char out[36],
+                  wg_error *err) {
   char inner[33], outer[33];
   const char *bytes = password->bytes ? password->bytes : "";
   bool ok = md5_hex(bytes, password->len, user, strlen(user), inner) &&

@@ -70,28 +70,28 @@ typedef struct wg_wire_track {
   uint64_t kinds;      /**< the codec's: one bit for each awaited answer, oldest lowest */
   uint32_t pending;    /**< answers that the server still owes */
   uint8_t txn;         /**< the codec's transaction status */
-  bool open;           /**< the client began something that it has to end (extended query, COPY) */
-  bool copy_in;        /**< the server reads COPY data */
-  bool tainted;        /**< the walk has lost count: never to be pooled again */
-  bool ended;          /**< the client ended its session; the message that said so is withheld */
+  bool open; /**< the client began something that it has to end (extended query, COPY) */
+  bool copy_in; /**< the server reads COPY data */
+  bool tainted; /**< the walk has lost count: never to be pooled again */
+  bool ended; /**< the client ended its session; the message that said so is withheld */
 } wg_wire_track;
 
 /** A codec's own state begins with this. */
 typedef struct wg_wire_guest {
   const wg_wire_ops *ops;
   wg_wire_track track;
-  bool asked_tls;      /**< wanted encryption and was told no */
-  bool touched;        /**< greet changed the server's session: reset it before its next use */
+  bool asked_tls; /**< wanted encryption and was told no */
+  bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
 
 /** What a guest may ask for in its start-up. Borrowed for the call. */
 typedef struct wg_wire_policy {
-  const char *database;  /**< the only one; NULL: the codec does not look */
+  const char *database; /**< the only one; NULL: the codec does not look */
 } wg_wire_policy;
 
 struct wg_wire_ops {
   wg_db_protocol protocol;
-  const char *name;      /**< as in warp.toml */
+  const char *name; /**< as in warp.toml */
 
   /** The path of the server's socket in a folder.
    *  @return bytes needed without the NUL, as snprintf(3) */

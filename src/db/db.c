@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/db_internal.h"
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A worker:  RUNNING --drain--> DRAINING --last server gone | deadline--> DRAINED (done is called)
+ *            any --free--> its uv handles close, then its memory goes
+ * While it drains it takes no new connects; guests that have a session or wait for one go on. */
+
+static void worker_enter(wg_db_worker *w, wg_worker_state next) {
+  WG_ASSERT(next == w->state + 1);
+  w->state = next;
+  if (next != WORKER_DRAINED) return;
+  wg_deadline_stop(&w->drain);
+  wg_log0(&w->log, WG_LOG_DEBUG, "db_drained");
+  w->drained(w->drained_user);
+}
+
+/* ---- the process ---- */
+
+wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
+  wg_db *db = calloc(1, sizeof *db);
+  if (!db) return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
+  db->config = config;
+  pthread_mutex_init(&db->lock, NULL);
+  wg_list_init(&db->pools);
+  *out = db;
+  return WG_OK;
+}
+
+void wg_db_free(wg_db *db) {
+  if (!db) return;
+  WG_ASSERT(db->workers == 0);
+  for (wg_node *n; (n = wg_list_first(&db->pools));) {
+    wg_list_remove(&db->pools, n);
+    wg__pool_free(WG_CONTAINER(n, wg_pool, by_db));
+  }
+  pthread_mutex_destroy(&db->lock);
+  free(db);
+}
+
+void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user) {
+  pthread_mutex_lock(&db->lock);
+  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+    wg_db_stats stats;
+    wg__pool_stats(WG_CONTAINER(n, wg_pool, by_db), &stats);
+    cb(user, &stats);
+  }
+  pthread_mutex_unlock(&db->lock);
+}
+
+/* ---- keys ---- */
+
+static bool same(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
+
+/** Everything that a connection is fixed to by its log-in. */
+static bool pool_serves(const wg_pool *pool, const wg_database_config *config, const char *database,
+                        const uint8_t digest[32]) {
+  const wg_database_config *c = pool->config;
+  return c->protocol == config->protocol && c->port == config->port &&
+         c->address_port == config->address_port && same(c->host, config->host) &&
+         same(c->address, config->address) && same(pool->database, database) &&
+         same(c->user, config->user) && memcmp(pool->digest, digest, 32) == 0;
+}
+
+/** The pool of a key, made at need. The db's lock is held. */
+static wg_code pool_find(wg_db *db, const wg_database_config *config, const char *database,
+                         wg_pool **out, wg_error *err) {
+  uint8_t digest[32];
+  if (!SHA256((const uint8_t *)(config->password.len ? config->password.bytes : ""),
+              config->password.len, digest))
+    return wg_error_set(err, WG_IO, 0, "databases: the crypto library cannot compute SHA-256");
+  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+    wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
+    if (!pool_serves(pool, config, database, digest)) continue;
+    *out = pool;
+    return WG_OK;
+  }
+  if (db->pools.count >= DB_POOLS_MAX) {
+    wg_error_set(err, WG_EXHAUSTED, 0, "database '%s': %d pools exist already", config->name,
+                 DB_POOLS_MAX);
+    wg_error_hint(err, "guests asked for that many database names; declare `database`");
+    return WG_EXHAUSTED;
+  }
+  wg_pool *pool = calloc(1, sizeof *pool);
+  if (pool) pool->database = strdup(database);
+  if (!pool || !pool->database) {
+    free(pool);
+    return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
+  }
+  pool->db = db;
+  pool->config = config;
+  pool->ops = wg_wire_of(config->protocol);
+  memcpy(pool->digest, digest, 32);
+  pthread_mutex_init(&pool->lock, NULL);
+  for (size_t i = 0; i < SRV_STATES; i++) wg_list_init(&pool->servers[i]);
+  wg_list_init(&pool->waiters);
+  wg_list_init(&pool->locals);
+  wg_node_init(&pool->by_db);
+  wg_list_push_back(&db->pools, &pool->by_db);
+  *out = pool;
+  return WG_OK;
+}
+
+static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
+                         wg_local **out, wg_error *err) {
+  wg_pool *pool;
+  pthread_mutex_lock(&w->db->lock);
+  wg_code code = pool_find(w->db, config, database, &pool, err);
+  pthread_mutex_unlock(&w->db->lock);
+  if (code != WG_OK) return code;
+  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
+    *out = WG_CONTAINER(n, wg_local, by_worker);
+    if ((*out)->pool == pool) return WG_OK; /* another [databases.NAME] with the same key */
+  }
+  wg_local *local = calloc(1, sizeof *local);
+  if (local) wg__local_init(local, pool, w);
+  if (!local || !local->connect || !local->talk || !local->retry_class) {
+    free(local);
+    return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
+  }
+  wg_list_push_back(&w->locals, &local->by_worker);
+  pthread_mutex_lock(&pool->lock);
+  wg_list_push_back(&pool->locals, &local->by_pool);
+  pthread_mutex_unlock(&pool->lock);
+  *out = local;
+  return WG_OK;
+}
+
+wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const char *database,
+                        size_t database_len, wg_local **out, wg_error *err) {
+  size_t index = (size_t)(config - w->db->config->databases);
+  if (config->database) {
+    if (!w->by_database[index]) {
+      wg_code code = local_new(w, config, config->database, &w->by_database[index], err);
+      if (code != WG_OK) return code;
+    }
+    *out = w->by_database[index];
+    return WG_OK;
+  }
+  /* As the server itself does, an unnamed database is the one named like the user. */
+  char *name = database_len ? strndup(database, database_len) : strdup(config->user);
+  if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
+  wg_code code = WG_OK;
+  wg_node *n = wg_list_first(&w->locals);
+  for (; n; n = wg_list_next(&w->locals, n)) {
+    *out = WG_CONTAINER(n, wg_local, by_worker);
+    if ((*out)->pool->config == config && strcmp((*out)->pool->database, name) == 0) break;
+  }
+  if (!n) code = local_new(w, config, name, out, err);
+  free(name);
+  return code;
+}
+
+/* ---- workers ---- */
+
+static void on_wake(uv_async_t *async) {
+  wg_db_worker *w = async->data;
+  for (;;) {
+    pthread_mutex_lock(&w->inbox_lock);
+    wg_server *srv = WG_ITEM(wg_list_first(&w->inbox), wg_server, by_worker);
+    if (srv) wg_list_remove(&w->inbox, &srv->by_worker);
+    pthread_mutex_unlock(&w->inbox_lock);
+    if (!srv) break;
+    wg__pool_arrived(srv);
+  }
+  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))
+    wg__pool_pump(WG_CONTAINER(n, wg_local, by_worker));
+  if (w->state == WORKER_DRAINING && wg_list_empty(&w->servers)) worker_enter(w, WORKER_DRAINED);
+}
+
+void wg__worker_check_drained(wg_db_worker *w) {
+  /* From the loop, not from here: whoever took the last server away is still at work. */
+  if (w->state == WORKER_DRAINING && !w->freeing && wg_list_empty(&w->servers))
+    uv_async_send(&w->wake);
+}
+
+/** Cuts whatever is left of servers. */
+static void cut_all(wg_db_worker *w, const char *why) {
+  wg_error err;
+  wg_error_set(&err, WG_LOST, 0, "%s", why);
+  for (wg_node *n; (n = wg_list_first(&w->servers));) {
+    wg_server *srv = WG_CONTAINER(n, wg_server, by_worker);
+    if (srv->session)
+      wg__session_cut(srv->session, &err);
+    else
+      wg__server_enter(srv, SRV_CLOSED);
+  }
+}
+
+static void on_drain_deadline(wg_deadline *d) {
+  wg_db_worker *w = WG_CONTAINER(d, wg_db_worker, drain);
+  wg_log(&w->log, WG_LOG_WARN, "db_drain_timeout", WG_KV_U("connections", w->servers.count));
+  cut_all(w, "the host is stopping");
+  wg__worker_check_drained(w);
+}
+
+wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns, wg_db_worker **out,
+                         wg_error *err) {
+  size_t databases = db->config->database_count;
+  wg_db_worker *w = calloc(1, sizeof *w);
+  if (w) w->by_database = calloc(databases ? databases : 1, sizeof(wg_local *));
+  if (!w || !w->by_database) {
+    free(w);
+    return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
+  }
+  w->db = db;
+  w->loop = loop;
+  w->dns = dns;
+  w->next_serial = 1;
+  w->log = (wg_log_ctx){.app = db->config->name, .worker = loop->worker};
+  wg_list_init(&w->locals);
+  wg_list_init(&w->servers);
+  wg_list_init(&w->guests);
+  wg_list_init(&w->inbox);
+  wg_deadline_init(&w->drain, on_drain_deadline);
+  wg_code code = wg_deadlines_new(loop, &w->deadlines, err);
+  int rc = code == WG_OK ? uv_async_init(loop->uv, &w->wake, on_wake) : 0;
+  if (rc != 0) code = wg_error_set(err, WG_IO, rc, "databases: %s", uv_strerror(rc));
+  if (code != WG_OK) {
+    wg_deadlines_free(w->deadlines);
+    free(w->by_database);
+    free(w);
+    return code;
+  }
+  w->wake.data = w;
+  pthread_mutex_init(&w->inbox_lock, NULL);
+  pthread_mutex_lock(&db->lock);
+  db->workers++;
+  pthread_mutex_unlock(&db->lock);
+  *out = w;
+  return WG_OK;
+}
+
+void wg_db_worker_drain(wg_db_worker *w, void (*done)(void *user), void *user) {
+  WG_ASSERT(w->state == WORKER_RUNNING);
+  w->drained = done;
+  w->drained_user = user;
+  worker_enter(w, WORKER_DRAINING);
+  uint64_t longest = w->db->config->pool.drain_timeout_ms;
+  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
+    wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
+    if (local->pool->config->pool.drain_timeout_ms > longest)
+      longest = local->pool->config->pool.drain_timeout_ms;
+    for (wg_node *i; (i = wg_list_first(&local->idle));) {
+      wg_server *srv = WG_CONTAINER(i, wg_server, by_local);
+      wg__server_bye(srv);
+      wg__server_enter(srv, SRV_CLOSED);
+    }
+  }
+  wg_deadline_start(wg_deadlines_class(w->deadlines, longest), &w->drain);
+  wg__worker_check_drained(w);
+}
+
+static void on_wake_closed(uv_handle_t *h) {
+  wg_db_worker *w = h->data;
+  pthread_mutex_destroy(&w->inbox_lock);
+  free(w->by_database);
+  free(w);
+}
+
+void wg_db_worker_free(wg_db_worker *w) {
+  if (!w) return;
+  WG_ASSERT(wg_list_empty(&w->guests));
+  w->freeing = true;
+  cut_all(w, "the worker is gone");
+  /* No guest of ours waits any more, so no other worker has a reason to send us a server: what is
+   * in the inbox now was promised to requests that were canceled since. */
+  for (wg_server *srv; (srv = WG_ITEM(wg_list_first(&w->inbox), wg_server, by_worker));) {
+    pthread_mutex_lock(&w->inbox_lock);
+    wg_list_remove(&w->inbox, &srv->by_worker);
+    pthread_mutex_unlock(&w->inbox_lock);
+    wg_list_push_back(&w->servers, &srv->by_worker);
+    wg__server_enter(srv, SRV_CLOSED);
+  }
+  for (wg_node *n; (n = wg_list_first(&w->locals));) {
+    wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
+    wg__pool_pump(local); /* room was made; other workers may use it */
+    wg__local_free(local);
+  }
+  wg_deadline_stop(&w->drain);
+  wg_deadlines_free(w->deadlines);
+  pthread_mutex_lock(&w->db->lock);
+  w->db->workers--;
+  pthread_mutex_unlock(&w->db->lock);
+  uv_close((uv_handle_t *)&w->wake, on_wake_closed);
+}

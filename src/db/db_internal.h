@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file db_internal.h  The objects behind db.h, and who may touch what.
+ *
+ *     wg_db ── wg_pool (one a key) ── wg_local (a pool's side on one worker)
+ *                 │ lists by state        │ its idle servers, most recently used first
+ *                 └── wg_server ──────────┘   leased to ── wg_session ── wg_db_guest
+ *
+ *  Threads. A wg_pool's mutex guards its lists, its counters and the state of its servers; it is
+ *  held for list operations only. A worker's inbox has a mutex of its own, taken inside the
+ *  pool's. Everything else belongs to one worker's thread: a server to its local's worker, and
+ *  while SRV_MOVING to nobody but the inbox that it lies in. */
+#pragma once
+#include "base/log.h"
+#include "db/db.h"
+#include "db/wire/wire.h"
+#include <pthread.h>
+#include <uv.h>
+
+typedef struct wg_pool wg_pool;
+typedef struct wg_local wg_local;
+typedef struct wg_server wg_server;
+typedef struct wg_session wg_session;
+
+/** On the stack of a function that calls back and then goes on with a session: `s` becomes NULL
+ *  when the callback made an end of it. */
+typedef struct wg_guard {
+  wg_session *s;
+  struct wg_guard *next;
+} wg_guard;
+
+enum {
+  DB_POOLS_MAX = 1024, /**< keys; guests can make them where `database` is not declared */
+  DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
+  DB_ADDRESSES_MAX = 8, /**< of a name that are tried */
+  DB_RESET_TIMEOUT_MS = 5000, /**< also of a ping and of the guest's settings */
+  DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
+  DB_BACKOFF_MIN_MS = 50,
+  DB_BACKOFF_MAX_MS = 2000,
+  DB_STATS_LOG_MS = 60000
+};
+
+/* ---- one connection to a server: server.c ---- */
+
+typedef enum wg_server_state {
+  SRV_RESOLVING, /**< its name is being looked up */
+  SRV_DIALING, /**< connect(2) in progress */
+  SRV_LOGIN,
+  SRV_IDLE, /**< in its local's idle list */
+  SRV_LEASED, /**< a session's, or in hand-over on its own worker */
+  SRV_RESETTING, /**< cleaned between two guests */
+  SRV_PINGING,
+  SRV_MOVING, /**< in another worker's inbox */
+  SRV_CLOSED /**< in no list; memory goes at once */
+} wg_server_state;
+enum { SRV_STATES = SRV_CLOSED };
+
+struct wg_server {
+  wg_node by_state; /* in pool->servers[state] */
+  wg_node by_local; /* in local->idle */
+  wg_node by_worker; /* in worker->servers; in worker->inbox while moving */
+  wg_pool *pool;
+  wg_local *local; /* whose thread it is on; while moving: whose it will be */
+  wg_server_state state; /* changed by server_enter*() only, under the pool's mutex */
+  const wg_wire_ops *ops;
+  wg_wire_server *wire;
+  int fd; /* -1: none */
+  wg_watch *watch; /* NULL: none */
+  bool readable; /* a read may find something: since the watch said so */
+  bool blocked; /* the kernel took less than it was given; since then not writable */
+  wg_session *session; /* LEASED: whose; NULL in hand-over */
+  wg_buf in, out; /* of our own talk only; a guest's bytes never pass here */
+  uint64_t idle_ms; /* since when no guest has it */
+  uint64_t leased; /* times */
+  wg_deadline step; /* of the state that it is in: dial, log-in, reset, ping */
+  wg_deadline idle_end; /* IDLE: to be reaped */
+  wg_deadline next_ping; /* IDLE */
+  wg_dns_req dns;
+  bool resolving; /* `dns` is on its way */
+  struct sockaddr_storage *addresses; /* owned; while dialing */
+  size_t address_count, address_next;
+  wg_error error; /* of the last address tried */
+};
+
+/** Makes a server in SRV_RESOLVING. The pool's mutex is held. NULL: out of memory. */
+wg_server *wg__server_new(wg_local *local);
+/** Tells the server goodbye, without waiting: it is about to be closed in good order. */
+void wg__server_bye(wg_server *srv);
+/** Begins; may end in wg__pool_on_ready() or wg__pool_on_failed() before it returns. */
+void wg__server_start(wg_server *srv);
+/** Moves it; the pool's mutex must not be held. SRV_CLOSED frees it. */
+void wg__server_enter(wg_server *srv, wg_server_state next);
+/** The same with the pool's mutex held; not to SRV_CLOSED. Entry actions that are not about lists
+ *  follow with wg__server_entered(), without the mutex. */
+void wg__server_enter_locked(wg_server *srv, wg_server_state next);
+void wg__server_entered(wg_server *srv);
+/** True when an idle connection still stands and is silent. One recv(2), never waits. */
+bool wg__server_alive(wg_server *srv);
+/** Starts a reset or a ping; ends in wg__pool_on_ready() or wg__pool_on_failed(). */
+void wg__server_reset(wg_server *srv, const wg_wire_track *track);
+void wg__server_ping(wg_server *srv);
+/** Stops the readiness watch, so that another worker can start its own. */
+void wg__server_unwatch(wg_server *srv);
+/** Starts it on the worker that the server belongs to now. */
+WG_MUSTCHECK wg_code wg__server_watch(wg_server *srv, wg_error *err);
+void wg__server_arm(wg_server *srv, unsigned events);
+/** The one pair of functions that touches the connection's bytes; TLS would go here.
+ *  @return bytes; 0 at the end of the stream (read); -errno. Keep `readable` and `blocked`. */
+ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap);
+ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n);
+/** Writes what `out` holds.  @return false when the connection is lost */
+bool wg__server_flush(wg_server *srv);
+/** Reads all there is into `in`.  @return false when the connection is lost; *sys says why (0: the
+ *  server closed) */
+bool wg__server_fill(wg_server *srv, int *sys);
+
+/* ---- a pool key: pool.c ---- */
+
+struct wg_pool {
+  wg_node by_db;
+  wg_db *db;
+  const wg_database_config *config;
+  const wg_wire_ops *ops;
+  char *database; /* as logged in to */
+  uint8_t digest[32]; /* of the credentials: SHA-256 */
+  pthread_mutex_t lock;
+  /* under the lock */
+  wg_list servers[SRV_STATES];
+  wg_list waiters; /* of wg_db_req.node, in order of arrival, all workers */
+  wg_list locals; /* of wg_local.by_pool */
+  uint32_t failures; /* attempts that failed since the last that did not */
+  uint64_t retry_ms; /* no attempt before this */
+  wg_error last_error; /* of the last attempt */
+  uint64_t logged_ms, logged_leases;
+  wg_db_stats stats; /* counters only; the rest is counted from the lists */
+};
+
+struct wg_local {
+  wg_node by_pool, by_worker;
+  wg_pool *pool;
+  wg_db_worker *worker;
+  wg_list idle; /* front: most recently used. Changed under the pool's lock */
+  wg_list granted; /* requests of ours that a server in our inbox was sent for */
+  /* classes of deadlines; NULL: none */
+  wg_deadline_class *connect, *talk, *recv, *send, *idle_timeout, *health, *retry_class;
+  wg_deadline retry;
+  wg_log_limit tls_hint, fail_limit;
+};
+
+/** Leases a server for the request or queues it. Ends in wg__session_granted() or in a failure of
+ *  the request. */
+void wg__pool_ask(wg_local *local, wg_db_req *req);
+/** Takes a queued request out: canceled. */
+void wg__pool_forget(wg_db_req *req);
+/** A server is clean and free: for the first waiter, or idle. */
+void wg__pool_on_ready(wg_server *srv);
+/** A server could not be had, or did not stand its reset or ping. Closes it. */
+void wg__pool_on_failed(wg_server *srv, const wg_error *err);
+/** An idle or leased server is to be closed. */
+void wg__pool_close(wg_server *srv);
+/** An idle server became readable: it hung up. */
+void wg__pool_lost(wg_server *srv);
+/** A session is over. @param fit  the server can serve again: reset it if `dirty` */
+void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty);
+/** Does for the queue what can be done on this worker. */
+void wg__pool_pump(wg_local *local);
+/** A server came out of the inbox. */
+void wg__pool_arrived(wg_server *srv);
+/** Times out of one idle server. */
+void wg__pool_reap(wg_server *srv);
+void wg__pool_health(wg_server *srv);
+/** Counts and copies; any thread. */
+void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
+/** All its servers, waiters and locals must be gone. */
+void wg__pool_free(wg_pool *pool);
+/** Fills a zeroed local; linking it is the caller's. */
+void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w);
+/** Worker is going: takes the local out of its pool and frees it. */
+void wg__local_free(wg_local *local);
+
+/* ---- a worker and the process: db.c ---- */
+
+struct wg_db {
+  const wg_config *config;
+  pthread_mutex_t lock; /* guards the two below */
+  wg_list pools;
+  unsigned workers;
+};
+
+typedef enum wg_worker_state { WORKER_RUNNING, WORKER_DRAINING, WORKER_DRAINED } wg_worker_state;
+
+struct wg_db_worker {
+  wg_db *db;
+  const wg_loop *loop;
+  wg_dns *dns;
+  wg_worker_state state; /* changed by worker_enter() only */
+  bool freeing;
+  wg_deadlines *deadlines;
+  wg_list locals; /* of wg_local.by_worker */
+  wg_local **by_database; /* [config->database_count], for declared names; NULL: not yet */
+  wg_list servers; /* of wg_server.by_worker: all that live on this thread */
+  wg_list guests;
+  wg_guard *guards; /* sessions that somebody up the stack still needs */
+  uint64_t next_serial; /* of handles */
+  wg_log_ctx log;
+  uv_async_t wake; /* from other workers */
+  pthread_mutex_t inbox_lock;
+  wg_list inbox; /* of wg_server.by_worker, SRV_MOVING */
+  wg_deadline drain;
+  void (*drained)(void *user);
+  void *drained_user;
+};
+
+/** The worker's side of the pool for a database of warp.toml; both are made at need.
+ *  @param database  the guest's wish, used where `config` names none */
+WG_MUSTCHECK wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config,
+                                     const char *database, size_t database_len, wg_local **out,
+                                     wg_error *err);
+static inline uint64_t wg__db_now(const wg_db_worker *w) { return wg_now_ms(&w->loop->clock); }
+/** A server is gone: perhaps draining is done. */
+void wg__worker_check_drained(wg_db_worker *w);
+
+/* ---- a guest and its sessions: session.c ---- */
+
+/** wg_db_req.state */
+enum { REQ_NONE, REQ_QUEUED, REQ_GRANTED, REQ_WAITING };
+
+typedef enum wg_session_state {
+  SES_GREETING, /**< the guest's start-up, answered from memory */
+  SES_SETTING, /**< the server is asked to take the guest's parameters */
+  SES_RUNNING, /**< bytes pass */
+  SES_ENDED, /**< the guest said goodbye or was refused; answers on their way still pass */
+  SES_LOST /**< no server any more */
+} wg_session_state;
+
+struct wg_session {
+  wg_node by_guest;
+  uint64_t handle;
+  wg_db_guest *guest;
+  wg_server *srv; /* NULL: SES_LOST */
+  wg_wire_guest *wire;
+  wg_session_state state; /* changed by session_enter() only */
+  bool used; /* the server saw something of this guest */
+  bool cut; /* LOST in the middle of a message */
+  bool swallowed; /* LOST: one send was taken without effect */
+  unsigned shut; /* WG_WATCH_* directions that the guest has shut down */
+  wg_db_req *waiting[2]; /* [0] to read, [1] to write */
+  wg_deadline talk; /* SETTING */
+  wg_buf to_guest; /* our own answers, before the server's bytes */
+};
+
+struct wg_db_guest {
+  wg_node by_worker;
+  wg_db_worker *worker;
+  wg_list reqs; /* of wg_db_req.by_guest */
+  wg_list sessions;
+  wg_session **slots; /* handle & 0xFFFF is the index */
+  size_t slot_count;
+};
+
+/** The request gets its server. */
+void wg__session_granted(wg_db_req *req, wg_server *srv);
+/** Ends a queued request with a failure. */
+void wg__req_fail(wg_db_req *req, const wg_error *err);
+/** The server of a session became ready in some direction. */
+void wg__session_on_ready(wg_session *s, unsigned events);
+/** The server of a session is cut by the host (drain). */
+void wg__session_cut(wg_session *s, const wg_error *err);
+
+/* ---- target.c ---- */
+
+/** Finds the declared database that a guest means.
+ *  @return WG_OK; WG_INVALID, WG_UNSUPPORTED, WG_REFUSED with a hint that shows the lines to add */
+WG_MUSTCHECK wg_code wg__target_match(const wg_config *config, const wg_db_target *target,
+                                      const wg_database_config **out, wg_error *err);

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/db_internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A request for a session:
+ *
+ *   ask --own idle server, nobody waits--> granted
+ *   ask --> QUEUED --first, and a server is free here--> granted
+ *           QUEUED --first, and a server is free on another worker--> GRANTED --it arrives--> granted
+ *           QUEUED | GRANTED --deadline | canceled | nothing to be had--> failed, forgotten
+ *
+ * A server that becomes free always goes to the head of the queue, whatever worker that is on: a
+ * newcomer never overtakes. wg__pool_pump() is the one place that decides what is to be done for
+ * the queue; it runs after every event that can change the answer. What only another worker can do
+ * (give up an idle connection, connect for its own guest) it is woken for. */
+
+static wg_db_req *req_of(wg_node *n) { return WG_ITEM(n, wg_db_req, node); }
+static wg_local *local_of(const wg_db_req *req) { return req->impl2; }
+
+static size_t pool_total(const wg_pool *pool) {
+  size_t n = 0;
+  for (size_t i = 0; i < SRV_STATES; i++) n += pool->servers[i].count;
+  return n;
+}
+
+static size_t pool_connecting(const wg_pool *pool) {
+  return pool->servers[SRV_RESOLVING].count + pool->servers[SRV_DIALING].count +
+         pool->servers[SRV_LOGIN].count;
+}
+
+/** Servers that will be free without anybody's doing. */
+static size_t pool_coming(const wg_pool *pool) {
+  return pool_connecting(pool) + pool->servers[SRV_RESETTING].count +
+         pool->servers[SRV_PINGING].count;
+}
+
+static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
+
+/* ---- requests ---- */
+
+static void on_queue_deadline(wg_deadline *d) {
+  wg_db_req *req = WG_CONTAINER(d, wg_db_req, deadline);
+  wg_pool *pool = local_of(req)->pool;
+  const wg_database_config *config = pool->config;
+  wg_error err;
+  wg__pool_forget(req);
+  pthread_mutex_lock(&pool->lock);
+  pool->stats.timeouts++;
+  size_t connecting = pool_connecting(pool), others = pool->waiters.count;
+  size_t total = pool_total(pool);
+  uint64_t ms = config->pool.connect_timeout_ms;
+  if (connecting > 0 || total < config->pool.pool_size) {
+    if (pool->failures)
+      wg_error_set(&err, WG_TIMEOUT, 0, "no connection within %llu ms; last failure: %.300s",
+                   (unsigned long long)ms, pool->last_error.msg);
+    else
+      wg_error_set(&err, WG_TIMEOUT, 0, "no answer of %s:%u within %llu ms (SQLSTATE 08001)",
+                   config->address ? config->address : config->host, config->port,
+                   (unsigned long long)ms);
+  } else {
+    wg_error_set(&err, WG_EXHAUSTED, 0,
+                 "all %u connections stayed in use for %llu ms, %zu more guests are waiting "
+                 "(SQLSTATE 53300)",
+                 config->pool.pool_size, (unsigned long long)ms, others);
+    wg_error_hint(&err, "raise pool_size of [databases.%s], or give connections back sooner",
+                  config->name);
+  }
+  pthread_mutex_unlock(&pool->lock);
+  wg_error_wrap(&err, "database '%s'", config->name);
+  wg__req_fail(req, &err);
+}
+
+void wg__pool_forget(wg_db_req *req) {
+  wg_local *local = local_of(req);
+  wg_deadline_stop(&req->deadline);
+  pthread_mutex_lock(&local->pool->lock);
+  if (req->state == REQ_QUEUED)
+    wg_list_remove(&local->pool->waiters, &req->node);
+  else if (req->state == REQ_GRANTED)
+    wg_list_remove(&local->granted, &req->node);
+  req->state = REQ_NONE;
+  pthread_mutex_unlock(&local->pool->lock);
+}
+
+/** Both are on this thread; the request is in no list any more, the server LEASED. */
+static void lease(wg_db_req *req, wg_server *srv) {
+  wg_pool *pool = srv->pool;
+  wg_deadline_stop(&req->deadline);
+  pthread_mutex_lock(&pool->lock);
+  pool->stats.leases++;
+  if (srv->leased++ > 0) pool->stats.reuses++;
+  pool->stats.wait_ms_total += wg__db_now(srv->local->worker) - req->since_ms;
+  pthread_mutex_unlock(&pool->lock);
+  wg__session_granted(req, srv);
+}
+
+static void unhealthy(wg_server *srv) {
+  pthread_mutex_lock(&srv->pool->lock);
+  srv->pool->stats.unhealthy++;
+  pthread_mutex_unlock(&srv->pool->lock);
+  wg_log(&srv->local->worker->log, WG_LOG_INFO, "db_idle_lost",
+         WG_KV_S("database", srv->pool->config->name));
+  wg__server_enter(srv, SRV_CLOSED);
+}
+
+void wg__pool_ask(wg_local *local, wg_db_req *req) {
+  wg_pool *pool = local->pool;
+  wg_deadline_init(&req->deadline, on_queue_deadline);
+  req->impl2 = local;
+  req->since_ms = wg__db_now(local->worker);
+  for (;;) {
+    pthread_mutex_lock(&pool->lock);
+    wg_server *srv = wg_list_empty(&pool->waiters)
+                         ? WG_ITEM(wg_list_first(&local->idle), wg_server, by_local)
+                         : NULL;
+    if (!srv) break;
+    wg__server_enter_locked(srv, SRV_LEASED);
+    pthread_mutex_unlock(&pool->lock);
+    wg__server_entered(srv);
+    if (wg__server_alive(srv)) {
+      lease(req, srv);
+      return;
+    }
+    unhealthy(srv);
+  }
+  size_t queued = pool->waiters.count;
+  if (queued >= pool->config->pool.max_waiters) {
+    pthread_mutex_unlock(&pool->lock);
+    wg_error err;
+    wg_error_set(&err, WG_EXHAUSTED, 0,
+                 "database '%s': %zu guests wait for its %u connections already (SQLSTATE 53300)",
+                 pool->config->name, queued, pool->config->pool.pool_size);
+    wg_error_hint(&err, "raise pool_size or max_waiters of [databases.%s]", pool->config->name);
+    wg__req_fail(req, &err);
+    return;
+  }
+  wg_list_push_back(&pool->waiters, &req->node);
+  req->state = REQ_QUEUED;
+  pthread_mutex_unlock(&pool->lock);
+  wg_deadline_start(local->connect, &req->deadline);
+  wg__pool_pump(local);
+}
+
+/** Fails the guests of this worker that wait for the pool, `most` of them. */
+static void fail_own(wg_local *local, size_t most, const wg_error *err) {
+  wg_pool *pool = local->pool;
+  wg_error mine = *err;
+  while (most-- > 0) {
+    pthread_mutex_lock(&pool->lock);
+    wg_node *n = wg_list_first(&pool->waiters);
+    while (n && local_of(req_of(n)) != local) n = wg_list_next(&pool->waiters, n);
+    wg_db_req *req = n ? req_of(n) : NULL;
+    if (req) {
+      wg_list_remove(&pool->waiters, &req->node);
+      req->state = REQ_NONE;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!req) return;
+    wg_deadline_stop(&req->deadline);
+    wg__req_fail(req, &mine);
+  }
+}
+
+/* ---- the queue ---- */
+
+/** A LEASED server of nobody: to the first waiter, or idle. */
+static void give(wg_server *srv) {
+  wg_local *local = srv->local;
+  wg_pool *pool = srv->pool;
+  wg_db_worker *w = local->worker;
+  pthread_mutex_lock(&pool->lock);
+  wg_db_req *req = req_of(wg_list_first(&pool->waiters));
+  if (!req) {
+    bool keep = w->state == WORKER_RUNNING && !w->freeing;
+    if (keep) wg__server_enter_locked(srv, SRV_IDLE);
+    pthread_mutex_unlock(&pool->lock);
+    if (keep) {
+      wg__server_entered(srv);
+    } else {
+      wg__server_bye(srv);
+      wg__server_enter(srv, SRV_CLOSED);
+    }
+    return;
+  }
+  wg_list_remove(&pool->waiters, &req->node);
+  wg_local *to = local_of(req);
+  if (to == local) {
+    req->state = REQ_NONE;
+    pthread_mutex_unlock(&pool->lock);
+    lease(req, srv);
+    return;
+  }
+  /* To another worker: everything of this thread is taken off the server before its inbox has it.
+   * That worker cannot be gone: its guest's request was in the queue a moment ago, and a worker
+   * that goes takes its requests out under this lock. */
+  req->state = REQ_GRANTED;
+  wg_list_push_back(&to->granted, &req->node);
+  wg__server_enter_locked(srv, SRV_MOVING);
+  wg__server_entered(srv);
+  wg__server_unwatch(srv);
+  wg_list_remove(&w->servers, &srv->by_worker);
+  srv->local = to;
+  pthread_mutex_lock(&to->worker->inbox_lock);
+  wg_list_push_back(&to->worker->inbox, &srv->by_worker);
+  pthread_mutex_unlock(&to->worker->inbox_lock);
+  wake(to);
+  pthread_mutex_unlock(&pool->lock);
+  wg__worker_check_drained(w);
+}
+
+static void lend(wg_server *srv) {
+  if (srv->state != SRV_LEASED) wg__server_enter(srv, SRV_LEASED);
+  give(srv);
+}
+
+void wg__pool_arrived(wg_server *srv) {
+  wg_local *local = srv->local;
+  wg_pool *pool = local->pool;
+  wg_error err;
+  wg_list_push_back(&local->worker->servers, &srv->by_worker);
+  wg__server_enter(srv, SRV_LEASED);
+  bool fit = wg__server_watch(srv, &err) == WG_OK && wg__server_alive(srv);
+  pthread_mutex_lock(&pool->lock);
+  wg_db_req *req = req_of(wg_list_first(&local->granted));
+  if (req) {
+    wg_list_remove(&local->granted, &req->node);
+    req->state = REQ_NONE;
+    if (!fit) { /* back to where it was: first */
+      wg_list_push_front(&pool->waiters, &req->node);
+      req->state = REQ_QUEUED;
+    }
+  }
+  pthread_mutex_unlock(&pool->lock);
+  if (!fit) {
+    unhealthy(srv);
+    wg__pool_pump(local);
+  } else if (req) {
+    lease(req, srv);
+  } else {
+    give(srv); /* its guest gave up meanwhile */
+  }
+}
+
+/** What pump found to do under the lock. */
+typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY } pump_act;
+
+static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
+  wg_pool *pool = local->pool;
+  if (wg_list_empty(&pool->waiters)) return PUMP_REST;
+  *srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local);
+  if (*srv) {
+    wg__server_enter_locked(*srv, SRV_LEASED);
+    return PUMP_LEND;
+  }
+  if (pool->servers[SRV_IDLE].count) {
+    wg_node *n = wg_list_first(&pool->locals);
+    while (n && wg_list_empty(&WG_CONTAINER(n, wg_local, by_pool)->idle))
+      n = wg_list_next(&pool->locals, n);
+    if (n) wake(WG_CONTAINER(n, wg_local, by_pool));
+    return PUMP_REST;
+  }
+  size_t coming = pool_coming(pool), total = pool_total(pool);
+  if (total >= pool->config->pool.pool_size || pool->waiters.count <= coming) return PUMP_REST;
+
+  /* The first `coming` waiters are provided for; the worker of the next one connects for it. */
+  wg_node *n = wg_list_first(&pool->waiters);
+  for (size_t i = 0; i < coming; i++) n = wg_list_next(&pool->waiters, n);
+  wg_local *next = local_of(req_of(n));
+  if (wg__db_now(local->worker) >= pool->retry_ms) {
+    if (next != local) {
+      wake(next);
+      return PUMP_REST;
+    }
+    *srv = wg__server_new(local);
+    if (*srv) return PUMP_START;
+    wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", pool->config->name);
+    return PUMP_FAIL;
+  }
+  if (total > 0) return PUMP_RETRY; /* others will come back; look again after a while */
+  *err = pool->last_error;
+  for (n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
+    if (WG_CONTAINER(n, wg_local, by_pool) != local) wake(WG_CONTAINER(n, wg_local, by_pool));
+  return PUMP_FAIL;
+}
+
+void wg__pool_pump(wg_local *local) {
+  for (;;) {
+    wg_server *srv = NULL;
+    wg_error err;
+    pthread_mutex_lock(&local->pool->lock);
+    pump_act act = pump_decide(local, &srv, &err);
+    pthread_mutex_unlock(&local->pool->lock);
+    switch (act) {
+    case PUMP_REST: return;
+    case PUMP_LEND:
+      wg__server_entered(srv);
+      if (wg__server_alive(srv))
+        give(srv);
+      else
+        unhealthy(srv);
+      break;
+    case PUMP_START: wg__server_start(srv); break;
+    case PUMP_FAIL: fail_own(local, SIZE_MAX, &err); return;
+    case PUMP_RETRY:
+      if (!local->retry.of) wg_deadline_start(local->retry_class, &local->retry);
+      return;
+    }
+  }
+}
+
+static void on_retry(wg_deadline *d) { wg__pool_pump(WG_CONTAINER(d, wg_local, retry)); }
+
+/* ---- what happens to servers ---- */
+
+static void pool_log_stats(wg_local *local) {
+  wg_pool *pool = local->pool;
+  uint64_t now = wg__db_now(local->worker);
+  if (!wg_log_enabled(WG_LOG_INFO)) return;
+  pthread_mutex_lock(&pool->lock);
+  bool due = now - pool->logged_ms >= DB_STATS_LOG_MS && pool->stats.leases != pool->logged_leases;
+  size_t active = pool->servers[SRV_LEASED].count, idle = pool->servers[SRV_IDLE].count;
+  size_t total = pool_total(pool), waiting = pool->waiters.count;
+  if (due) {
+    pool->logged_ms = now;
+    pool->logged_leases = pool->stats.leases;
+  }
+  pthread_mutex_unlock(&pool->lock);
+  if (due)
+    wg_log(&local->worker->log, WG_LOG_INFO, "db_pool", WG_KV_S("database", pool->config->name),
+           WG_KV_U("active", active), WG_KV_U("idle", idle), WG_KV_U("total", total),
+           WG_KV_U("waiting", waiting));
+}
+
+void wg__pool_on_ready(wg_server *srv) {
+  wg_pool *pool = srv->pool;
+  if (srv->state == SRV_LOGIN) {
+    pthread_mutex_lock(&pool->lock);
+    pool->stats.connects++;
+    pool->failures = 0;
+    pool->retry_ms = 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
+    wg_log(&srv->local->worker->log, WG_LOG_DEBUG, "db_connected",
+           WG_KV_S("database", pool->config->name));
+  }
+  if (srv->state == SRV_PINGING) { /* keeps its place among the idle, unless somebody waits */
+    pthread_mutex_lock(&pool->lock);
+    bool rest = wg_list_empty(&pool->waiters) && srv->local->worker->state == WORKER_RUNNING;
+    if (rest) wg__server_enter_locked(srv, SRV_IDLE);
+    pthread_mutex_unlock(&pool->lock);
+    if (rest) {
+      wg__server_entered(srv);
+      return;
+    }
+  }
+  lend(srv);
+}
+
+/** Doubles from failure to failure; between half and the whole of it, so that workers and hosts
+ *  do not come back all at once. The lock is held. */
+static void back_off(wg_pool *pool, uint64_t now) {
+  uint32_t doublings = pool->failures < 10 ? pool->failures : 10;
+  uint64_t ms = (uint64_t)DB_BACKOFF_MIN_MS << doublings;
+  if (ms > DB_BACKOFF_MAX_MS) ms = DB_BACKOFF_MAX_MS;
+  pool->failures++;
+  pool->retry_ms = now + ms / 2 + wg_random_u64() % (ms / 2 + 1);
+}
+
+void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
+  wg_local *local = srv->local;
+  wg_pool *pool = srv->pool;
+  wg_error err = *failed;
+  uint64_t now = wg__db_now(local->worker);
+  wg_error_wrap(&err, "database '%s'", pool->config->name);
+  if (srv->state == SRV_RESETTING || srv->state == SRV_PINGING) {
+    wg_log(
+        &local->worker->log, WG_LOG_WARN, "db_unhealthy", WG_KV_S("database", pool->config->name),
+        WG_KV_S("during", srv->state == SRV_PINGING ? "ping" : "reset"), WG_KV_S("error", err.msg));
+    pthread_mutex_lock(&pool->lock);
+    pool->stats.unhealthy++;
+    pthread_mutex_unlock(&pool->lock);
+    wg__pool_close(srv);
+    return;
+  }
+  bool busy = srv->wire->fault == WG_WIRE_FAULT_BUSY;
+  wg__server_enter(srv, SRV_CLOSED);
+  pthread_mutex_lock(&pool->lock);
+  pool->stats.failures++;
+  back_off(pool, now);
+  pool->last_error = err;
+  bool others = pool_total(pool) > 0;
+  pthread_mutex_unlock(&pool->lock);
+  uint32_t held = 0;
+  if (wg_log_allow(&local->fail_limit, 1, now, &held))
+    wg_log(&local->worker->log, WG_LOG_WARN, "db_connect_failed",
+           WG_KV_S("database", pool->config->name), WG_KV_S("error", err.msg),
+           WG_KV_U("suppressed", held));
+  /* Without any connection left the queue has nothing to wait for, and pump fails all of it. With
+   * some, the guest that this attempt was for gets the answer; but a server that is merely full
+   * will serve it through one of those. */
+  if (others && !busy) fail_own(local, 1, &err);
+  wg__pool_pump(local);
+}
+
+void wg__pool_close(wg_server *srv) {
+  wg_local *local = srv->local;
+  wg__server_enter(srv, SRV_CLOSED);
+  wg__pool_pump(local); /* there is room for another one now */
+}
+
+void wg__pool_lost(wg_server *srv) {
+  wg_local *local = srv->local;
+  unhealthy(srv);
+  wg__pool_pump(local);
+}
+
+void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
+  wg_local *local = srv->local;
+  pool_log_stats(local);
+  if (fit && dirty && local->pool->config->pool.reset == WG_DB_RESET_CLOSE) {
+    wg__server_bye(srv);
+    fit = false;
+  }
+  if (fit && dirty && local->worker->state != WORKER_RUNNING) {
+    pthread_mutex_lock(&local->pool->lock);
+    fit = !wg_list_empty(&local->pool->waiters);
+    pthread_mutex_unlock(&local->pool->lock);
+    if (!fit) wg__server_bye(srv);
+  }
+  if (!fit)
+    wg__pool_close(srv);
+  else if (dirty)
+    wg__server_reset(srv, dirty);
+  else
+    give(srv);
+}
+
+void wg__pool_reap(wg_server *srv) {
+  wg_local *local = srv->local;
+  pthread_mutex_lock(&srv->pool->lock);
+  srv->pool->stats.reaped++;
+  pthread_mutex_unlock(&srv->pool->lock);
+  wg_log(&local->worker->log, WG_LOG_DEBUG, "db_idle_reaped",
+         WG_KV_S("database", srv->pool->config->name));
+  if (srv->state == SRV_IDLE) wg__server_bye(srv);
+  wg__pool_close(srv);
+  pool_log_stats(local);
+}
+
+void wg__pool_health(wg_server *srv) {
+  pool_log_stats(srv->local);
+  wg__server_ping(srv);
+}
+
+/* ---- statistics and the end ---- */
+
+void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
+  pthread_mutex_lock(&pool->lock);
+  *out = pool->stats;
+  snprintf(out->name, sizeof out->name, "%s", pool->config->name);
+  out->active = (uint32_t)pool->servers[SRV_LEASED].count;
+  out->idle = (uint32_t)pool->servers[SRV_IDLE].count;
+  out->total = (uint32_t)pool_total(pool);
+  out->waiting = (uint32_t)pool->waiters.count;
+  for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
+    out->waiting += (uint32_t)WG_CONTAINER(n, wg_local, by_pool)->granted.count;
+  out->limit = pool->config->pool.pool_size;
+  pthread_mutex_unlock(&pool->lock);
+}
+
+void wg__pool_free(wg_pool *pool) {
+  for (size_t i = 0; i < SRV_STATES; i++) WG_ASSERT(wg_list_empty(&pool->servers[i]));
+  WG_ASSERT(wg_list_empty(&pool->locals) && wg_list_empty(&pool->waiters));
+  pthread_mutex_destroy(&pool->lock);
+  free(pool->database);
+  free(pool);
+}
+
+void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
+  const wg_pool_config *c = &pool->config->pool;
+  wg_node_init(&local->by_pool);
+  wg_node_init(&local->by_worker);
+  local->pool = pool;
+  local->worker = w;
+  wg_list_init(&local->idle);
+  wg_list_init(&local->granted);
+  wg_deadline_init(&local->retry, on_retry);
+  local->connect = wg_deadlines_class(w->deadlines, c->connect_timeout_ms);
+  local->talk = wg_deadlines_class(w->deadlines, DB_RESET_TIMEOUT_MS);
+  local->retry_class = wg_deadlines_class(w->deadlines, DB_RETRY_MS);
+  if (c->recv_timeout_ms) local->recv = wg_deadlines_class(w->deadlines, c->recv_timeout_ms);
+  if (c->send_timeout_ms) local->send = wg_deadlines_class(w->deadlines, c->send_timeout_ms);
+  if (c->idle_timeout_ms)
+    local->idle_timeout = wg_deadlines_class(w->deadlines, c->idle_timeout_ms);
+  if (c->health_interval_ms)
+    local->health = wg_deadlines_class(w->deadlines, c->health_interval_ms);
+}
+
+void wg__local_free(wg_local *local) {
+  wg_pool *pool = local->pool;
+  WG_ASSERT(wg_list_empty(&local->idle) && wg_list_empty(&local->granted));
+  wg_deadline_stop(&local->retry);
+  pthread_mutex_lock(&pool->lock);
+  wg_list_remove(&pool->locals, &local->by_pool);
+  pthread_mutex_unlock(&pool->lock);
+  wg_list_remove(&local->worker->locals, &local->by_worker);
+  free(local);
+}

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/db_internal.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* One connection to a server, from its name to its end:
+ *
+ *   RESOLVING --addresses--> DIALING --connected--> LOGIN --ready--+
+ *                            (one address after the other)         v
+ *      +------------------ free: wg__pool_on_ready() <-------------+
+ *      |                                ^       ^
+ *      +--> LEASED --guest left-- RESETTING     |
+ *      +--> IDLE --lease--> LEASED              |
+ *      |    IDLE --quiet for long--> PINGING ---+
+ *      +--> MOVING --arrived on the worker of the waiter--> LEASED
+ *
+ *   any --failure | closed by the server | reaped | cut--> CLOSED, freed
+ *
+ * The fd is a raw one, so that a connection can change workers; its watch belongs to a worker. */
+
+static void on_watch(void *user, unsigned events);
+static void on_step_expired(wg_deadline *d);
+static void on_idle_end(wg_deadline *d);
+static void on_next_ping(wg_deadline *d);
+static void server_dial(wg_server *srv);
+static void server_talk(wg_server *srv);
+
+wg_server *wg__server_new(wg_local *local) {
+  wg_server *srv = calloc(1, sizeof *srv);
+  if (!srv) return NULL;
+  wg_pool *pool = local->pool;
+  wg_wire_login login = {
+      .user = pool->config->user, .database = pool->database, .password = &pool->config->password};
+  srv->ops = pool->ops;
+  srv->wire = srv->ops->server_new(&login);
+  if (!srv->wire) {
+    free(srv);
+    return NULL;
+  }
+  srv->pool = pool;
+  srv->local = local;
+  srv->fd = -1;
+  wg_node_init(&srv->by_state);
+  wg_node_init(&srv->by_local);
+  wg_node_init(&srv->by_worker);
+  wg_deadline_init(&srv->step, on_step_expired);
+  wg_deadline_init(&srv->idle_end, on_idle_end);
+  wg_deadline_init(&srv->next_ping, on_next_ping);
+  wg_buf_init(&srv->in, WG_WIRE_IN_MAX);
+  wg_buf_init(&srv->out, WG_WIRE_OUT_MAX);
+  srv->state = SRV_RESOLVING;
+  wg_list_push_back(&pool->servers[SRV_RESOLVING], &srv->by_state);
+  wg_list_push_back(&local->worker->servers, &srv->by_worker);
+  return srv;
+}
+
+/* ---- the mover ---- */
+
+static bool may_enter(wg_server_state from, wg_server_state to) {
+  if (from == SRV_CLOSED) return false;
+  switch (to) {
+  case SRV_RESOLVING: return false;
+  case SRV_DIALING: return from == SRV_RESOLVING;
+  case SRV_LOGIN: return from == SRV_DIALING;
+  case SRV_IDLE:
+    return from == SRV_LOGIN || from == SRV_LEASED || from == SRV_RESETTING || from == SRV_PINGING;
+  case SRV_LEASED:
+    return from == SRV_LOGIN || from == SRV_IDLE || from == SRV_RESETTING || from == SRV_PINGING ||
+           from == SRV_MOVING;
+  case SRV_RESETTING: return from == SRV_LEASED;
+  case SRV_PINGING: return from == SRV_IDLE;
+  case SRV_MOVING:
+    return from == SRV_LOGIN || from == SRV_LEASED || from == SRV_RESETTING || from == SRV_PINGING;
+  case SRV_CLOSED: return true;
+  }
+  return false;
+}
+
+/** Most recently used first; a server that was only pinged keeps its place. */
+static void idle_insert(wg_list *idle, wg_server *srv) {
+  wg_node *at = idle->head.next;
+  while (at != &idle->head && WG_CONTAINER(at, wg_server, by_local)->idle_ms > srv->idle_ms)
+    at = at->next;
+  wg__node_between(&srv->by_local, at->prev, at);
+  idle->count++;
+}
+
+void wg__server_enter_locked(wg_server *srv, wg_server_state next) {
+  wg_pool *pool = srv->pool;
+  WG_ASSERT(may_enter(srv->state, next));
+  wg_list_remove(&pool->servers[srv->state], &srv->by_state);
+  if (srv->state == SRV_IDLE) wg_list_remove(&srv->local->idle, &srv->by_local);
+  if (srv->state != SRV_PINGING && next == SRV_IDLE) srv->idle_ms = wg__db_now(srv->local->worker);
+  srv->state = next;
+  if (next == SRV_CLOSED) return;
+  wg_list_push_back(&pool->servers[next], &srv->by_state);
+  if (next == SRV_IDLE) idle_insert(&srv->local->idle, srv);
+}
+
+static void server_free(wg_server *srv) {
+  wg_list_remove(&srv->local->worker->servers, &srv->by_worker);
+  if (srv->watch) wg__server_unwatch(srv);
+  if (srv->fd >= 0) close(srv->fd);
+  srv->ops->server_free(srv->wire);
+  wg_buf_release(&srv->in);
+  if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap); /* a password may have been in it */
+  wg_buf_release(&srv->out);
+  free(srv->addresses);
+  free(srv);
+}
+
+void wg__server_entered(wg_server *srv) {
+  wg_local *local = srv->local;
+  wg_deadline_stop(&srv->step);
+  wg_deadline_stop(&srv->next_ping);
+  if (srv->state != SRV_IDLE && srv->state != SRV_PINGING) wg_deadline_stop(&srv->idle_end);
+  switch (srv->state) {
+  case SRV_RESOLVING:
+  case SRV_LOGIN: wg_deadline_start(local->connect, &srv->step); break;
+  case SRV_DIALING: break; /* each address has its own share of the time */
+  case SRV_IDLE:
+    if (!srv->idle_end.of) wg_deadline_start(local->idle_timeout, &srv->idle_end);
+    wg_deadline_start(local->health, &srv->next_ping);
+    wg__server_arm(srv, WG_WATCH_READ); /* a server that hangs up is noticed at once */
+    break;
+  case SRV_RESETTING:
+  case SRV_PINGING: wg_deadline_start(local->talk, &srv->step); break;
+  case SRV_LEASED:
+  case SRV_MOVING: break;
+  case SRV_CLOSED: {
+    wg_db_worker *w = local->worker;
+    server_free(srv);
+    wg__worker_check_drained(w);
+    break;
+  }
+  }
+}
+
+void wg__server_enter(wg_server *srv, wg_server_state next) {
+  wg_pool *pool = srv->pool;
+  if (next == SRV_CLOSED && srv->resolving) wg_dns_cancel(srv->local->worker->dns, &srv->dns);
+  pthread_mutex_lock(&pool->lock);
+  wg__server_enter_locked(srv, next);
+  pthread_mutex_unlock(&pool->lock);
+  wg__server_entered(srv);
+}
+
+/* ---- bytes ---- */
+
+ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
+  ssize_t n;
+  do n = recv(srv->fd, p, cap, 0);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) {
+    int sys = errno;
+    if (sys == EAGAIN || sys == EWOULDBLOCK) {
+      srv->readable = false;
+      return -EAGAIN;
+    }
+    return -sys;
+  }
+  /* A short read has drained the socket: the next read would only say EAGAIN. The end of the
+   * stream stays readable. */
+  if (n > 0 && (size_t)n < cap) srv->readable = false;
+  return n;
+}
+
+ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
+  ssize_t done;
+  do done = send(srv->fd, p, n, MSG_NOSIGNAL);
+  while (done < 0 && errno == EINTR);
+  if (done < 0) {
+    int sys = errno;
+    if (sys != EAGAIN && sys != EWOULDBLOCK) return -sys;
+    srv->blocked = true;
+    return -EAGAIN;
+  }
+  srv->blocked = (size_t)done < n;
+  return done;
+}
+
+bool wg__server_flush(wg_server *srv) {
+  while (wg_buf_len(&srv->out) && !srv->blocked) {
+    ssize_t n = wg__server_write(srv, wg_buf_head(&srv->out), wg_buf_len(&srv->out));
+    if (n == -EAGAIN) break;
+    if (n < 0) return false;
+    wg_buf_consume(&srv->out, (size_t)n);
+  }
+  return true;
+}
+
+bool wg__server_fill(wg_server *srv, int *sys) {
+  *sys = 0;
+  while (srv->readable) {
+    size_t room = srv->in.max - wg_buf_len(&srv->in);
+    if (room > 4096) room = 4096;
+    uint8_t *p = room ? wg_buf_reserve(&srv->in, room) : NULL;
+    if (!p) return true; /* full: the codec finds out what is wrong with it */
+    ssize_t n = wg__server_read(srv, p, room);
+    if (n == -EAGAIN) return true;
+    if (n <= 0) {
+      *sys = (int)-n;
+      return false;
+    }
+    wg_buf_commit(&srv->in, (size_t)n);
+  }
+  return true;
+}
+
+bool wg__server_alive(wg_server *srv) {
+  char byte;
+  ssize_t n;
+  do n = recv(srv->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  srv->readable = false;
+  return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+void wg__server_bye(wg_server *srv) {
+  srv->ops->bye(srv->wire, &srv->out);
+  wg__server_flush(srv);
+}
+
+/* ---- readiness ---- */
+
+wg_code wg__server_watch(wg_server *srv, wg_error *err) {
+  const wg_loop *loop = srv->local->worker->loop;
+  return loop->watch->start(loop->watch_ctx, srv->fd, on_watch, srv, &srv->watch, err);
+}
+
+void wg__server_unwatch(wg_server *srv) {
+  const wg_loop *loop = srv->local->worker->loop;
+  loop->watch->stop(loop->watch_ctx, srv->watch);
+  srv->watch = NULL;
+}
+
+void wg__server_arm(wg_server *srv, unsigned events) {
+  const wg_loop *loop = srv->local->worker->loop;
+  loop->watch->arm(loop->watch_ctx, srv->watch, events);
+}
+
+/* ---- from a name to a connection ---- */
+
+static void server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate,
+                        const char *what) {
+  wg_error err;
+  wg_error_set(&err, code, sys, "%s%s%s (SQLSTATE %s)", what, sys ? ": " : "",
+               sys ? strerror(sys) : "", sqlstate);
+  wg__pool_on_failed(srv, &err);
+}
+
+static void on_resolved(wg_dns_req *req, const wg_error *failed) {
+  wg_server *srv = req->user;
+  const wg_database_config *config = srv->pool->config;
+  srv->resolving = false;
+  if (failed) {
+    wg_error err = *failed;
+    wg_error_wrap(&err, "resolve '%s' (SQLSTATE 08001)",
+                  config->address ? config->address : config->host);
+    wg__pool_on_failed(srv, &err);
+    return;
+  }
+  size_t n = req->count < DB_ADDRESSES_MAX ? req->count : DB_ADDRESSES_MAX;
+  srv->addresses = calloc(n ? n : 1, sizeof *srv->addresses);
+  if (!srv->addresses) {
+    server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
+    return;
+  }
+  uint16_t port = htons(config->address_port ? config->address_port : config->port);
+  for (size_t i = 0; i < n; i++) {
+    srv->addresses[i] = req->addresses[i];
+    if (srv->addresses[i].ss_family == AF_INET6)
+      ((struct sockaddr_in6 *)&srv->addresses[i])->sin6_port = port;
+    else
+      ((struct sockaddr_in *)&srv->addresses[i])->sin_port = port;
+  }
+  srv->address_count = n;
+  wg__server_enter(srv, SRV_DIALING);
+  server_dial(srv);
+}
+
+static void server_start_unix(wg_server *srv, const char *dir) {
+  const wg_database_config *config = srv->pool->config;
+  struct sockaddr_un *sun;
+  srv->addresses = calloc(1, sizeof *srv->addresses);
+  if (!srv->addresses) {
+    server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
+    return;
+  }
+  srv->address_count = 1;
+  sun = (struct sockaddr_un *)srv->addresses;
+  sun->sun_family = AF_UNIX;
+  uint16_t port = config->address_port ? config->address_port : config->port;
+  int n = srv->ops->socket_path(dir, port, sun->sun_path, sizeof sun->sun_path);
+  if (n < 0 || (size_t)n >= sizeof sun->sun_path) {
+    server_fail(srv, WG_INVALID, ENAMETOOLONG, "08001", "connect to the server's socket");
+    return;
+  }
+  wg__server_enter(srv, SRV_DIALING);
+  server_dial(srv);
+}
+
+void wg__server_start(wg_server *srv) {
+  const wg_database_config *config = srv->pool->config;
+  const char *name = config->address ? config->address : config->host;
+  wg__server_entered(srv);
+  if (name[0] == '/') {
+    server_start_unix(srv, name);
+    return;
+  }
+  srv->resolving = true;
+  wg_dns_resolve(srv->local->worker->dns, name, strlen(name), &srv->dns, on_resolved, srv);
+}
+
+static void address_text(const struct sockaddr_storage *a, char *out, size_t cap) {
+  char ip[INET6_ADDRSTRLEN] = "?";
+  if (a->ss_family == AF_UNIX) {
+    snprintf(out, cap, "%s", ((const struct sockaddr_un *)a)->sun_path);
+  } else if (a->ss_family == AF_INET6) {
+    const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)a;
+    inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof ip);
+    snprintf(out, cap, "[%s]:%u", ip, ntohs(in->sin6_port));
+  } else {
+    const struct sockaddr_in *in = (const struct sockaddr_in *)a;
+    inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip);
+    snprintf(out, cap, "%s:%u", ip, ntohs(in->sin_port));
+  }
+}
+
+/** Gives the current address up; the next one, if any, follows. */
+static void dial_failed(wg_server *srv, wg_code code, int sys) {
+  char where[128];
+  address_text(&srv->addresses[srv->address_next], where, sizeof where);
+  wg_error_set(&srv->error, code, sys, "connect to %s: %s (SQLSTATE 08001)", where,
+               code == WG_TIMEOUT ? "no answer in time" : strerror(sys));
+  if (srv->watch) wg__server_unwatch(srv);
+  if (srv->fd >= 0) close(srv->fd);
+  srv->fd = -1;
+  srv->address_next++;
+}
+
+static void server_connected(wg_server *srv) {
+  srv->readable = srv->blocked = false;
+  wg__server_enter(srv, SRV_LOGIN);
+  server_talk(srv);
+}
+
+/** Tries addresses until one is on its way. */
+static void server_dial(wg_server *srv) {
+  wg_deadline_stop(&srv->step);
+  while (srv->address_next < srv->address_count) {
+    const struct sockaddr_storage *a = &srv->addresses[srv->address_next];
+    socklen_t len = a->ss_family == AF_UNIX    ? sizeof(struct sockaddr_un)
+                    : a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                               : sizeof(struct sockaddr_in);
+    srv->fd = socket(a->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (srv->fd < 0) {
+      dial_failed(srv, WG_IO, errno);
+      continue;
+    }
+    if (a->ss_family != AF_UNIX) {
+      int on = 1; /* both only help: a failure is no reason to give up */
+      setsockopt(srv->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      setsockopt(srv->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    }
+    bool now = connect(srv->fd, (const struct sockaddr *)a, len) == 0;
+    if (!now && errno != EINPROGRESS) {
+      dial_failed(srv, WG_IO, errno);
+      continue;
+    }
+    wg_error err;
+    if (wg__server_watch(srv, &err) != WG_OK) {
+      wg__pool_on_failed(srv, &err);
+      return;
+    }
+    if (now) {
+      server_connected(srv);
+      return;
+    }
+    wg_db_worker *w = srv->local->worker;
+    uint64_t share = srv->pool->config->pool.connect_timeout_ms / srv->address_count;
+    wg_deadline_class *c = wg_deadlines_class(w->deadlines, share ? share : 1);
+    wg_deadline_start(c ? c : srv->local->connect, &srv->step);
+    wg__server_arm(srv, WG_WATCH_WRITE);
+    return;
+  }
+  if (srv->address_count == 0)
+    wg_error_set(&srv->error, WG_NOT_FOUND, 0, "connect: the name has no address (SQLSTATE 08001)");
+  wg_error last = srv->error;
+  wg__pool_on_failed(srv, &last);
+}
+
+static void on_dialed(wg_server *srv) {
+  int sys = 0;
+  socklen_t len = sizeof sys;
+  if (getsockopt(srv->fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0) sys = errno;
+  if (sys == 0) {
+    server_connected(srv);
+    return;
+  }
+  dial_failed(srv, WG_IO, sys);
+  server_dial(srv);
+}
+
+/* ---- our own talk: log-in, reset, ping ---- */
+
+static void server_talk(wg_server *srv) {
+  for (;;) {
+    wg_error err;
+    int sys = 0;
+    bool up = wg__server_fill(srv, &sys);
+    wg_wire_step step = srv->state == SRV_LOGIN
+                            ? srv->ops->login(srv->wire, &srv->in, &srv->out, &err)
+                            : srv->ops->reply(srv->wire, &srv->in, &err);
+    if (step == WG_WIRE_ERROR) {
+      wg__pool_on_failed(srv, &err);
+      return;
+    }
+    if (step == WG_WIRE_OK && up) {
+      if (wg_buf_len(&srv->in)) { /* it says more than was asked: not to be trusted with a guest */
+        server_fail(srv, WG_PROTOCOL, 0, "08P01", "the server sent more than was asked for");
+        return;
+      }
+      wg__pool_on_ready(srv);
+      return;
+    }
+    if (!up || !wg__server_flush(srv)) {
+      server_fail(srv, WG_LOST, sys, srv->state == SRV_LOGIN ? "08001" : "08006",
+                  "the server closed the connection");
+      return;
+    }
+    if (srv->readable) continue;
+    wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
+    return;
+  }
+}
+
+void wg__server_reset(wg_server *srv, const wg_wire_track *track) {
+  wg__server_enter(srv, SRV_RESETTING);
+  srv->ops->reset(srv->wire, track, &srv->out);
+  server_talk(srv);
+}
+
+void wg__server_ping(wg_server *srv) {
+  wg__server_enter(srv, SRV_PINGING);
+  srv->ops->ping(srv->wire, &srv->out);
+  server_talk(srv);
+}
+
+/* ---- events ---- */
+
+static void on_watch(void *user, unsigned events) {
+  wg_server *srv = user;
+  if (events & WG_WATCH_READ) srv->readable = true;
+  if (events & WG_WATCH_WRITE) srv->blocked = false;
+  switch (srv->state) {
+  case SRV_DIALING: on_dialed(srv); break;
+  case SRV_LOGIN:
+  case SRV_RESETTING:
+  case SRV_PINGING: server_talk(srv); break;
+  case SRV_IDLE: /* nobody asked it anything: it hangs up, or says why it will */
+    if (events & WG_WATCH_READ) wg__pool_lost(srv);
+    break;
+  case SRV_LEASED:
+    if (srv->session) wg__session_on_ready(srv->session, events);
+    break;
+  case SRV_RESOLVING:
+  case SRV_MOVING:
+  case SRV_CLOSED: WG_ASSERT(false); break; /* no watch there */
+  }
+}
+
+static void on_step_expired(wg_deadline *d) {
+  wg_server *srv = WG_CONTAINER(d, wg_server, step);
+  switch (srv->state) {
+  case SRV_DIALING:
+    dial_failed(srv, WG_TIMEOUT, ETIMEDOUT);
+    server_dial(srv);
+    break;
+  case SRV_RESOLVING:
+    server_fail(srv, WG_TIMEOUT, 0, "08001", "the server's name was not resolved in time");
+    break;
+  case SRV_LOGIN:
+    server_fail(srv, WG_TIMEOUT, 0, "08001", "the server did not answer the log-in in time");
+    break;
+  case SRV_RESETTING:
+  case SRV_PINGING:
+    server_fail(srv, WG_TIMEOUT, 0, "08006", "the server did not answer in time");
+    break;
+  case SRV_IDLE:
+  case SRV_LEASED:
+  case SRV_MOVING:
+  case SRV_CLOSED: WG_ASSERT(false); break;
+  }
+}
+
+static void on_idle_end(wg_deadline *d) { wg__pool_reap(WG_CONTAINER(d, wg_server, idle_end)); }
+static void on_next_ping(wg_deadline *d) { wg__pool_health(WG_CONTAINER(d, wg_server, next_ping)); }

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/db_internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A guest's handle, from the lease of a server to the guest's goodbye:
+ *
+ *   GREETING --start-up answered--> RUNNING --Terminate | shutdown--> ENDED
+ *      |  \--parameters to set--> SETTING --taken--> RUNNING
+ *      |                             \--refused--> ENDED
+ *      +--refused | cancel request--> ENDED
+ *   any --server gone | protocol violation--> LOST
+ *   any --close | guest gone--> freed; its server is reset, or closed when in doubt
+ *
+ * In RUNNING bytes pass straight between the guest's memory and the socket: the codec walks over
+ * them to know where messages end, and that is all. No queue, no allocation, no lock; a round trip
+ * is write, wait, read. After a short read the socket counts as drained, so the next recv answers
+ * WG_AGAIN without asking the kernel, and the wait arms the watch. */
+
+static void session_enter(wg_session *s, wg_session_state next) {
+  switch (next) {
+  case SES_GREETING: WG_ASSERT(false); break;
+  case SES_SETTING: WG_ASSERT(s->state == SES_GREETING); break;
+  case SES_RUNNING: WG_ASSERT(s->state == SES_GREETING || s->state == SES_SETTING); break;
+  case SES_ENDED: WG_ASSERT(s->state != SES_ENDED && s->state != SES_LOST); break;
+  case SES_LOST: WG_ASSERT(s->state != SES_LOST && !s->srv); break;
+  }
+  wg_deadline_stop(&s->talk);
+  s->state = next;
+  if (next == SES_SETTING) wg_deadline_start(s->srv->local->talk, &s->talk);
+}
+
+/* ---- handles ---- */
+
+static wg_session *session_find(wg_db_guest *g, uint64_t handle, wg_error *err) {
+  size_t index = handle & 0xFFFF;
+  if (index < g->slot_count) {
+    wg_session *s = g->slots[index];
+    if (s && s->handle == handle) return s;
+  }
+  wg_error_set(err, WG_INVALID, 0, "handle %llu is not open in this instance",
+               (unsigned long long)handle);
+  return NULL;
+}
+
+static bool slot_take(wg_db_guest *g, wg_session *s) {
+  size_t i = 0;
+  while (i < g->slot_count && g->slots[i]) i++;
+  if (i == g->slot_count) {
+    size_t more = g->slot_count ? g->slot_count * 2 : 8;
+    wg_session **slots = realloc(g->slots, more * sizeof *slots);
+    if (!slots) return false;
+    memset(slots + g->slot_count, 0, (more - g->slot_count) * sizeof *slots);
+    g->slots = slots;
+    g->slot_count = more;
+  }
+  g->slots[i] = s;
+  s->handle = g->worker->next_serial++ << 16 | i; /* serials begin at 1: never 0, never reused */
+  return true;
+}
+
+/* ---- requests ---- */
+
+static void req_add(wg_db_guest *g, wg_db_req *req,
+                    void (*done)(wg_db_req *req, const wg_error *err), void *user) {
+  *req = (wg_db_req){.done = done, .user = user, .impl = g, .state = REQ_NONE};
+  wg_node_init(&req->node);
+  wg_node_init(&req->by_guest);
+  wg_list_push_back(&g->reqs, &req->by_guest);
+}
+
+static void req_end(wg_db_req *req, const wg_error *err) {
+  wg_db_guest *g = req->impl;
+  wg_list_remove(&g->reqs, &req->by_guest);
+  req->done(req, err);
+}
+
+void wg__req_fail(wg_db_req *req, const wg_error *err) { req_end(req, err); }
+
+static void wait_unlink(wg_session *s, wg_db_req *req) {
+  wg_deadline_stop(&req->deadline);
+  s->waiting[req->events == WG_WATCH_WRITE] = NULL;
+  req->state = REQ_NONE;
+}
+
+/** Ends the waits of the given directions. The callbacks may close the session or free the guest:
+ *  guard what is needed afterwards. */
+static void session_wake(wg_session *s, unsigned events, const wg_error *err) {
+  wg_db_guest *g = s->guest;
+  wg_db_req *rd = (events & WG_WATCH_READ) ? s->waiting[0] : NULL;
+  wg_db_req *wr = (events & WG_WATCH_WRITE) ? s->waiting[1] : NULL;
+  if (rd && wr) {
+    wg_guard guard = {s, g->worker->guards};
+    wg_db_worker *w = g->worker;
+    w->guards = &guard;
+    wait_unlink(s, rd);
+    req_end(rd, err);
+    w->guards = guard.next;
+    if (!guard.s) return;
+    rd = NULL;
+    wr = s->waiting[1];
+  }
+  wg_db_req *one = rd ? rd : wr;
+  if (!one) return;
+  wait_unlink(s, one);
+  req_end(one, err);
+}
+
+static bool session_readable(const wg_session *s);
+static bool session_writable(const wg_session *s);
+
+static unsigned session_ready(const wg_session *s) {
+  return (session_readable(s) ? WG_WATCH_READ : 0u) | (session_writable(s) ? WG_WATCH_WRITE : 0u);
+}
+
+/** Ends the waits that the session's new state has an answer for. */
+static void session_changed(wg_session *s) {
+  if (s->waiting[0] || s->waiting[1]) session_wake(s, session_ready(s), NULL);
+}
+
+/* ---- the end of a session ---- */
+
+static void on_talk_expired(wg_deadline *d);
+
+/** Takes the server away from the session. */
+static wg_server *session_detach(wg_session *s) {
+  wg_server *srv = s->srv;
+  s->srv = NULL;
+  if (srv) srv->session = NULL;
+  return srv;
+}
+
+/** The server is of no more use: the guest reads what it was already told, then why, then the
+ *  end. Waiters are woken; the caller must not use `s` afterwards unless guarded. */
+static void session_lose(wg_session *s, const char *why) {
+  const wg_wire_track *t = &s->wire->track;
+  wg_server *srv = session_detach(s);
+  WG_ASSERT(srv);
+  wg_log(&s->guest->worker->log, WG_LOG_INFO, "db_session_lost",
+         WG_KV_S("database", srv->pool->config->name), WG_KV_S("error", why));
+  s->cut = t->server.have != 0 || t->server.left != 0;
+  bool told = s->state == SES_ENDED;
+  session_enter(s, SES_LOST);
+  if (!told) srv->ops->farewell(t, why, &s->to_guest);
+  wg_guard guard = {s, s->guest->worker->guards};
+  wg_db_worker *w = s->guest->worker;
+  w->guards = &guard;
+  wg__pool_close(srv);
+  w->guards = guard.next;
+  if (guard.s) session_changed(s);
+}
+
+void wg__session_cut(wg_session *s, const wg_error *err) { session_lose(s, err->msg); }
+
+/** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
+ *  linked any more. */
+static void session_free(wg_session *s) {
+  wg_db_guest *g = s->guest;
+  wg_server *srv = session_detach(s);
+  for (wg_guard *guard = g->worker->guards; guard; guard = guard->next)
+    if (guard->s == s) guard->s = NULL;
+  WG_ASSERT(!s->waiting[0] && !s->waiting[1]);
+  wg_deadline_stop(&s->talk);
+  g->slots[s->handle & 0xFFFF] = NULL;
+  wg_list_remove(&g->sessions, &s->by_guest);
+  if (srv) {
+    bool fit = s->state != SES_SETTING && srv->ops->idle(&s->wire->track);
+    bool dirty = s->used || s->wire->touched;
+    wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
+  }
+  if (s->wire) s->wire->ops->guest_free(s->wire);
+  wg_buf_release(&s->to_guest);
+  free(s);
+}
+
+/* ---- connect ---- */
+
+void wg__session_granted(wg_db_req *req, wg_server *srv) {
+  wg_db_guest *g = req->impl;
+  wg_session *s = calloc(1, sizeof *s);
+  if (s) s->wire = srv->ops->guest_new();
+  if (!s || !s->wire || !slot_take(g, s)) {
+    if (s && s->wire) srv->ops->guest_free(s->wire);
+    free(s);
+    wg__pool_return(srv, true, NULL);
+    wg_error err;
+    wg_error_set(&err, WG_NOMEM, 0, "connect: out of memory");
+    req_end(req, &err);
+    return;
+  }
+  s->guest = g;
+  s->srv = srv;
+  srv->session = s;
+  wg_deadline_init(&s->talk, on_talk_expired);
+  wg_buf_init(&s->to_guest, WG_WIRE_OUT_MAX);
+  wg_node_init(&s->by_guest);
+  wg_list_push_back(&g->sessions, &s->by_guest);
+  req->handle = s->handle;
+  req_end(req, NULL);
+}
+
+void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
+                   void (*done)(wg_db_req *req, const wg_error *err), void *user) {
+  const wg_database_config *config;
+  wg_local *local = NULL;
+  wg_error err;
+  req_add(g, req, done, user);
+  wg_code code = wg__target_match(g->worker->db->config, target, &config, &err);
+  if (code == WG_OK && g->worker->state != WORKER_RUNNING)
+    code = wg_error_set(&err, WG_REFUSED, 0, "database '%s': the host is stopping", config->name);
+  if (code == WG_OK && g->sessions.count + g->reqs.count > DB_SESSIONS_MAX)
+    code = wg_error_set(&err, WG_EXHAUSTED, 0,
+                        "database '%s': this instance has %d connections open already",
+                        config->name, DB_SESSIONS_MAX);
+  if (code == WG_OK)
+    code = wg__worker_pool(g->worker, config, target->database, target->database_len, &local, &err);
+  if (code == WG_OK)
+    wg__pool_ask(local, req);
+  else
+    req_end(req, &err);
+}
+
+/* ---- the guest's start-up ---- */
+
+static void session_greeted(wg_session *s, wg_wire_step step) {
+  if (step == WG_WIRE_OK)
+    session_enter(s, SES_RUNNING);
+  else if (step == WG_WIRE_END)
+    session_enter(s, SES_ENDED);
+  else
+    return;
+  s->wire->track.ended = step == WG_WIRE_END;
+}
+
+static void hint_tls(wg_session *s) {
+  wg_local *local = s->srv->local;
+  uint32_t held;
+  if (!s->wire->asked_tls || s->state == SES_SETTING) return;
+  if (wg_log_allow(&local->tls_hint, 1, 0, &held)) /* the clock stands still: once */
+    wg_log(&local->worker->log, WG_LOG_INFO, "db_guest_asked_tls",
+           WG_KV_S("database", local->pool->config->name),
+           WG_KV_S("hint", "inside the process there is nothing to encrypt; "
+                           "sslmode=disable saves the question, sslmode=require fails"));
+}
+
+static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
+  wg_server *srv = s->srv;
+  wg_wire_policy policy = {.database = srv->pool->database};
+  size_t taken = 0;
+  wg_wire_step step =
+      srv->ops->greet(s->wire, srv->wire, &policy, p, n, &taken, &s->to_guest, &srv->out, err);
+  hint_tls(s);
+  if (step == WG_WIRE_ERROR) {
+    session_lose(s, err->msg);
+    return WG_NOMEM;
+  }
+  if (step == WG_WIRE_ASK) {
+    s->used = true;
+    session_enter(s, SES_SETTING);
+    if (!wg__server_flush(srv)) {
+      session_lose(s, "the server closed the connection");
+      return (ssize_t)taken;
+    }
+    wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
+  }
+  session_greeted(s, step);
+  session_changed(s);
+  return (ssize_t)taken;
+}
+
+/** SETTING: the server answers. */
+static void session_talk(wg_session *s) {
+  wg_server *srv = s->srv;
+  for (;;) {
+    wg_error err;
+    int sys;
+    bool up = wg__server_fill(srv, &sys);
+    wg_wire_step step = srv->ops->greet_reply(s->wire, srv->wire, &srv->in, &s->to_guest, &err);
+    size_t rest = wg_buf_len(&srv->in);
+    if (step == WG_WIRE_ERROR) {
+      session_lose(s, err.msg);
+      return;
+    }
+    if (step != WG_WIRE_MORE) {
+      /* What the server said after its answer (a notice) is the guest's. */
+      if (rest && srv->ops->track_server(&s->wire->track, srv->wire, wg_buf_head(&srv->in), rest,
+                                         &err) != WG_WIRE_OK) {
+        session_lose(s, err.msg);
+        return;
+      }
+      if (rest) wg_buf_put(&s->to_guest, wg_buf_head(&srv->in), rest);
+      wg_buf_clear(&srv->in);
+      session_greeted(s, step);
+      session_changed(s);
+      return;
+    }
+    if (!up || !wg__server_flush(srv)) {
+      session_lose(s, "the server closed the connection");
+      return;
+    }
+    if (srv->readable) continue;
+    wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
+    return;
+  }
+}
+
+static void on_talk_expired(wg_deadline *d) {
+  session_lose(WG_CONTAINER(d, wg_session, talk),
+               "the server did not take the session's parameters in time");
+}
+
+/* ---- bytes from the guest ---- */
+
+/** The one send after which the guest learns by reading why its server is gone, as a client of a
+ *  real socket does. Later ones fail. */
+static ssize_t send_lost(wg_session *s, size_t n, wg_error *err) {
+  if (!s->swallowed && !s->cut) {
+    s->swallowed = true;
+    return (ssize_t)n;
+  }
+  return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
+}
+
+static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
+  wg_server *srv = s->srv;
+  wg_wire_track track = s->wire->track; /* a copy: the kernel may take less than all */
+  size_t pass;
+  if (srv->ops->track_client(&track, p, n, &pass, err) != WG_WIRE_OK) {
+    session_lose(s, err->msg);
+    return WG_PROTOCOL;
+  }
+  s->used = true;
+  if (pass > 0) {
+    ssize_t done = wg__server_write(srv, p, pass);
+    if (done == -EAGAIN) return WG_AGAIN;
+    if (done < 0) {
+      /* Broken, but what the server said before it went may still be there to read. */
+      s->wire->track.tainted = true;
+      s->swallowed = true;
+      srv->readable = true;
+      return (ssize_t)n;
+    }
+    if ((size_t)done < pass) {
+      srv->ops->track_client(&s->wire->track, p, (size_t)done, &pass, err);
+      return done;
+    }
+  }
+  s->wire->track = track;
+  if (track.ended) {
+    session_enter(s, SES_ENDED);
+    session_changed(s);
+  }
+  return (ssize_t)n;
+}
+
+ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, wg_error *err) {
+  wg_error ignored;
+  if (!err) err = &ignored;
+  wg_session *s = session_find(g, handle, err);
+  if (!s) return WG_INVALID;
+  if (n == 0) return 0;
+  if (s->shut & WG_WATCH_WRITE)
+    return wg_error_set(err, WG_INVALID, 0, "send: this direction was shut down");
+  switch (s->state) {
+  case SES_RUNNING:
+    if (s->swallowed) return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
+    return session_send(s, p, n, err);
+  case SES_GREETING: return greet(s, p, n, err);
+  case SES_SETTING: return wg_error_set(err, WG_AGAIN, 0, "the start-up is not answered yet");
+  case SES_ENDED: return wg_error_set(err, WG_LOST, 0, "send: the session has ended");
+  case SES_LOST: return send_lost(s, n, err);
+  }
+  return WG_INVALID;
+}
+
+/* ---- bytes to the guest ---- */
+
+/** Nothing more will come, and nothing is owed. */
+static bool session_over(const wg_session *s) {
+  return s->state == SES_ENDED && (!s->used || s->srv->ops->idle(&s->wire->track));
+}
+
+static bool session_readable(const wg_session *s) {
+  if (wg_buf_len(&s->to_guest) || (s->shut & WG_WATCH_READ)) return true;
+  switch (s->state) {
+  case SES_GREETING:
+  case SES_SETTING: return false;
+  case SES_RUNNING: return s->srv->readable;
+  case SES_ENDED: return session_over(s) || s->srv->readable;
+  case SES_LOST: return true;
+  }
+  return true;
+}
+
+static bool session_writable(const wg_session *s) {
+  switch (s->state) {
+  case SES_SETTING: return false;
+  case SES_RUNNING: return !s->srv->blocked;
+  case SES_GREETING:
+  case SES_ENDED:
+  case SES_LOST: return true;
+  }
+  return true;
+}
+
+static ssize_t session_recv(wg_session *s, uint8_t *p, size_t cap, wg_error *err) {
+  wg_server *srv = s->srv;
+  if (!srv->readable) return WG_AGAIN;
+  ssize_t n = wg__server_read(srv, p, cap);
+  if (n == -EAGAIN) return WG_AGAIN;
+  if (n > 0) {
+    if (srv->ops->track_server(&s->wire->track, srv->wire, p, (size_t)n, err) == WG_WIRE_OK)
+      return n;
+    s->wire->track.server.left = 1; /* somewhere within a message that will not end */
+    session_lose(s, err->msg);
+    return WG_PROTOCOL;
+  }
+  session_lose(s, n == 0 ? "the server closed the connection" : strerror((int)-n));
+  return 0;
+}
+
+ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_error *err) {
+  wg_error ignored;
+  if (!err) err = &ignored;
+  wg_session *s = session_find(g, handle, err);
+  if (!s) return WG_INVALID;
+  if (cap == 0) return wg_error_set(err, WG_INVALID, 0, "recv: max-bytes is 0");
+  if (s->shut & WG_WATCH_READ) return 0;
+  if (wg_buf_len(&s->to_guest) == 0 &&
+      (s->state == SES_RUNNING || (s->state == SES_ENDED && !session_over(s)))) {
+    ssize_t n = session_recv(s, p, cap, err);
+    if (n != 0) return n;
+    s = session_find(g, handle, err); /* lost; the callbacks of that may have closed it */
+    if (!s) return WG_INVALID;
+  }
+  size_t n = wg_buf_len(&s->to_guest);
+  if (n) {
+    if (n > cap) n = cap;
+    memcpy(p, wg_buf_head(&s->to_guest), n);
+    wg_buf_consume(&s->to_guest, n);
+    return (ssize_t)n;
+  }
+  switch (s->state) {
+  case SES_GREETING:
+  case SES_SETTING: return WG_AGAIN;
+  case SES_LOST:
+    if (s->cut)
+      return wg_error_set(err, WG_LOST, 0, "the connection was lost in the middle of a message");
+    return 0;
+  case SES_RUNNING:
+  case SES_ENDED: return 0;
+  }
+  return 0;
+}
+
+/* ---- waiting ---- */
+
+void wg__session_on_ready(wg_session *s, unsigned events) {
+  if (s->state == SES_SETTING)
+    session_talk(s);
+  else
+    session_wake(s, events & session_ready(s), NULL);
+}
+
+static void on_wait_expired(wg_deadline *d) {
+  wg_db_req *req = WG_CONTAINER(d, wg_db_req, deadline);
+  wg_session *s = req->impl2;
+  wg_error err;
+  const wg_pool_config *c = s->srv ? &s->srv->pool->config->pool : NULL;
+  bool reading = req->events == WG_WATCH_READ;
+  wg_error_set(&err, WG_TIMEOUT, 0, "%s: nothing %s within %u ms", reading ? "recv" : "send",
+               reading ? "came" : "was taken",
+               !c        ? 0
+               : reading ? c->recv_timeout_ms
+                         : c->send_timeout_ms);
+  wait_unlink(s, req);
+  req_end(req, &err);
+}
+
+void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline, wg_db_req *req,
+                void (*done)(wg_db_req *req, const wg_error *err), void *user) {
+  wg_error err;
+  wg_session *s = session_find(g, handle, &err);
+  size_t dir = events == WG_WATCH_WRITE;
+  req_add(g, req, done, user);
+  req->events = events;
+  if (!s) {
+    req_end(req, &err);
+    return;
+  }
+  if ((events != WG_WATCH_READ && events != WG_WATCH_WRITE) || s->waiting[dir]) {
+    wg_error_set(&err, WG_INVALID, 0, "wait: one direction at a time, and one wait for each");
+    req_end(req, &err);
+    return;
+  }
+  if (session_ready(s) & events) {
+    req_end(req, NULL);
+    return;
+  }
+  wg_local *local = s->srv->local;
+  req->impl2 = s;
+  req->state = REQ_WAITING;
+  s->waiting[dir] = req;
+  wg_deadline_init(&req->deadline, on_wait_expired);
+  if (deadline) wg_deadline_start(dir ? local->send : local->recv, &req->deadline);
+  if (s->state == SES_RUNNING || s->state == SES_ENDED) wg__server_arm(s->srv, events);
+}
+
+void wg_db_cancel(wg_db_guest *g, wg_db_req *req) {
+  if (req->events)
+    wait_unlink(req->impl2, req);
+  else
+    wg__pool_forget(req); /* whose state other workers change: looked at under the lock */
+  wg_list_remove(&g->reqs, &req->by_guest);
+}
+
+/* ---- the end ---- */
+
+wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *err) {
+  wg_session *s = session_find(g, handle, err);
+  if (!s) return WG_INVALID;
+  if (how == 0 || (how & ~(unsigned)(WG_WATCH_READ | WG_WATCH_WRITE)))
+    return wg_error_set(err, WG_INVALID, 0, "shutdown: no such direction");
+  s->shut |= how;
+  if ((how & WG_WATCH_WRITE) && s->state == SES_RUNNING) {
+    s->wire->track.ended = true;
+    session_enter(s, SES_ENDED);
+  }
+  session_changed(s);
+  return WG_OK;
+}
+
+wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err) {
+  wg_session *s = session_find(g, handle, err);
+  if (!s) return WG_INVALID;
+  if (s->waiting[0] || s->waiting[1]) {
+    wg_error canceled;
+    wg_error_set(&canceled, WG_CANCELED, 0, "the connection was closed meanwhile");
+    wg_guard guard = {s, g->worker->guards};
+    wg_db_worker *w = g->worker;
+    w->guards = &guard;
+    session_wake(s, WG_WATCH_READ | WG_WATCH_WRITE, &canceled);
+    w->guards = guard.next;
+    if (!guard.s) return WG_OK;
+  }
+  session_free(s);
+  return WG_OK;
+}
+
+wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err) {
+  wg_db_guest *g = calloc(1, sizeof *g);
+  if (!g) return wg_error_set(err, WG_NOMEM, 0, "guest: out of memory");
+  g->worker = w;
+  wg_list_init(&g->reqs);
+  wg_list_init(&g->sessions);
+  wg_node_init(&g->by_worker);
+  wg_list_push_back(&w->guests, &g->by_worker);
+  *out = g;
+  return WG_OK;
+}
+
+void wg_db_guest_free(wg_db_guest *g) {
+  if (!g) return;
+  for (wg_node *n; (n = wg_list_first(&g->reqs));)
+    wg_db_cancel(g, WG_CONTAINER(n, wg_db_req, by_guest));
+  for (wg_node *n; (n = wg_list_first(&g->sessions));)
+    session_free(WG_CONTAINER(n, wg_session, by_guest));
+  wg_list_remove(&g->worker->guests, &g->by_worker);
+  free(g->slots);
+  free(g);
+}
