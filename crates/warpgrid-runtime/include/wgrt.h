@@ -14,19 +14,22 @@
 
 #define WGRT_ABI_VERSION 1u
 
-typedef struct wgrt_bytes { const uint8_t *p; size_t n; } wgrt_bytes;
+typedef struct wgrt_bytes {
+  const uint8_t *p;
+  size_t n;
+} wgrt_bytes;
 /** What went wrong, for people. */
 typedef struct wgrt_error {
-  int32_t kind;    /**< WGRT_ERR_* */
-  char msg[1020];  /**< NUL-terminated, cut with "..." */
+  int32_t kind; /**< WGRT_ERR_* */
+  char msg[1020]; /**< NUL-terminated, cut with "..." */
 } wgrt_error;
 enum {
   WGRT_ERR_OTHER = 1,
-  WGRT_ERR_IO = 2,         /**< file or socket */
-  WGRT_ERR_COMPONENT = 3,  /**< not a component, truncated, wrong version */
-  WGRT_ERR_LINK = 4,       /**< an import is not to be had */
-  WGRT_ERR_EXPORT = 5,     /**< no HTTP handler / no command to run */
-  WGRT_ERR_UNTRUSTED = 6,  /**< a precompiled file without permission to load it */
+  WGRT_ERR_IO = 2, /**< file or socket */
+  WGRT_ERR_COMPONENT = 3, /**< not a component, truncated, wrong version */
+  WGRT_ERR_LINK = 4, /**< an import is not to be had */
+  WGRT_ERR_EXPORT = 5, /**< no HTTP handler / no command to run */
+  WGRT_ERR_UNTRUSTED = 6, /**< a precompiled file without permission to load it */
   WGRT_ERR_TRAP = 7
 };
 
@@ -39,16 +42,23 @@ size_t wgrt_abi_layout(uint32_t *out, size_t cap);
 
 /* ---- TOML grammar (keys and their meaning are C's) ---- */
 typedef enum wgrt_toml_type {
-  WGRT_TOML_STRING = 1, WGRT_TOML_INT, WGRT_TOML_FLOAT, WGRT_TOML_BOOL, WGRT_TOML_DATETIME,
-  WGRT_TOML_TABLE_BEGIN, WGRT_TOML_TABLE_END, WGRT_TOML_ARRAY_BEGIN, WGRT_TOML_ARRAY_END
+  WGRT_TOML_STRING = 1,
+  WGRT_TOML_INT,
+  WGRT_TOML_FLOAT,
+  WGRT_TOML_BOOL,
+  WGRT_TOML_DATETIME,
+  WGRT_TOML_TABLE_BEGIN,
+  WGRT_TOML_TABLE_END,
+  WGRT_TOML_ARRAY_BEGIN,
+  WGRT_TOML_ARRAY_END
 } wgrt_toml_type;
 typedef struct wgrt_toml_event {
-  uint32_t type;          /**< wgrt_toml_type */
-  uint32_t line, column;  /**< 1-based, in characters: of the key if there is one, else the value */
+  uint32_t type; /**< wgrt_toml_type */
+  uint32_t line, column; /**< 1-based, in characters: of the key if there is one, else the value */
   uint32_t value_line, value_column;
-  wgrt_bytes key;         /**< empty for array items and the document itself */
-  wgrt_bytes string;      /**< STRING: its text; FLOAT, DATETIME: as written */
-  int64_t integer;        /**< INT, BOOL */
+  wgrt_bytes key; /**< empty for array items and the document itself */
+  wgrt_bytes string; /**< STRING: its text; FLOAT, DATETIME: as written */
+  int64_t integer; /**< INT, BOOL */
 } wgrt_toml_event;
 /** Walks a document depth first, the whole of it between one TABLE_BEGIN and TABLE_END.
  *  @param event  returns 0 to go on; anything else ends the walk with that value
@@ -59,12 +69,12 @@ int wgrt_toml_walk(wgrt_bytes text, int (*event)(void *user, const wgrt_toml_eve
 /* ---- engine: one a process, any thread ---- */
 typedef struct wgrt_engine wgrt_engine;
 typedef struct wgrt_engine_cfg {
-  uint32_t size;              /**< sizeof, for growth of the ABI */
-  uint32_t epoch_ms;          /**< tick of the epoch thread; 0: no interruption */
-  uint32_t max_instances;     /**< component instances at once in the process */
+  uint32_t size; /**< sizeof, for growth of the ABI */
+  uint32_t epoch_ms; /**< tick of the epoch thread; 0: no interruption */
+  uint32_t max_instances; /**< component instances at once in the process */
   uint32_t reserved;
-  uint64_t max_memory_bytes;  /**< largest linear memory of any app */
-  wgrt_bytes cache_dir;       /**< compilation cache; empty: none */
+  uint64_t max_memory_bytes; /**< largest linear memory of any app */
+  wgrt_bytes cache_dir; /**< compilation cache; empty: none */
 } wgrt_engine_cfg;
 int wgrt_engine_new(const wgrt_engine_cfg *cfg, wgrt_engine **out, wgrt_error *err);
 /** Components, apps and workers made from it must be gone. NULL is fine. */
@@ -73,17 +83,18 @@ void wgrt_engine_free(wgrt_engine *e);
 /* ---- components: any thread ---- */
 typedef struct wgrt_component wgrt_component;
 typedef enum wgrt_kind {
-  WGRT_KIND_OTHER = 0,      /**< exports neither */
-  WGRT_KIND_P2_HTTP = 1,    /**< wasi:http/incoming-handler@0.2.x */
-  WGRT_KIND_P3_HTTP = 2,    /**< wasi:http/handler@0.3.x */
+  WGRT_KIND_OTHER = 0, /**< exports neither */
+  WGRT_KIND_P2_HTTP = 1, /**< wasi:http/incoming-handler@0.2.x */
+  WGRT_KIND_P3_HTTP = 2, /**< wasi:http/handler@0.3.x */
   WGRT_KIND_P2_COMMAND = 3, /**< wasi:cli/run@0.2.x */
-  WGRT_KIND_P3_COMMAND = 4  /**< wasi:cli/run@0.3.x */
+  WGRT_KIND_P3_COMMAND = 4 /**< wasi:cli/run@0.3.x */
 } wgrt_kind;
 /** Loads .wasm, .wat text, or .cwasm (native code: only with trusted != 0).
  *  Tells apart: a missing file, an empty file, a core module, other bytes, a truncated component. */
 int wgrt_component_load(wgrt_engine *e, wgrt_bytes path, int trusted, wgrt_component **out,
                         wgrt_error *err);
-int wgrt_component_from_bytes(wgrt_engine *e, wgrt_bytes wasm, wgrt_component **out, wgrt_error *err);
+int wgrt_component_from_bytes(wgrt_engine *e, wgrt_bytes wasm, wgrt_component **out,
+                              wgrt_error *err);
 /** Writes the compiled code (.cwasm), through a temporary name. */
 int wgrt_component_save(wgrt_component *c, wgrt_bytes path, wgrt_error *err);
 wgrt_kind wgrt_component_kind(const wgrt_component *c);
@@ -94,10 +105,13 @@ void wgrt_component_free(wgrt_component *c);
 
 /* ---- apps: component + linker + policy; any thread, immutable ---- */
 typedef struct wgrt_app wgrt_app;
-typedef struct wgrt_preopen { wgrt_bytes host, guest; uint32_t writable, reserved; } wgrt_preopen;
+typedef struct wgrt_preopen {
+  wgrt_bytes host, guest;
+  uint32_t writable, reserved;
+} wgrt_preopen;
 enum { /* which host interfaces go into the linker */
-  WGRT_LINK_DATABASE_PROXY = 1u << 3,
-  WGRT_LINK_THREADING = 1u << 4
+       WGRT_LINK_DATABASE_PROXY = 1u << 3,
+       WGRT_LINK_THREADING = 1u << 4
 };
 /** True when this version of the runtime implements the interface, for example
  *  "warpgrid:shim/database-proxy@0.1.0"; *link then is its WGRT_LINK_ bit. */
@@ -105,20 +119,23 @@ int wgrt_implements(wgrt_bytes interface_name, uint32_t *link);
 
 typedef struct wgrt_app_cfg {
   uint32_t size;
-  uint32_t link;                  /**< WGRT_LINK_* */
-  void *app;                      /**< C's own; handed to host callbacks */
-  const wgrt_bytes *env; size_t env_count;            /**< "K=V" */
-  const wgrt_bytes *args; size_t arg_count;           /**< for commands; args[0] is the name */
-  const wgrt_preopen *preopens; size_t preopen_count;
+  uint32_t link; /**< WGRT_LINK_* */
+  void *app; /**< C's own; handed to host callbacks */
+  const wgrt_bytes *env;
+  size_t env_count; /**< "K=V" */
+  const wgrt_bytes *args;
+  size_t arg_count; /**< for commands; args[0] is the name */
+  const wgrt_preopen *preopens;
+  size_t preopen_count;
   uint64_t memory_bytes;
-  uint64_t body_bytes;            /**< 0: no limit */
+  uint64_t body_bytes; /**< 0: no limit */
   uint32_t header_bytes;
-  uint32_t reuse;                 /**< requests in the life of an instance; >= 1 */
-  uint32_t max_concurrent;        /**< p3: requests at once in an instance; >= 1 */
-  uint32_t max_inflight;          /**< requests in flight, all workers */
+  uint32_t reuse; /**< requests in the life of an instance; >= 1 */
+  uint32_t max_concurrent; /**< p3: requests at once in an instance; >= 1 */
+  uint32_t max_inflight; /**< requests in flight, all workers */
   uint32_t request_timeout_ms;
   uint32_t instance_idle_ms;
-  uint32_t inherit_stdio;         /**< commands: stdin, stdout and stderr are the process's */
+  uint32_t inherit_stdio; /**< commands: stdin, stdout and stderr are the process's */
   uint32_t reserved;
 } wgrt_app_cfg;
 /** Links; the component and the engine must outlive the app. */
@@ -131,23 +148,23 @@ void wgrt_app_free(wgrt_app *a);
  * C may complete it inside start ("inline"). After complete or cancel C must not touch it. Bytes it
  * borrows (strings of connect) are valid as long as the op. */
 typedef struct wgrt_op {
-  void *priv;       /**< C's own, from start to the end */
+  void *priv; /**< C's own, from start to the end */
   void *priv2;
 } wgrt_op;
 typedef struct wgrt_op_db_connect {
   wgrt_op op;
-  uint32_t protocol;          /**< wg_db_protocol */
+  uint32_t protocol; /**< wg_db_protocol */
   uint32_t port;
   wgrt_bytes host, database, user, password;
   uint32_t has_password, reserved;
-  uint64_t handle;            /**< out */
-  uint64_t space[24];         /**< C's own: room for its request, so that nothing is allocated */
+  uint64_t handle; /**< out */
+  uint64_t space[24]; /**< C's own: room for its request, so that nothing is allocated */
 } wgrt_op_db_connect;
 typedef struct wgrt_op_db_wait {
   wgrt_op op;
   uint64_t handle;
-  uint32_t events;            /**< 1 = receive, 2 = send */
-  uint32_t deadline;          /**< 1: the configured timeout applies */
+  uint32_t events; /**< 1 = receive, 2 = send */
+  uint32_t deadline; /**< 1: the configured timeout applies */
   uint64_t space[24];
 } wgrt_op_db_wait;
 /** Ends an op, at most once. @param status  0 or a negative wg_code
@@ -157,10 +174,10 @@ void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
 /** What C gives each worker. Every function runs on the worker's thread; none may block. */
 typedef struct wgrt_host {
   uint32_t size, reserved;
-  void *ctx;                                   /**< first argument of all others */
+  void *ctx; /**< first argument of all others */
   /* libuv, nested in the worker's poller */
   int (*backend_fd)(void *ctx);
-  int (*backend_timeout)(void *ctx);           /**< ms, -1: none, 0: run at once */
+  int (*backend_timeout)(void *ctx); /**< ms, -1: none, 0: run at once */
   void (*run_nowait)(void *ctx);
   /* guest instances */
   void *(*instance_new)(void *ctx, void *app); /**< C's own for one instance; NULL: out of memory */
@@ -189,19 +206,21 @@ typedef struct wgrt_host {
 
 /* ---- workers ---- */
 typedef struct wgrt_worker wgrt_worker;
-/** Makes the worker of the calling thread: one a thread. Apps must outlive it. */
-int wgrt_worker_new(wgrt_engine *e, const wgrt_host *host, wgrt_worker **out, wgrt_error *err);
+/** Makes the worker of the calling thread: one a thread. Apps must outlive it.
+ *  @param stop_fd  C's non-blocking EFD_SEMAPHORE eventfd, which must outlive the worker: the first
+ *                  1 written to it asks for a stop, the next for one without draining */
+int wgrt_worker_new(wgrt_engine *e, const wgrt_host *host, int stop_fd, wgrt_worker **out,
+                    wgrt_error *err);
 /** Serves connections of listening, non-blocking sockets (IPv4, IPv6) that C opened; the fds
  *  become Rust's. HTTP/1.1 and h2c. Takes effect in wgrt_worker_run(). */
 int wgrt_worker_serve(wgrt_worker *w, wgrt_app *app, const int *fds, size_t count, wgrt_error *err);
-/** Runs until stopped. After wgrt_worker_stop() it closes the listeners, lets requests in flight
- *  finish for at most drain_ms, drops all instances, then calls `idle` until that returns 0 (C
- *  ends its own work) and returns 0. */
-int wgrt_worker_run(wgrt_worker *w, int (*idle)(void *ctx), wgrt_error *err);
-/** Runs a command component to its end; *exit_code is the guest's. A trap is WGRT_ERR_TRAP. */
+/** Runs until stopped. Then it closes the listeners, lets requests in flight finish for at most
+ *  drain_ms, drops all instances, calls `idle` until that returns 0 (C ends its own work), and
+ *  returns 0. */
+int wgrt_worker_run(wgrt_worker *w, uint32_t drain_ms, int (*idle)(void *ctx), wgrt_error *err);
+/** Runs a command component to its end; *exit_code is the guest's, 130 after a stop. A trap
+ *  is WGRT_ERR_TRAP. */
 int wgrt_worker_run_command(wgrt_worker *w, wgrt_app *app, int *exit_code, wgrt_error *err);
-/** Any thread, also in a signal handler's aftermath; twice is fine. */
-void wgrt_worker_stop(wgrt_worker *w, uint32_t drain_ms);
 /** The loop was changed outside run_nowait (a watcher started, a handle closed): look again soon. */
 void wgrt_worker_kick(wgrt_worker *w);
 void wgrt_worker_free(wgrt_worker *w);

@@ -21,6 +21,7 @@ use app::App;
 use engine::{Engine, Loaded};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
+use std::time::Duration;
 use worker::Worker;
 
 /// Hands a result to C.
@@ -211,12 +212,13 @@ pub unsafe extern "C" fn wgrt_op_complete(op: *mut abi::Op, status: i32, msg: *c
 pub unsafe extern "C" fn wgrt_worker_new(
     _e: *const Engine,
     host: *const Host,
+    stop_fd: c_int,
     out: *mut *mut Worker,
     err: *mut Error,
 ) -> c_int {
     let host = unsafe { &*host };
     let r = if host.size as usize == size_of::<Host>() {
-        Worker::new(*host)
+        Worker::new(*host, stop_fd)
     } else {
         Err(size_mismatch("wgrt_host"))
     };
@@ -240,11 +242,12 @@ pub unsafe extern "C" fn wgrt_worker_serve(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_worker_run(
     w: *mut Worker,
+    drain_ms: u32,
     idle: unsafe extern "C" fn(*mut c_void) -> c_int,
     err: *mut Error,
 ) -> c_int {
     let ctx = host::host().ctx;
-    unsafe { status((*w).run(&mut || idle(ctx)), err) }
+    unsafe { status((*w).run(Duration::from_millis(drain_ms.into()), &mut || idle(ctx)), err) }
 }
 
 #[unsafe(no_mangle)]
@@ -256,11 +259,6 @@ pub unsafe extern "C" fn wgrt_worker_run_command(
 ) -> c_int {
     let r = unsafe { (*w).run_command(&*app) };
     unsafe { status(r.map(|code| *exit_code = code), err) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wgrt_worker_stop(w: *const Worker, drain_ms: u32) {
-    unsafe { (*w).stop(drain_ms) }
 }
 
 #[unsafe(no_mangle)]

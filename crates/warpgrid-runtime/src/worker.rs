@@ -8,9 +8,8 @@ use crate::instances::{self, Stop};
 use crate::serve;
 use crate::watch::{self, Callback, Watch};
 use std::ffi::{c_int, c_void};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,9 +21,8 @@ pub struct Worker {
     runtime: Option<tokio::runtime::Runtime>,
     host: Host,
     listeners: Vec<(std::net::TcpListener, Arc<App>)>,
-    /// An eventfd: each stop adds 1.
-    stop: OwnedFd,
-    drain_ms: AtomicU32,
+    /// C's eventfd: each stop adds 1.
+    stop: RawFd,
 }
 
 fn io(what: &str, e: std::io::Error) -> Failure {
@@ -32,23 +30,13 @@ fn io(what: &str, e: std::io::Error) -> Failure {
 }
 
 impl Worker {
-    pub fn new(host: Host) -> Result<Worker, Failure> {
+    pub fn new(host: Host, stop: RawFd) -> Result<Worker, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| io("cannot start the event loop", e))?;
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io("cannot make an eventfd", std::io::Error::last_os_error()));
-        }
         host::set_host(Some(host));
-        Ok(Worker {
-            runtime: Some(runtime),
-            host,
-            listeners: Vec::new(),
-            stop: unsafe { OwnedFd::from_raw_fd(fd) },
-            drain_ms: AtomicU32::new(0),
-        })
+        Ok(Worker { runtime: Some(runtime), host, listeners: Vec::new(), stop })
     }
 
     /// Takes the fds, also when it fails.
@@ -63,23 +51,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Async-signal-safe.
-    pub fn stop(&self, drain_ms: u32) {
-        self.drain_ms.store(drain_ms, Relaxed);
-        let one = 1u64.to_ne_bytes();
-        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-    }
-
     pub fn watch(&self, fd: RawFd, cb: Callback, user: *mut c_void) -> Result<Watch, Failure> {
         let runtime = self.runtime.as_ref().expect("a worker has a runtime until it is dropped");
         let _enter = runtime.enter();
         Watch::start(fd, cb, user).map_err(|e| io("cannot watch a socket", e))
     }
 
-    pub fn run(&mut self, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
+    pub fn run(&mut self, drain: Duration, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
         let listeners = std::mem::take(&mut self.listeners);
         let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
-        let r = runtime.block_on(self.serve_until_stopped(listeners, idle));
+        let r = runtime.block_on(self.serve_until_stopped(listeners, drain, idle));
         self.runtime = Some(runtime);
         r
     }
@@ -87,6 +68,7 @@ impl Worker {
     async fn serve_until_stopped(
         &self,
         listeners: Vec<(std::net::TcpListener, Arc<App>)>,
+        drain: Duration,
         idle: &mut dyn FnMut() -> c_int,
     ) -> Result<(), Failure> {
         let driver = tokio::spawn(Local(Box::pin(host::drive())));
@@ -95,10 +77,10 @@ impl Worker {
             let l = TcpListener::from_std(l).map_err(|e| io("cannot listen", e))?;
             tokio::spawn(serve::accept(l, app, stopped.clone()));
         }
-        let stop = StopFd::new(self.stop.as_raw_fd())?;
+        let stop = StopFd::new(self.stop)?;
         stop.wait().await;
 
-        let deadline = Instant::now() + Duration::from_millis(self.drain_ms.load(Relaxed).into());
+        let deadline = Instant::now() + drain;
         let _ = stopping.send(true);
         instances::stop(Stop::Drain);
         while (serve::connections() > 0 || instances::live() > 0)
@@ -126,7 +108,7 @@ impl Worker {
         let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
         let r = runtime.block_on(async {
             let driver = tokio::spawn(Local(Box::pin(host::drive())));
-            let stop = StopFd::new(self.stop.as_raw_fd())?;
+            let stop = StopFd::new(self.stop)?;
             let code = tokio::select! {
                 r = command(app) => r?,
                 _ = stop.wait() => 130,

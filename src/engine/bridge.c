@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file bridge.c  The runtime's host functions, each one line over a domain: src/db for
+ *  database-proxy, a field for threading, the log for what guests print. */
+#include "engine/engine_internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+/** A guest instance as the host sees it. */
+typedef struct instance {
+  wg_db_guest *db; /**< NULL until its first connect */
+  bool declared;   /**< a threading model, with the first call */
+  uint32_t model;
+} instance;
+
+_Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_connect *)0)->space), "room for a connect");
+_Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_wait *)0)->space), "room for a wait");
+_Static_assert((int)WGRT_LINK_DATABASE_PROXY == (int)WG_SHIM_DATABASE_PROXY, "same bits");
+_Static_assert((int)WGRT_LINK_THREADING == (int)WG_SHIM_THREADING, "same bits");
+
+static int loop_backend_fd(void *ctx) { return uv_backend_fd(&((wg_worker *)ctx)->uv); }
+static int loop_backend_timeout(void *ctx) { return uv_backend_timeout(&((wg_worker *)ctx)->uv); }
+static void loop_run(void *ctx) { (void)uv_run(&((wg_worker *)ctx)->uv, UV_RUN_NOWAIT); }
+
+static void *bridge_instance_new(void *ctx, void *app) {
+  (void)ctx, (void)app;
+  return calloc(1, sizeof(instance));
+}
+
+static void bridge_instance_gone(void *ctx, void *inst) {
+  (void)ctx;
+  instance *i = inst;
+  wg_db_guest_free(i->db);
+  free(i);
+}
+
+/** The sentence a guest gets: the message, and the hint that tells what to do. */
+static void op_complete(wgrt_op *op, const wg_error *err) {
+  if (!err) {
+    wgrt_op_complete(op, 0, NULL);
+    return;
+  }
+  char text[sizeof err->msg + sizeof err->hint + 4];
+  snprintf(text, sizeof text, "%s%s%s", err->msg, err->hint[0] ? "; " : "", err->hint);
+  wgrt_op_complete(op, err->code, text);
+}
+
+static void on_connected(wg_db_req *req, const wg_error *err) {
+  wgrt_op_db_connect *op = req->user;
+  op->handle = req->handle;
+  op_complete(&op->op, err);
+}
+
+static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
+  wg_worker *w = ctx;
+  instance *i = inst;
+  wg_error err;
+  if (!i->db && wg_db_guest_new(w->db, &i->db, &err) != WG_OK) {
+    op_complete(&op->op, &err);
+    return;
+  }
+  wg_db_target target = {
+      .protocol = (wg_db_protocol)op->protocol,
+      .host = (const char *)op->host.p,
+      .host_len = op->host.n,
+      .port = (uint16_t)op->port,
+      .database = (const char *)op->database.p,
+      .database_len = op->database.n,
+      .user = (const char *)op->user.p,
+      .user_len = op->user.n,
+      .password = op->has_password ? (const char *)op->password.p : NULL,
+      .password_len = op->password.n,
+  };
+  wg_db_connect(i->db, &target, (wg_db_req *)(void *)op->space, on_connected, op);
+}
+
+static void bridge_db_connect_cancel(void *ctx, void *inst, wgrt_op_db_connect *op) {
+  (void)ctx;
+  wg_db_cancel(((instance *)inst)->db, (wg_db_req *)(void *)op->space);
+}
+
+static int64_t failed(wgrt_error *out, const wg_error *err, int64_t code) {
+  if (code != WG_AGAIN) snprintf(out->msg, sizeof out->msg, "%s", err->msg);
+  return code;
+}
+
+/** An instance that never connected has no handle. */
+static wg_code no_handle(wg_error *err, uint64_t handle) {
+  return wg_error_set(err, WG_INVALID, 0, "no connection has the handle %llu",
+                      (unsigned long long)handle);
+}
+
+static int64_t bridge_db_send(void *ctx, void *inst, uint64_t handle, const uint8_t *p, size_t n,
+                              wgrt_error *out) {
+  (void)ctx;
+  instance *i = inst;
+  wg_error err;
+  int64_t r = i->db ? wg_db_send(i->db, handle, p, n, &err) : no_handle(&err, handle);
+  return r < 0 ? failed(out, &err, r) : r;
+}
+
+static int64_t bridge_db_recv(void *ctx, void *inst, uint64_t handle, uint8_t *p, size_t cap,
+                              wgrt_error *out) {
+  (void)ctx;
+  instance *i = inst;
+  wg_error err;
+  int64_t r = i->db ? wg_db_recv(i->db, handle, p, cap, &err) : no_handle(&err, handle);
+  return r < 0 ? failed(out, &err, r) : r;
+}
+
+static void on_waited(wg_db_req *req, const wg_error *err) {
+  wgrt_op_db_wait *op = req->user;
+  op_complete(&op->op, err);
+}
+
+static void bridge_db_wait(void *ctx, void *inst, wgrt_op_db_wait *op) {
+  (void)ctx;
+  instance *i = inst;
+  if (!i->db) {
+    wg_error err;
+    (void)no_handle(&err, op->handle);
+    op_complete(&op->op, &err);
+    return;
+  }
+  wg_db_wait(i->db, op->handle, op->events, op->deadline != 0, (wg_db_req *)(void *)op->space,
+             on_waited, op);
+}
+
+static void bridge_db_wait_cancel(void *ctx, void *inst, wgrt_op_db_wait *op) {
+  (void)ctx;
+  wg_db_cancel(((instance *)inst)->db, (wg_db_req *)(void *)op->space);
+}
+
+static int32_t bridge_db_shutdown(void *ctx, void *inst, uint64_t handle, uint32_t how,
+                                  wgrt_error *out) {
+  (void)ctx;
+  instance *i = inst;
+  wg_error err;
+  wg_code c = i->db ? wg_db_shutdown(i->db, handle, how, &err) : no_handle(&err, handle);
+  return c < 0 ? (int32_t)failed(out, &err, c) : 0;
+}
+
+static int32_t bridge_db_close(void *ctx, void *inst, uint64_t handle, wgrt_error *out) {
+  (void)ctx;
+  instance *i = inst;
+  wg_error err;
+  wg_code c = i->db ? wg_db_close(i->db, handle, &err) : no_handle(&err, handle);
+  return c < 0 ? (int32_t)failed(out, &err, c) : 0;
+}
+
+/** `warpgrid:shim/threading`: 0 is parallel-required, 1 cooperative, as in the WIT. */
+static int32_t bridge_declare_threading(void *ctx, void *inst, uint32_t model) {
+  wg_worker *w = ctx;
+  instance *i = inst;
+  if (i->declared) return -1;
+  i->declared = true;
+  i->model = model;
+  if (model == 0) {
+    wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_WARN, "threading_not_parallel",
+           WG_KV_S("reason", "threads do not run in parallel yet; the guest runs cooperatively"));
+  }
+  return 0;
+}
+
+static void bridge_guest_output(void *ctx, void *app, uint64_t request, int32_t fd,
+                                wgrt_bytes line) {
+  wg_worker *w = ctx;
+  uint32_t suppressed;
+  if (!wg_log_allow(&w->output_limit, WG_GUEST_LINES_PER_S, wg_now_ms(&w->loop.clock), &suppressed))
+    return;
+  wg_log_ctx lc = {.app = ((wg_app *)app)->name, .worker = w->index, .request = request};
+  if (suppressed) wg_log(&lc, WG_LOG_WARN, "guest_output_suppressed", WG_KV_U("lines", suppressed));
+  wg_log(&lc, fd == 2 ? WG_LOG_WARN : WG_LOG_INFO, fd == 2 ? "guest_stderr" : "guest_stdout",
+         WG_KV_N("line", (const char *)line.p, line.n));
+}
+
+static void bridge_guest_failed(void *ctx, void *app, uint64_t request, wgrt_bytes text) {
+  wg_worker *w = ctx;
+  wg_log_ctx lc = {.app = ((wg_app *)app)->name, .worker = w->index, .request = request};
+  wg_log(&lc, WG_LOG_ERROR, "guest_failed", WG_KV_N("cause", (const char *)text.p, text.n));
+}
+
+static void bridge_request_done(void *ctx, void *app, uint64_t request, uint32_t status,
+                                uint64_t usec) {
+  wg_worker *w = ctx;
+  wg_log_ctx lc = {.app = ((wg_app *)app)->name, .worker = w->index, .request = request};
+  wg_log(&lc, WG_LOG_DEBUG, "request", WG_KV_U("status", status), WG_KV_U("usec", usec));
+}
+
+void wg__bridge_host(wg_worker *w, wgrt_host *out) {
+  *out = (wgrt_host){
+      .size = sizeof *out,
+      .ctx = w,
+      .backend_fd = loop_backend_fd,
+      .backend_timeout = loop_backend_timeout,
+      .run_nowait = loop_run,
+      .instance_new = bridge_instance_new,
+      .instance_gone = bridge_instance_gone,
+      .db_connect = bridge_db_connect,
+      .db_connect_cancel = bridge_db_connect_cancel,
+      .db_send = bridge_db_send,
+      .db_recv = bridge_db_recv,
+      .db_wait = bridge_db_wait,
+      .db_wait_cancel = bridge_db_wait_cancel,
+      .db_shutdown = bridge_db_shutdown,
+      .db_close = bridge_db_close,
+      .declare_threading = bridge_declare_threading,
+      .guest_output = bridge_guest_output,
+      .guest_failed = bridge_guest_failed,
+      .request_done = bridge_request_done,
+  };
+}

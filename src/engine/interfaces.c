@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file interfaces.c  What the host can do for each import of a component, and what to tell the
+ *  user when that is nothing (US-121, US-122). */
+#include "engine/engine_internal.h"
+#include <stdio.h>
+#include <string.h>
+
+/** Packages of WASI that the runtime links whole, in 0.2.x and 0.3.x. */
+static const char *const wasi_packages[] = {"wasi:cli/",    "wasi:clocks/", "wasi:filesystem/",
+                                            "wasi:http/",   "wasi:io/",     "wasi:random/",
+                                            "wasi:sockets/"};
+
+static bool starts_with(const char *s, const char *prefix) {
+  return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/** The shim that "warpgrid:shim/NAME@0.1.x" or "warpgrid:shim-async/NAME@0.1.x" names; 0: none.
+ *  warp.toml writes '_' where WIT writes '-'. */
+static uint32_t shim_of(const char *name) {
+  const char *p = NULL;
+  if (starts_with(name, "warpgrid:shim/"))
+    p = name + strlen("warpgrid:shim/");
+  else if (starts_with(name, "warpgrid:shim-async/"))
+    p = name + strlen("warpgrid:shim-async/");
+  const char *at = p ? strchr(p, '@') : NULL;
+  if (!at || !starts_with(at, "@0.1.")) return 0;
+  for (uint32_t bit = 1; bit & WG_SHIM_ALL; bit <<= 1) {
+    const char *shim = wg_shim_name(bit);
+    size_t i = 0;
+    while (p + i < at && shim[i] && (p[i] == shim[i] || (p[i] == '-' && shim[i] == '_'))) i++;
+    if (p + i == at && !shim[i]) return bit;
+  }
+  return 0;
+}
+
+static unsigned bit_index(uint32_t bit) {
+  unsigned i = 0;
+  while (bit >>= 1) i++;
+  return i;
+}
+
+static int disabled(const wg_config *c, uint32_t bit, char *reason, size_t cap) {
+  uint32_t line = c->shim_line[bit_index(bit)];
+  snprintf(reason, cap, "'%s' is turned off by %s:%u; write '%s = true' there, under [shims]",
+           wg_shim_name(bit), c->path ? c->path : "warp.toml", line, wg_shim_name(bit));
+  return WG_INTERFACE_DISABLED;
+}
+
+int wg__interface_status(const wg_engine *e, const char *name, char *reason, size_t cap,
+                         uint32_t *shim_bit) {
+  reason[0] = 0;
+  *shim_bit = shim_of(name);
+  if (*shim_bit) {
+    uint32_t link;
+    if (!(e->config->shims & *shim_bit)) return disabled(e->config, *shim_bit, reason, cap);
+    if (wgrt_implements(wg__bytes(name, strlen(name)), &link)) return WG_INTERFACE_OK;
+    snprintf(reason, cap, "not available in this version (%s)", wg_version());
+    return WG_INTERFACE_UNAVAILABLE;
+  }
+  for (size_t i = 0; i < WG_COUNT(wasi_packages); i++) {
+    const char *at = strchr(name, '@');
+    if (starts_with(name, wasi_packages[i]) && at &&
+        (starts_with(at, "@0.2.") || starts_with(at, "@0.3.")))
+      return WG_INTERFACE_OK;
+  }
+  snprintf(reason, cap, "this host has no interface of that name and version");
+  return WG_INTERFACE_UNKNOWN;
+}
+
+typedef struct inspection {
+  const wg_engine *engine;
+  void (*item)(void *user, const wg_interface *i);
+  void *user;
+} inspection;
+
+static void on_interface(void *user, int is_export, wgrt_bytes name) {
+  inspection *in = user;
+  char text[256], reason[600] = "";
+  uint32_t bit;
+  snprintf(text, sizeof text, "%.*s", (int)name.n, (const char *)name.p);
+  wg_interface i = {.name = text, .is_export = is_export, .reason = reason};
+  i.status = WG_INTERFACE_OK;
+  if (!is_export) {
+    switch (wg__interface_status(in->engine, text, reason, sizeof reason, &bit)) {
+    case WG_INTERFACE_DISABLED: i.status = WG_INTERFACE_DISABLED; break;
+    case WG_INTERFACE_UNAVAILABLE: i.status = WG_INTERFACE_UNAVAILABLE; break;
+    case WG_INTERFACE_UNKNOWN: i.status = WG_INTERFACE_UNKNOWN; break;
+    default: break;
+    }
+  }
+  in->item(in->user, &i);
+}
+
+void wg_engine_inspect(const wg_engine *e, const wg_component *c,
+                       void (*item)(void *user, const wg_interface *i), void *user) {
+  inspection in = {e, item, user};
+  wgrt_component_each(c->rt, on_interface, &in);
+}
