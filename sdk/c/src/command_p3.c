@@ -17,6 +17,7 @@ void wg_task_main(uint32_t unused) {
 }
 
 void wg_export_run(void);
-__attribute__((export_name("[async-lift-stackful]wasi:cli/run@0.3.0#run"))) void wg_export_run(void) {
+__attribute__((export_name("[async-lift-stackful]wasi:cli/run@0.3.0#run"))) void
+wg_export_run(void) {
   wg_task_run(0);
 }

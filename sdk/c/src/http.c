@@ -152,8 +152,10 @@ void wg_http_header(wg_http_response *res, const char *name, const char *value) 
   }
   wg_http_field field = {wg_http_copy(res->req, name, strlen(name)),
                          wg_http_copy(res->req, value, strlen(value))};
-  if (field.name.ptr == NULL || field.value.ptr == NULL) res->failed = true;
-  else res->fields[res->field_count++] = field;
+  if (field.name.ptr == NULL || field.value.ptr == NULL)
+    res->failed = true;
+  else
+    res->fields[res->field_count++] = field;
 }
 
 /* Room for `len` more bytes of body. */

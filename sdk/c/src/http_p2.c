@@ -10,10 +10,14 @@
 static wg_http_request the_request;
 
 static const wg_str methods[] = {
-    [WASI_HTTP_TYPES_METHOD_GET] = {"GET", 3},         [WASI_HTTP_TYPES_METHOD_HEAD] = {"HEAD", 4},
-    [WASI_HTTP_TYPES_METHOD_POST] = {"POST", 4},       [WASI_HTTP_TYPES_METHOD_PUT] = {"PUT", 3},
-    [WASI_HTTP_TYPES_METHOD_DELETE] = {"DELETE", 6},   [WASI_HTTP_TYPES_METHOD_CONNECT] = {"CONNECT", 7},
-    [WASI_HTTP_TYPES_METHOD_OPTIONS] = {"OPTIONS", 7}, [WASI_HTTP_TYPES_METHOD_TRACE] = {"TRACE", 5},
+    [WASI_HTTP_TYPES_METHOD_GET] = {"GET", 3},
+    [WASI_HTTP_TYPES_METHOD_HEAD] = {"HEAD", 4},
+    [WASI_HTTP_TYPES_METHOD_POST] = {"POST", 4},
+    [WASI_HTTP_TYPES_METHOD_PUT] = {"PUT", 3},
+    [WASI_HTTP_TYPES_METHOD_DELETE] = {"DELETE", 6},
+    [WASI_HTTP_TYPES_METHOD_CONNECT] = {"CONNECT", 7},
+    [WASI_HTTP_TYPES_METHOD_OPTIONS] = {"OPTIONS", 7},
+    [WASI_HTTP_TYPES_METHOD_TRACE] = {"TRACE", 5},
     [WASI_HTTP_TYPES_METHOD_PATCH] = {"PATCH", 5},
 };
 
@@ -112,10 +116,12 @@ static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
   for (size_t i = 0; entries != NULL && i < res->field_count; i++) {
     const wg_http_field *f = &res->fields[i];
     entries[i].f0 = (wasi_http_types_field_name_t){(uint8_t *)(uintptr_t)f->name.ptr, f->name.len};
-    entries[i].f1 = (wasi_http_types_field_value_t){(uint8_t *)(uintptr_t)f->value.ptr, f->value.len};
+    entries[i].f1 =
+        (wasi_http_types_field_value_t){(uint8_t *)(uintptr_t)f->value.ptr, f->value.len};
   }
   wasi_http_types_list_tuple2_field_name_field_value_t list = {entries, res->field_count};
-  if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err)) return fields;
+  if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err))
+    return fields;
   return wasi_http_types_constructor_fields(); /* a header that HTTP does not allow */
 }
 
@@ -125,8 +131,8 @@ void exports_wasi_http_incoming_handler_handle(
   wg_http_request *req = &the_request;
   req->request = request.__handle;
   wasi_http_types_method_t method;
-  wasi_http_types_method_incoming_request_method((wasi_http_types_borrow_incoming_request_t){req->request},
-                                                 &method);
+  wasi_http_types_method_incoming_request_method(
+      (wasi_http_types_borrow_incoming_request_t){req->request}, &method);
   req->method = method.tag < WASI_HTTP_TYPES_METHOD_OTHER ? methods[method.tag]
                                                           : http_adopt(req, method.val.other);
   req->body = WG_STR("");
@@ -160,8 +166,7 @@ void exports_wasi_http_incoming_handler_handle(
   wg_http_response_release(&res);
   if (req->headers != 0)
     wasi_http_types_fields_drop_own((wasi_http_types_own_fields_t){req->headers});
-  wasi_http_types_incoming_request_drop_own(
-      (wasi_http_types_own_incoming_request_t){req->request});
+  wasi_http_types_incoming_request_drop_own((wasi_http_types_own_incoming_request_t){req->request});
   wg_arena_reset(&req->arena);
   req->headers = 0;
   req->have_target = false;

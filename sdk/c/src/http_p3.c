@@ -35,10 +35,14 @@ struct http_task {
 };
 
 static const wg_str methods[] = {
-    [WASI_HTTP_TYPES_METHOD_GET] = {"GET", 3},         [WASI_HTTP_TYPES_METHOD_HEAD] = {"HEAD", 4},
-    [WASI_HTTP_TYPES_METHOD_POST] = {"POST", 4},       [WASI_HTTP_TYPES_METHOD_PUT] = {"PUT", 3},
-    [WASI_HTTP_TYPES_METHOD_DELETE] = {"DELETE", 6},   [WASI_HTTP_TYPES_METHOD_CONNECT] = {"CONNECT", 7},
-    [WASI_HTTP_TYPES_METHOD_OPTIONS] = {"OPTIONS", 7}, [WASI_HTTP_TYPES_METHOD_TRACE] = {"TRACE", 5},
+    [WASI_HTTP_TYPES_METHOD_GET] = {"GET", 3},
+    [WASI_HTTP_TYPES_METHOD_HEAD] = {"HEAD", 4},
+    [WASI_HTTP_TYPES_METHOD_POST] = {"POST", 4},
+    [WASI_HTTP_TYPES_METHOD_PUT] = {"PUT", 3},
+    [WASI_HTTP_TYPES_METHOD_DELETE] = {"DELETE", 6},
+    [WASI_HTTP_TYPES_METHOD_CONNECT] = {"CONNECT", 7},
+    [WASI_HTTP_TYPES_METHOD_OPTIONS] = {"OPTIONS", 7},
+    [WASI_HTTP_TYPES_METHOD_TRACE] = {"TRACE", 5},
     [WASI_HTTP_TYPES_METHOD_PATCH] = {"PATCH", 5},
 };
 
@@ -84,10 +88,12 @@ static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
   for (size_t i = 0; entries != NULL && i < res->field_count; i++) {
     const wg_http_field *f = &res->fields[i];
     entries[i].f0 = (wasi_http_types_field_name_t){(uint8_t *)(uintptr_t)f->name.ptr, f->name.len};
-    entries[i].f1 = (wasi_http_types_field_value_t){(uint8_t *)(uintptr_t)f->value.ptr, f->value.len};
+    entries[i].f1 =
+        (wasi_http_types_field_value_t){(uint8_t *)(uintptr_t)f->value.ptr, f->value.len};
   }
   wasi_http_types_list_tuple2_field_name_field_value_t list = {entries, res->field_count};
-  if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err)) return fields;
+  if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err))
+    return fields;
   return wasi_http_types_constructor_fields(); /* a header that HTTP does not allow */
 }
 
@@ -242,7 +248,8 @@ static void http_end(struct http_task *t) {
   wg_http_response_release(&t->res);
   if (t->req.headers != 0)
     wasi_http_types_fields_drop_own((wasi_http_types_own_fields_t){t->req.headers});
-  if (!t->consumed) wasi_http_types_request_drop_own((wasi_http_types_own_request_t){t->req.request});
+  if (!t->consumed)
+    wasi_http_types_request_drop_own((wasi_http_types_own_request_t){t->req.request});
   wg_arena_reset(&t->req.arena);
   wg_task_end(&t->task);
 }
@@ -277,11 +284,13 @@ static wasi3_callback_code_t http_go_on(struct http_task *t) {
   return WASI3_CALLBACK_CODE_EXIT;
 }
 
-wasi3_callback_code_t exports_wasi_http_handler_handle(
-    exports_wasi_http_handler_own_request_t request) {
+wasi3_callback_code_t
+exports_wasi_http_handler_handle(exports_wasi_http_handler_own_request_t request) {
   struct http_task *t = free_tasks;
-  if (t != NULL) free_tasks = t->next;
-  else t = malloc(sizeof *t);
+  if (t != NULL)
+    free_tasks = t->next;
+  else
+    t = malloc(sizeof *t);
   if (t == NULL) __builtin_trap();
   http_begin(t, request.__handle);
   return http_go_on(t);

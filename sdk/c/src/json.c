@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <warpgrid/sdk/json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <warpgrid/sdk/json.h>
 
 json_t *wg_http_json_body(const wg_http_request *req, json_error_t *error) {
   wg_str body = wg_http_body(req);
@@ -17,7 +17,8 @@ void wg_http_json(wg_http_response *res, uint16_t status, json_t *value) {
   wg_http_reset(res);
   wg_http_status(res, status);
   wg_http_header(res, "content-type", "application/json");
-  if (value == NULL || json_dump_callback(value, on_dump, res, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
+  if (value == NULL ||
+      json_dump_callback(value, on_dump, res, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
     wg_http_reset(res);
     wg_http_status(res, 500);
   }

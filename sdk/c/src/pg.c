@@ -223,7 +223,8 @@ static bool pg_fill(wg_pg *c, size_t want, wg_pg_error *err) {
     wg_db_bytes got;
     wg_db_error why;
     if (!wg_db_recv(c->handle, PG_RECV_BYTES, &got, &why)) return pg_break_db(c, err, &why);
-    if (got.len == 0) return pg_break(c, err, WG_PG_UNAVAILABLE, "the server closed the connection");
+    if (got.len == 0)
+      return pg_break(c, err, WG_PG_UNAVAILABLE, "the server closed the connection");
     if (c->in.len == 0) { /* the usual case: take the memory instead of copying it */
       free(c->in.ptr);
       c->in = (pg_bytes){got.ptr, got.len, got.len, false};
@@ -257,9 +258,12 @@ static void pg_error_response(pg_reader *r, wg_pg_error *err) {
   char type;
   while (r->left > 0 && (type = (char)get_int(r, 1)) != 0) {
     const char *text = get_text(r);
-    if (type == 'C') snprintf(err->sqlstate, sizeof err->sqlstate, "%s", text);
-    else if (type == 'n') snprintf(err->constraint, sizeof err->constraint, "%s", text);
-    else if (type == 'M') snprintf(err->message, sizeof err->message, "%s", text);
+    if (type == 'C')
+      snprintf(err->sqlstate, sizeof err->sqlstate, "%s", text);
+    else if (type == 'n')
+      snprintf(err->constraint, sizeof err->constraint, "%s", text);
+    else if (type == 'M')
+      snprintf(err->message, sizeof err->message, "%s", text);
   }
   err->code = pg_errc_of_sqlstate(err->sqlstate);
 }
@@ -398,7 +402,8 @@ static void pg_put_parse(pg_bytes *b, const char *name, const char *sql) {
 
 static void pg_put_sync(pg_bytes *b) { message_end(b, message_begin(b, 'S')); }
 
-static void pg_put_run(pg_bytes *b, const char *statement, const wg_pg_param *params, size_t count) {
+static void pg_put_run(pg_bytes *b, const char *statement, const wg_pg_param *params,
+                       size_t count) {
   pg_put_bind(b, statement, params, count);
   size_t at = message_begin(b, 'D');
   put(b, "P", 2); /* describe the unnamed portal */
@@ -440,9 +445,8 @@ static bool result_row(wg_pg_result *res, pg_reader *r) {
   if (res->bytes.failed) return true;
   if ((res->row_count + 1) * count > res->field_cap) {
     size_t cap = res->field_cap * 2 + count * 16;
-    pg_field *fields = cap > PG_MAX_MESSAGE / sizeof *fields
-                           ? NULL
-                           : realloc(res->fields, cap * sizeof *fields);
+    pg_field *fields =
+        cap > PG_MAX_MESSAGE / sizeof *fields ? NULL : realloc(res->fields, cap * sizeof *fields);
     if (fields == NULL) {
       res->bytes.failed = true;
       return true;
@@ -607,9 +611,12 @@ bool wg_pg_int64(const wg_pg_result *r, size_t row, size_t column, int64_t *out)
 
 bool wg_pg_boolean(const wg_pg_result *r, size_t row, size_t column, bool *out) {
   wg_str s = wg_pg_text(r, row, column);
-  if (wg_str_is(s, "t")) *out = true;
-  else if (wg_str_is(s, "f")) *out = false;
-  else return false;
+  if (wg_str_is(s, "t"))
+    *out = true;
+  else if (wg_str_is(s, "f"))
+    *out = false;
+  else
+    return false;
   return true;
 }
 

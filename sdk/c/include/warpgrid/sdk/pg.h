@@ -76,9 +76,7 @@ typedef struct wg_pg_param {
   enum { WG_PG_PARAM_TEXT, WG_PG_PARAM_BINARY, WG_PG_PARAM_INT } kind;
 } wg_pg_param;
 
-static inline wg_pg_param wg_pg_null(void) {
-  return (wg_pg_param){NULL, 0, 0, WG_PG_PARAM_TEXT};
-}
+static inline wg_pg_param wg_pg_null(void) { return (wg_pg_param){NULL, 0, 0, WG_PG_PARAM_TEXT}; }
 /** The server reads the text as the type that it inferred for the parameter. */
 static inline wg_pg_param wg_pg_str(wg_str s) {
   return (wg_pg_param){s.ptr, s.len, 0, WG_PG_PARAM_TEXT};
