@@ -24,7 +24,10 @@ void wg_buf_release(wg_buf *b);
 /** Forgets content and failure, keeps the memory. */
 void wg_buf_clear(wg_buf *b);
 static inline size_t wg_buf_len(const wg_buf *b) { return b->end - b->start; }
-static inline const uint8_t *wg_buf_head(const wg_buf *b) { return b->data + b->start; }
+/** The first byte; never NULL, also when there is none. */
+static inline const uint8_t *wg_buf_head(const wg_buf *b) {
+  return b->data ? b->data + b->start : (const uint8_t *)"";
+}
 
 /** Makes room for `n` more bytes and returns where to write them (then wg_buf_commit); NULL and
  *  `failed` when that breaks `max`. Moves data: earlier pointers into the buffer are void. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -63,47 +65,13 @@ static void line_fmt(log_line *l, const char *fmt, ...) {
   if (n > 0) line_raw(l, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-/** Length of the valid UTF-8 sequence at p (RFC 3629), 0 when the bytes are none. */
-static size_t utf8_len(const unsigned char *p, size_t n) {
-  size_t len = p[0] < 0x80                    ? 1
-               : p[0] >= 0xC2 && p[0] <= 0xDF ? 2
-               : (p[0] & 0xF0) == 0xE0        ? 3
-               : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                              : 0;
-  if (len == 0 || len > n) return 0;
-  for (size_t i = 1; i < len; i++)
-    if ((p[i] & 0xC0) != 0x80) return 0;
-  if (len == 3 && ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F))) return 0;
-  if (len == 4 && ((p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))) return 0;
-  return len;
-}
-
-/** JSON string escapes (RFC 8259, section 7) serve both formats. Bytes that are no UTF-8 become
- *  U+FFFD, and control characters never reach a terminal. */
+/** JSON's escapes serve both formats. */
 static void line_escaped(log_line *l, const char *s, size_t n) {
-  const unsigned char *p = (const unsigned char *)s;
+  char out[8];
+  size_t len;
   for (size_t i = 0; i < n && !l->cut;) {
-    unsigned char c = p[i];
-    size_t len = utf8_len(p + i, n - i);
-    if (c == '"' || c == '\\') {
-      char two[2] = {'\\', (char)c};
-      line_raw(l, two, 2);
-    } else if (c == '\n') {
-      line_raw(l, "\\n", 2);
-    } else if (c == '\r') {
-      line_raw(l, "\\r", 2);
-    } else if (c == '\t') {
-      line_raw(l, "\\t", 2);
-    } else if (c < 0x20 || c == 0x7F) {
-      line_fmt(l, "\\u%04x", c);
-    } else if (len == 0) {
-      line_str(l, "\\ufffd");
-    } else if (len == 2 && c == 0xC2 && p[i + 1] < 0xA0) {
-      line_fmt(l, "\\u%04x", p[i + 1]); /* C1 controls: some terminals obey them */
-    } else {
-      line_raw(l, s + i, len);
-    }
-    i += len ? len : 1;
+    i += wg_json_escape(s + i, n - i, out, &len);
+    line_raw(l, out, len);
   }
 }
 

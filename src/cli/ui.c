@@ -1,3 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/ui.h"
-const char *ui_program(void) { return "warp"; }
+
+#include "base/text.h"
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { JSON_MAX = 16 << 20 };
+
+static bool as_json;
+static bool in_color;
+
+void ui_setup(ui_color color, bool json) {
+  const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+  bool plain = (no_color && *no_color) || (term && strcmp(term, "dumb") == 0);
+  as_json = json;
+  in_color = color == UI_COLOR_ALWAYS || (color == UI_COLOR_AUTO && !plain && isatty(2));
+}
+
+bool ui_json(void) { return as_json; }
+
+void ui_print(const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vprintf(fmt, ap);
+  va_end(ap);
+}
+
+/** A label in colour, then text in which nothing can steer the terminal. */
+static void put_labelled(const char *label, const char *sgr, const char *text) {
+  wg_buf line;
+  wg_buf_init(&line, 1 << 16);
+  if (in_color)
+    wg_buf_printf(&line, "\x1b[%sm%s\x1b[0m ", sgr, label);
+  else
+    wg_buf_printf(&line, "%s ", label);
+  for (const char *p = text; *p; p++) {
+    unsigned char c = (unsigned char)*p;
+    if (c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7F))
+      wg_buf_put_u8(&line, c);
+    else
+      wg_buf_printf(&line, "\\x%02x", c);
+  }
+  wg_buf_put_u8(&line, '\n');
+  if (line.data) fwrite(wg_buf_head(&line), 1, wg_buf_len(&line), stderr);
+  wg_buf_release(&line);
+}
+
+void ui_warn(const char *text) { put_labelled("warning:", "1;33", text); }
+
+int ui_fail(const char *command, const wg_error *err, int exit_code) {
+  if (as_json) {
+    wg_buf out;
+    ui_json_begin(&out, command, false);
+    wg_buf_printf(&out, ",\"error\":{\"code\":");
+    ui_json_string(&out, wg_code_name(err->code));
+    wg_buf_printf(&out, ",\"message\":");
+    ui_json_string(&out, err->msg);
+    wg_buf_printf(&out, ",\"hint\":");
+    ui_json_string(&out, err->hint);
+    wg_buf_printf(&out, "}");
+    ui_json_end(&out);
+    return exit_code;
+  }
+  fflush(stdout);
+  put_labelled("error:", "1;31", err->msg);
+  if (err->hint[0]) put_labelled("hint:", "1;36", err->hint);
+  return exit_code;
+}
+
+int ui_usage(const char *command, const char *hint, const char *fmt, ...) {
+  wg_error err;
+  char text[sizeof err.msg];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  wg_error_set(&err, WG_INVALID, 0, "%s", text);
+  wg_error_hint(&err, "%s", hint);
+  return ui_fail(command, &err, CLI_USAGE);
+}
+
+bool ui_flush(void) { return fflush(stdout) == 0 && !ferror(stdout); }
+
+void ui_json_string(wg_buf *out, const char *text) {
+  char one[8];
+  size_t len, left = strlen(text);
+  wg_buf_put_u8(out, '"');
+  while (left) {
+    size_t used = wg_json_escape(text, left, one, &len);
+    wg_buf_put(out, one, len);
+    text += used;
+    left -= used;
+  }
+  wg_buf_put_u8(out, '"');
+}
+
+void ui_json_begin(wg_buf *out, const char *command, bool ok) {
+  wg_buf_init(out, JSON_MAX);
+  wg_buf_printf(out, "{\"version\":%d,\"command\":", UI_JSON_VERSION);
+  ui_json_string(out, command);
+  wg_buf_printf(out, ",\"ok\":%s", ok ? "true" : "false");
+}
+
+void ui_json_end(wg_buf *out) {
+  wg_buf_printf(out, "}\n");
+  if (!out->failed) fwrite(wg_buf_head(out), 1, wg_buf_len(out), stdout);
+  wg_buf_release(out);
+  fflush(stdout);
+}

@@ -1,3 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/** @file ui.h  All printing of `warp`: results on stdout, everything else on stderr. */
 #pragma once
-const char *ui_program(void);
+#include "base/buf.h"
+
+enum { UI_JSON_VERSION = 1 };
+typedef enum ui_color { UI_COLOR_AUTO, UI_COLOR_ALWAYS, UI_COLOR_NEVER } ui_color;
+
+/** Process-wide; before anything is printed. */
+void ui_setup(ui_color color, bool json);
+bool ui_json(void);
+
+/** A result, on stdout. */
+void ui_print(const char *fmt, ...) WG_PRINTF(1, 2);
+/** "warning: ...", on stderr. */
+void ui_warn(const char *text);
+/** "error: ..." and "hint: ..." on stderr; under --json one object on stdout. @return the code */
+int ui_fail(const char *command, const wg_error *err, int exit_code);
+/** A mistake in the command line: error, hint, exit code 2. */
+int ui_usage(const char *command, const char *hint, const char *fmt, ...) WG_PRINTF(3, 4);
+/** Flushes stdout. @return false when a result could not be written */
+bool ui_flush(void);
+
+/* JSON text, written by hand: `comma` remembers nothing, so callers place their own. */
+/** Appends a string with its quotes (RFC 8259, section 7). */
+void ui_json_string(wg_buf *out, const char *text);
+/** Begins {"version":1,"command":...,"ok":... */
+void ui_json_begin(wg_buf *out, const char *command, bool ok);
+/** Ends the object and prints it as one line; releases the buffer. */
+void ui_json_end(wg_buf *out);

@@ -69,7 +69,7 @@ typedef struct wg_config {
   /* [build] */
   char *component; /**< component to write and to serve; never NULL: dist/<name>.wasm */
   char **build_sources; /**< globs of C sources, as written; NULL-terminated; NULL: src/ *.c */
-  char *build_world; /**< WIT world; NULL: service */
+  char *build_world; /**< world of the SDK; NULL: service-p2 */
   char **build_flags; /**< more arguments for the compiler; NULL: none */
 
   /* [http] */

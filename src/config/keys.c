@@ -25,7 +25,8 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_BUILD, "sources", CFG_STRINGS, AT(build_sources),
         .help = "C files and globs to compile, relative to this file; not set: `src/*.c`"),
     KEY(CFG_BUILD, "world", CFG_STRING, AT(build_world),
-        .help = "WIT world that the component is made for; not set: `service`"),
+        .help = "What to make, a world of the SDK: `service-p2` (also when not set), `service-p3`, "
+                "`command-p2`, `command-p3`"),
     KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags),
         .help = "More arguments for the compiler"),
 

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/common.h"
+
+#include "config/value.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/** The place of a word in a list; -1: none, and the mistake was told. */
+static int word_index(const cli_args *args, const char *option, const char *const *words,
+                      size_t count) {
+  const char *value = cli_value(args, option);
+  for (size_t i = 0; i < count; i++)
+    if (strcmp(value, words[i]) == 0) return (int)i;
+  char hint[128] = "one of:";
+  for (size_t i = 0; i < count; i++) {
+    strncat(hint, " ", sizeof hint - strlen(hint) - 1);
+    strncat(hint, words[i], sizeof hint - strlen(hint) - 1);
+  }
+  ui_usage(args->command->name, hint, "unknown value '%s' of '--%s'", value, option);
+  return -1;
+}
+
+static bool has_option(const cli_command *c, const char *name) {
+  for (const cli_option *o = c->options; o->name; o++)
+    if (strcmp(o->name, name) == 0) return true;
+  return false;
+}
+
+int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_options *options) {
+  static const char *const levels[] = {"error", "warn", "info", "debug"};
+  static const char *const formats[] = {"logfmt", "json"};
+  int level = (int)standard, format = WG_LOG_LOGFMT;
+  options->config_path = cli_value(args, "config");
+  if (has_option(args->command, "log-level")) {
+    if (cli_value(args, "log-level"))
+      level = word_index(args, "log-level", levels, WG_COUNT(levels));
+    if (level >= 0 && cli_value(args, "log-format"))
+      format = word_index(args, "log-format", formats, WG_COUNT(formats));
+    if (level < 0 || format < 0) return CLI_USAGE;
+  }
+  wg_log_setup((wg_log_level)level, (wg_log_format)format, 2);
+  if (has_option(args->command, "env")) {
+    options->env = cli_values(args, "env");
+    options->dirs = cli_values(args, "dir");
+    for (const char *const *e = options->env; e && *e; e++) {
+      const char *equals = strchr(*e, '=');
+      if (!equals || equals == *e)
+        return ui_usage(args->command->name, "write --env NAME=VALUE", "'%s' is not NAME=VALUE",
+                        *e);
+    }
+  }
+  return CLI_DONE;
+}
+
+static void on_warning(void *user, const char *text) {
+  common_engine *x = user;
+  x->warnings++;
+  if (!ui_json()) ui_warn(text);
+}
+
+int common_load(const cli_args *args, wg_engine_options *options, common_engine *out) {
+  wg_error err;
+  options->on_warning = on_warning;
+  options->user = out;
+  wg_code rc = wg_engine_new(options, &out->engine, &err);
+  if (rc == WG_OK) {
+    out->path = args->file ? args->file : wg_engine_component_path(out->engine);
+    unsigned flags = cli_flag(args, "trusted") ? WG_LOAD_TRUSTED : 0;
+    rc = wg_engine_load(out->engine, out->path, flags, &out->component, &err);
+    if (rc == WG_NOT_FOUND && !args->file)
+      wg_error_hint(&err, "run 'warp pack' first, or give a file: warp %s FILE",
+                    args->command->name);
+  }
+  return rc == WG_OK ? CLI_DONE : ui_fail(args->command->name, &err, CLI_FAILED);
+}
+
+void common_free(common_engine *x) {
+  wg_app_free(x->app);
+  wg_component_free(x->component);
+  wg_engine_free(x->engine);
+}
+
+static _Atomic(wg_engine *) stopping;
+
+static void on_stop_signal(int signal_number) {
+  (void)signal_number;
+  wg_engine *e = atomic_load(&stopping);
+  if (e) wg_engine_stop(e);
+}
+
+void common_stop_on_signals(wg_engine *engine) {
+  static const int signals[] = {SIGINT, SIGTERM};
+  atomic_store(&stopping, engine);
+  for (size_t i = 0; i < WG_COUNT(signals); i++) {
+    struct sigaction action = {.sa_flags = SA_RESTART};
+    action.sa_handler = engine ? on_stop_signal : SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    sigaction(signals[i], &action, NULL);
+  }
+}

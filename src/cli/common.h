@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file common.h  What serve, run and validate share. */
+#pragma once
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/ui.h"
+
+#include <warpgrid/warpgrid.h>
+
+/** An engine with a component; zero-initialise, common_free() at the end whatever happened. */
+typedef struct common_engine {
+  wg_engine *engine;
+  wg_component *component;
+  wg_app *app;
+  const char *path;  /**< of the component; borrowed */
+  unsigned warnings; /**< about the configuration */
+} common_engine;
+
+/** Reads --env, --dir, --config, --log-format and --log-level where the command has them, and sets
+ *  up the log.
+ *  @return CLI_DONE, or the exit code of a mistake that was told */
+int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_options *options);
+/** Makes the engine and loads FILE or the configured component.
+ *  @return CLI_DONE, or the exit code of a failure that was told */
+int common_load(const cli_args *args, wg_engine_options *options, common_engine *out);
+void common_free(common_engine *x);
+
+/** SIGINT and SIGTERM stop the engine from now on; NULL: they end the process again. */
+void common_stop_on_signals(wg_engine *engine);
