@@ -28,6 +28,8 @@ impl Engine {
     pub unsafe fn new(cfg: &EngineCfg) -> Result<Engine, Failure> {
         let mut c = Config::new();
         c.wasm_component_model_async(true);
+        // The C SDK lifts a handler that waits this way (sdk/c/src/task.h); off by default.
+        c.wasm_component_model_async_stackful(true);
         c.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
         c.epoch_interruption(cfg.epoch_ms != 0);
         let n = cfg.max_instances.max(1);
