@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/mock_postgres.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CONNS_MAX = 512, PREPARED_MAX = 32 };
+
+typedef struct conn {
+  mock_pg *m;
+  int fd;
+  unsigned number;
+  bool closed;       /* under the lock */
+  char txn;
+  bool failed;       /* extended query: skip until Sync */
+  bool set_config;   /* the unnamed statement is one */
+  char prepared[PREPARED_MAX][64];
+  uint8_t *received;
+  size_t received_len;
+  pthread_t thread;
+} conn;
+
+struct mock_pg_impl {
+  int listen_fd;
+  int stop_pipe[2];
+  pthread_t acceptor;
+  pthread_mutex_t lock;
+  conn *conns[CONNS_MAX];
+  unsigned count;
+};
+
+#define CHECK(x)                                                                      \
+  do {                                                                                \
+    if (!(x)) {                                                                       \
+      fprintf(stderr, "mock_postgres.c:%d: %s: %s\n", __LINE__, #x, strerror(errno)); \
+      abort();                                                                        \
+    }                                                                                 \
+  } while (0)
+
+/* ---- bytes ---- */
+
+static bool write_all(conn *c, const void *p, size_t n) {
+  const uint8_t *b = p;
+  while (n) {
+    size_t part = atomic_load(&c->m->split) ? 1 : n;
+    ssize_t done = send(c->fd, b, part, MSG_NOSIGNAL);
+    if (done <= 0) return false;
+    b += done;
+    n -= (size_t)done;
+  }
+  return true;
+}
+
+static bool read_all(conn *c, void *p, size_t n) {
+  uint8_t *b = p;
+  while (n) {
+    ssize_t got = recv(c->fd, b, n, 0);
+    if (got <= 0) return false;
+    b += got;
+    n -= (size_t)got;
+  }
+  return true;
+}
+
+static uint32_t get32(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+static void put32(uint8_t *p, uint32_t v) {
+  p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
+}
+
+static bool send_msg(conn *c, char type, const void *body, size_t n) {
+  uint8_t *msg = malloc(n + 5);
+  msg[0] = (uint8_t)type;
+  put32(msg + 1, (uint32_t)n + 4);
+  if (n) memcpy(msg + 5, body, n);
+  bool ok = write_all(c, msg, n + 5);
+  free(msg);
+  return ok;
+}
+
+static bool send_auth(conn *c, uint32_t kind, const void *more, size_t n) {
+  uint8_t body[1024];
+  put32(body, kind);
+  if (n) memcpy(body + 4, more, n);
+  return send_msg(c, 'R', body, n + 4);
+}
+
+static bool send_error(conn *c, const char *severity, const char *sqlstate, const char *message) {
+  char body[512];
+  int n = snprintf(body, sizeof body, "S%s%cV%s%cC%s%cM%s%c", severity, 0, severity, 0, sqlstate, 0,
+                   message, 0);
+  body[n++] = '\0';
+  return send_msg(c, 'E', body, (size_t)n);
+}
+
+static bool send_param(conn *c, const char *name, const char *value) {
+  char body[1024];
+  int n = snprintf(body, sizeof body, "%s%c%s", name, 0, value);
+  return send_msg(c, 'S', body, (size_t)n + 1);
+}
+
+static bool send_ready(conn *c) { return send_msg(c, 'Z', &c->txn, 1); }
+static bool send_done(conn *c, const char *tag) { return send_msg(c, 'C', tag, strlen(tag) + 1); }
+
+static bool send_row(conn *c, const void *value, size_t n) {
+  uint8_t *body = malloc(n + 6);
+  body[0] = 0, body[1] = 1;
+  put32(body + 2, (uint32_t)n);
+  if (n) memcpy(body + 6, value, n);
+  bool ok = send_msg(c, 'D', body, n + 6);
+  free(body);
+  return ok;
+}
+
+/* ---- log-in ---- */
+
+static uint8_t *read_msg(conn *c, uint8_t *type, uint32_t *len) {
+  uint8_t head[5];
+  if (!read_all(c, head, 5)) return NULL;
+  *type = head[0];
+  *len = get32(head + 1) - 4;
+  uint8_t *body = malloc(*len + 1);
+  if (!read_all(c, body, *len)) {
+    free(body);
+    return NULL;
+  }
+  body[*len] = '\0';
+  return body;
+}
+
+static void md5_hex(const char *a, size_t a_len, const char *b, size_t b_len, char out[33]) {
+  uint8_t d[16];
+  unsigned n;
+  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+  EVP_DigestInit_ex(ctx, EVP_md5(), NULL);
+  EVP_DigestUpdate(ctx, a, a_len);
+  EVP_DigestUpdate(ctx, b, b_len);
+  EVP_DigestFinal_ex(ctx, d, &n);
+  EVP_MD_CTX_free(ctx);
+  for (int i = 0; i < 16; i++) snprintf(out + 2 * i, 3, "%02x", d[i]);
+}
+
+static void hmac256(const uint8_t *key, const char *data, size_t n, uint8_t out[32]) {
+  unsigned len;
+  HMAC(EVP_sha256(), key, 32, (const uint8_t *)data, n, out, &len);
+}
+
+static bool login_refuse(conn *c) {
+  char message[128];
+  snprintf(message, sizeof message, "password authentication failed for user \"%s\"", c->m->user);
+  send_error(c, "FATAL", "28P01", message);
+  return false;
+}
+
+static bool login_scram(conn *c) {
+  mock_pg *m = c->m;
+  uint8_t type;
+  uint32_t len;
+  if (!send_auth(c, 10, "SCRAM-SHA-256\0", 15)) return false;
+  uint8_t *first = read_msg(c, &type, &len);
+  if (!first) return false;
+  CHECK(type == 'p' && strcmp((char *)first, "SCRAM-SHA-256") == 0);
+  const char *client_first = (char *)first + 14 + 4;
+  CHECK(strncmp(client_first, "n,,n=", 5) == 0);
+  const char *bare = client_first + 3;
+  char nonce[128], server_first[256], salt64[32];
+  const uint8_t *salt = (const uint8_t *)"0123456789abcdef";
+  EVP_EncodeBlock((uint8_t *)salt64, salt, 16);
+  snprintf(nonce, sizeof nonce, "%s%s", strstr(bare, "r=") + 2, "MOCKNONCE");
+  if (atomic_load(&m->wrong_nonce)) nonce[0] ^= 1;
+  int n = snprintf(server_first, sizeof server_first, "r=%s,s=%s,i=4096", nonce, salt64);
+  if (!send_auth(c, 11, server_first, (size_t)n)) return false;
+  uint8_t *final = read_msg(c, &type, &len);
+  bool ok = final != NULL;
+  if (ok) {
+    char *proof64 = strstr((char *) final, ",p=");
+    CHECK(proof64);
+    char auth[1024];
+    int auth_len = snprintf(auth, sizeof auth, "%s,%s,%.*s", bare, server_first,
+                            (int)(proof64 - (char *) final), (char *) final);
+    uint8_t salted[32], client_key[32], stored[32], signature[32], server_key[32], proof[64];
+    PKCS5_PBKDF2_HMAC(m->password, (int)strlen(m->password), salt, 16, 4096, EVP_sha256(), 32,
+                      salted);
+    hmac256(salted, "Client Key", 10, client_key);
+    SHA256(client_key, 32, stored);
+    hmac256(stored, auth, (size_t)auth_len, signature);
+    EVP_DecodeBlock(proof, (uint8_t *)proof64 + 3, (int)strlen(proof64 + 3));
+    for (int i = 0; i < 32; i++) ok = ok && (proof[i] ^ signature[i]) == client_key[i];
+    if (!ok) login_refuse(c);
+    hmac256(salted, "Server Key", 10, server_key);
+    hmac256(server_key, auth, (size_t)auth_len, signature);
+    if (atomic_load(&m->wrong_signature)) signature[7] ^= 0x40;
+    char answer[64] = "v=";
+    EVP_EncodeBlock((uint8_t *)answer + 2, signature, 32);
+    if (ok && !atomic_load(&m->skip_final)) ok = send_auth(c, 12, answer, strlen(answer));
+  }
+  free(first);
+  free(final);
+  return ok;
+}
+
+static bool login_password(conn *c) {
+  mock_pg *m = c->m;
+  char expected[64];
+  if (m->auth == MOCK_MD5) {
+    char inner[33], outer[33];
+    md5_hex(m->password, strlen(m->password), m->user, strlen(m->user), inner);
+    md5_hex(inner, 32, "salt", 4, outer);
+    snprintf(expected, sizeof expected, "md5%s", outer);
+    if (!send_auth(c, 5, "salt", 4)) return false;
+  } else {
+    snprintf(expected, sizeof expected, "%s", m->password);
+    if (!send_auth(c, 3, NULL, 0)) return false;
+  }
+  uint8_t type;
+  uint32_t len;
+  uint8_t *answer = read_msg(c, &type, &len);
+  if (!answer) return false;
+  bool ok = type == 'p' && strcmp((char *)answer, expected) == 0;
+  free(answer);
+  return ok || login_refuse(c);
+}
+
+static bool login(conn *c) {
+  mock_pg *m = c->m;
+  uint8_t head[8];
+  char user[128] = "", database[128] = "";
+  if (!read_all(c, head, 8)) return false;
+  CHECK(get32(head + 4) == 196608);
+  uint32_t len = get32(head) - 8;
+  char *pairs = malloc(len + 1);
+  bool got = read_all(c, pairs, len);
+  for (char *p = pairs; got && p < pairs + len && *p;) {
+    char *value = p + strlen(p) + 1;
+    if (strcmp(p, "user") == 0) snprintf(user, sizeof user, "%s", value);
+    if (strcmp(p, "database") == 0) snprintf(database, sizeof database, "%s", value);
+    p = value + strlen(value) + 1;
+  }
+  free(pairs);
+  if (!got) return false;
+  unsigned ms = atomic_load(&m->login_delay_ms);
+  struct timespec delay = {ms / 1000, (long)(ms % 1000) * 1000000};
+  nanosleep(&delay, NULL);
+  if (atomic_load(&m->full)) {
+    send_error(c, "FATAL", "53300", "sorry, too many clients already");
+    return false;
+  }
+  if (strcmp(user, m->user) != 0) return login_refuse(c);
+  if (strcmp(database, m->database) != 0) {
+    send_error(c, "FATAL", "3D000", "database does not exist");
+    return false;
+  }
+  bool ok = true;
+  switch (m->auth) {
+  case MOCK_TRUST: break;
+  case MOCK_CLEARTEXT:
+  case MOCK_MD5: ok = login_password(c); break;
+  case MOCK_SCRAM: ok = login_scram(c); break;
+  case MOCK_GSS: ok = send_auth(c, 7, NULL, 0) && false; break;
+  }
+  if (!ok || !send_auth(c, 0, NULL, 0)) return false;
+  uint8_t key[8];
+  put32(key, c->number);
+  put32(key + 4, 4711);
+  c->txn = 'I';
+  atomic_fetch_add(&m->logins, 1);
+  return send_param(c, "server_version", "15.0 (mock)") &&
+         send_param(c, "client_encoding", "UTF8") && send_param(c, "TimeZone", "Etc/UTC") &&
+         send_param(c, "DateStyle", "ISO, MDY") && send_msg(c, 'K', key, 8) && send_ready(c);
+}
+
+/* ---- queries ---- */
+
+static bool hang(conn *c) {
+  uint8_t byte;
+  while (recv(c->fd, &byte, 1, 0) > 0) {
+  }
+  return false;
+}
+
+static bool copy_in(conn *c) {
+  uint8_t format[3] = {0};
+  if (!send_msg(c, 'G', format, 3)) return false;
+  for (;;) {
+    uint8_t type;
+    uint32_t len;
+    uint8_t *body = read_msg(c, &type, &len);
+    if (!body) return false;
+    free(body);
+    if (type == 'c') return send_done(c, "COPY 0");
+    if (type == 'f') return send_error(c, "ERROR", "57014", "COPY from stdin failed");
+  }
+}
+
+static bool query(conn *c, const char *sql) {
+  mock_pg *m = c->m;
+  if (sql[0] == '\0') {
+    atomic_fetch_add(&m->pings, 1);
+    if (atomic_load(&m->ping_hangs)) return hang(c);
+    if (atomic_load(&m->ping_fails)) {
+      send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
+      return false;
+    }
+    return send_msg(c, 'I', NULL, 0) && send_ready(c);
+  }
+  unsigned rows, size;
+  char name[64], value[64];
+  if (strcmp(sql, "BEGIN") == 0) {
+    c->txn = 'T';
+    return send_done(c, sql) && send_ready(c);
+  }
+  if (strcmp(sql, "FAIL") == 0) {
+    if (c->txn != 'I') c->txn = 'E';
+    return send_error(c, "ERROR", "22012", "division by zero") && send_ready(c);
+  }
+  if (strcmp(sql, "ROLLBACK") == 0) {
+    atomic_fetch_add(&m->rollbacks, 1);
+    c->txn = 'I';
+    return send_done(c, sql) && send_ready(c);
+  }
+  if (strcmp(sql, "DISCARD ALL") == 0) {
+    atomic_fetch_add(&m->resets, 1);
+    if (c->txn != 'I' || atomic_load(&m->reset_fails))
+      return send_error(c, "ERROR", "25001", "DISCARD ALL cannot run inside a transaction block") &&
+             send_ready(c);
+    memset(c->prepared, 0, sizeof c->prepared);
+    return send_param(c, "TimeZone", "Etc/UTC") && send_done(c, sql) && send_ready(c);
+  }
+  if (sscanf(sql, "ROWS %u %u", &rows, &size) == 2) {
+    uint8_t *bytes = malloc(size + 1);
+    for (unsigned i = 0; i < size; i++) bytes[i] = (uint8_t)i;
+    bool ok = true;
+    for (unsigned i = 0; ok && i < rows; i++) ok = send_row(c, bytes, size);
+    free(bytes);
+    return ok && send_done(c, "SELECT") && send_ready(c);
+  }
+  if (strcmp(sql, "PID") == 0) {
+    char pid[16];
+    int n = snprintf(pid, sizeof pid, "%u", c->number);
+    return send_row(c, pid, (size_t)n) && send_done(c, "SELECT 1") && send_ready(c);
+  }
+  if (sscanf(sql, "SET %63s %63s", name, value) == 2)
+    return send_param(c, name, value) && send_done(c, "SET") && send_ready(c);
+  if (strcmp(sql, "COPYIN") == 0) return copy_in(c) && send_ready(c);
+  if (strcmp(sql, "HANG") == 0) return hang(c);
+  if (strcmp(sql, "DIE") == 0) {
+    uint8_t half[] = {'D', 0, 0, 0, 100, 0, 1, 0, 0, 0, 90, 'h', 'a', 'l', 'f'};
+    write_all(c, half, sizeof half);
+    return false;
+  }
+  if (strcmp(sql, "GO") == 0) return false;
+  if (strcmp(sql, "FATAL") == 0) {
+    send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
+    return false;
+  }
+  if (strcmp(sql, "GARBAGE") == 0) {
+    uint8_t garbage[] = {'D', 0, 0, 0, 3, 1, 2, 3};
+    write_all(c, garbage, sizeof garbage);
+    return hang(c);
+  }
+  return send_done(c, "OK") && send_ready(c);
+}
+
+static bool parse(conn *c, const char *body) {
+  const char *sql = body + strlen(body) + 1;
+  c->set_config = strstr(sql, "set_config($1,$2,false)") != NULL;
+  atomic_fetch_add(&c->m->parses, 1);
+  if (body[0]) {
+    for (int i = 0; i < PREPARED_MAX; i++)
+      if (strcmp(c->prepared[i], body) == 0) {
+        c->failed = true;
+        return send_error(c, "ERROR", "42P05", "prepared statement already exists");
+      }
+    for (int i = 0; i < PREPARED_MAX; i++)
+      if (!c->prepared[i][0]) {
+        snprintf(c->prepared[i], sizeof c->prepared[i], "%s", body);
+        break;
+      }
+  }
+  return send_msg(c, '1', NULL, 0);
+}
+
+static bool bind_msg(conn *c, const uint8_t *body) {
+  if (!c->set_config) return send_msg(c, '2', NULL, 0);
+  const uint8_t *p = body + 2 + 2 + 2; /* portal, statement, no formats, two values */
+  char text[2][256];
+  for (int i = 0; i < 2; i++) {
+    uint32_t n = get32(p);
+    CHECK(n < sizeof text[i]);
+    memcpy(text[i], p + 4, n);
+    text[i][n] = '\0';
+    p += 4 + n;
+  }
+  if (strcmp(text[0], "bad") == 0) {
+    c->failed = true;
+    return send_error(c, "ERROR", "42704", "unrecognized configuration parameter \"bad\"");
+  }
+  return send_msg(c, '2', NULL, 0) && send_param(c, text[0], text[1]);
+}
+
+static bool serve_msg(conn *c, uint8_t type, const uint8_t *body) {
+  if (c->failed && type != 'S') return true;
+  switch (type) {
+  case 'Q': return query(c, (const char *)body);
+  case 'P': return parse(c, (const char *)body);
+  case 'B': return bind_msg(c, body);
+  case 'D': return send_msg(c, 'n', NULL, 0);
+  case 'E':
+    if (c->set_config) return send_row(c, "x", 1) && send_done(c, "SELECT 1");
+    return send_done(c, "SELECT 0");
+  case 'S': c->failed = false; return send_ready(c);
+  case 'X': atomic_fetch_add(&c->m->terminates, 1); return false;
+  default: return true;
+  }
+}
+
+static void *serve(void *arg) {
+  conn *c = arg;
+  mock_pg *m = c->m;
+  bool ok = atomic_load(&m->mute) ? hang(c) : login(c);
+  while (ok) {
+    uint8_t head[5];
+    if (!read_all(c, head, 5)) break;
+    uint32_t len = get32(head + 1) - 4;
+    uint8_t *body = malloc(len + 1);
+    if (!read_all(c, body, len)) {
+      free(body);
+      break;
+    }
+    body[len] = '\0';
+    pthread_mutex_lock(&m->impl->lock);
+    c->received = realloc(c->received, c->received_len + 5 + len);
+    memcpy(c->received + c->received_len, head, 5);
+    memcpy(c->received + c->received_len + 5, body, len);
+    c->received_len += 5 + len;
+    pthread_mutex_unlock(&m->impl->lock);
+    ok = serve_msg(c, head[0], body);
+    free(body);
+  }
+  pthread_mutex_lock(&m->impl->lock);
+  c->closed = true;
+  close(c->fd);
+  pthread_mutex_unlock(&m->impl->lock);
+  atomic_fetch_sub(&m->open, 1);
+  return NULL;
+}
+
+/* ---- life ---- */
+
+static void *accept_loop(void *arg) {
+  mock_pg *m = arg;
+  struct mock_pg_impl *impl = m->impl;
+  for (;;) {
+    struct pollfd fds[2] = {{impl->listen_fd, POLLIN, 0}, {impl->stop_pipe[0], POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) continue;
+    if (fds[1].revents) return NULL;
+    int fd = accept4(impl->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) continue;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    conn *c = calloc(1, sizeof *c);
+    c->m = m;
+    c->fd = fd;
+    pthread_mutex_lock(&impl->lock);
+    CHECK(impl->count < CONNS_MAX);
+    impl->conns[impl->count++] = c;
+    c->number = impl->count;
+    pthread_mutex_unlock(&impl->lock);
+    atomic_fetch_add(&m->accepted, 1);
+    atomic_fetch_add(&m->open, 1);
+    CHECK(pthread_create(&c->thread, NULL, serve, c) == 0);
+  }
+}
+
+void mock_pg_start(mock_pg *m) {
+  if (!m->user) m->user = "app";
+  if (!m->password) m->password = "secret";
+  if (!m->database) m->database = "shop";
+  struct mock_pg_impl *impl = m->impl = calloc(1, sizeof *impl);
+  pthread_mutex_init(&impl->lock, NULL);
+  CHECK(pipe(impl->stop_pipe) == 0);
+  struct sockaddr_storage a = {0};
+  socklen_t len;
+  if (m->socket_dir) {
+    struct sockaddr_un *sun = (void *)&a;
+    if (!m->port) m->port = 5432;
+    sun->sun_family = AF_UNIX;
+    snprintf(sun->sun_path, sizeof sun->sun_path, "%s/.s.PGSQL.%u", m->socket_dir, m->port);
+    unlink(sun->sun_path);
+    len = sizeof *sun;
+  } else if (m->ipv6) {
+    struct sockaddr_in6 *in = (void *)&a;
+    in->sin6_family = AF_INET6;
+    in->sin6_addr = in6addr_loopback;
+    in->sin6_port = htons(m->port);
+    len = sizeof *in;
+  } else {
+    struct sockaddr_in *in = (void *)&a;
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    in->sin_port = htons(m->port);
+    len = sizeof *in;
+  }
+  impl->listen_fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int on = 1;
+  setsockopt(impl->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  CHECK(bind(impl->listen_fd, (struct sockaddr *)&a, len) == 0);
+  CHECK(listen(impl->listen_fd, 128) == 0);
+  if (!m->socket_dir) {
+    CHECK(getsockname(impl->listen_fd, (struct sockaddr *)&a, &len) == 0);
+    m->port = ntohs(m->ipv6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                            : ((struct sockaddr_in *)&a)->sin_port);
+  }
+  CHECK(pthread_create(&impl->acceptor, NULL, accept_loop, m) == 0);
+}
+
+static void each_open(mock_pg *m, void (*fn)(conn *c)) {
+  pthread_mutex_lock(&m->impl->lock);
+  for (unsigned i = 0; i < m->impl->count; i++)
+    if (!m->impl->conns[i]->closed) fn(m->impl->conns[i]);
+  pthread_mutex_unlock(&m->impl->lock);
+}
+
+static void conn_cut(conn *c) { shutdown(c->fd, SHUT_RDWR); }
+static void conn_terminate(conn *c) {
+  send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
+  shutdown(c->fd, SHUT_RDWR);
+}
+void mock_pg_kill(mock_pg *m) { each_open(m, conn_cut); }
+void mock_pg_terminate(mock_pg *m) { each_open(m, conn_terminate); }
+
+void mock_pg_stop(mock_pg *m) {
+  struct mock_pg_impl *impl = m->impl;
+  if (!impl) return;
+  CHECK(write(impl->stop_pipe[1], "x", 1) == 1);
+  pthread_join(impl->acceptor, NULL);
+  close(impl->listen_fd);
+  mock_pg_kill(m);
+  for (unsigned i = 0; i < impl->count; i++) {
+    pthread_join(impl->conns[i]->thread, NULL);
+    free(impl->conns[i]->received);
+    free(impl->conns[i]);
+  }
+  close(impl->stop_pipe[0]);
+  close(impl->stop_pipe[1]);
+  pthread_mutex_destroy(&impl->lock);
+  free(impl);
+  m->impl = NULL;
+}
+
+uint8_t *mock_pg_received(mock_pg *m, unsigned n, size_t *len) {
+  pthread_mutex_lock(&m->impl->lock);
+  CHECK(n >= 1 && n <= m->impl->count);
+  conn *c = m->impl->conns[n - 1];
+  *len = c->received_len;
+  uint8_t *copy = malloc(c->received_len + 1);
+  if (c->received_len) memcpy(copy, c->received, c->received_len);
+  pthread_mutex_unlock(&m->impl->lock);
+  return copy;
+}

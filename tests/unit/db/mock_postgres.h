@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file mock_postgres.h  A PostgreSQL server of threads and blocking sockets, for tests: it speaks
+ *  enough of protocol 3.0 to be logged in to and asked, and misbehaves where it is told to.
+ *
+ *  A simple query is a command:
+ *    ""               EmptyQueryResponse, unless `ping` says otherwise
+ *    "BEGIN"          into a transaction; "FAIL" fails it; "ROLLBACK", "DISCARD ALL", others: done
+ *    "ROWS n size"    n DataRow messages of `size` bytes each, whose bytes run through 0..255
+ *    "PID"            one row: the number of the connection
+ *    "SET name value" a ParameterStatus
+ *    "COPYIN"         CopyInResponse; ends with CopyDone or CopyFail
+ *    "HANG"           no answer, for ever
+ *    "DIE"            half of a DataRow, then the connection is cut
+ *    "GO"             the connection is cut at a message boundary, without a word
+ *    "FATAL"          ErrorResponse 57P01, then the connection is closed
+ *    "GARBAGE"        a message of length 3
+ *  Extended queries: Parse is remembered; Bind of a set_config() sets a parameter; the parameter
+ *  "bad" is refused with 42704; Sync answers. Statement names live until DISCARD ALL, and a second
+ *  Parse of one name fails with 42P05. */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum mock_auth { MOCK_TRUST, MOCK_CLEARTEXT, MOCK_MD5, MOCK_SCRAM, MOCK_GSS } mock_auth;
+
+typedef struct mock_pg {
+  /* set before mock_pg_start() */
+  mock_auth auth;
+  const char *user, *password, *database; /* default: "app", "secret", "shop" */
+  const char *socket_dir; /* listen on its ".s.PGSQL.<port>" in place of TCP */
+  bool ipv6;
+  /* may change at any time */
+  _Atomic bool split; /* one byte a write */
+  _Atomic bool wrong_signature; /* SCRAM: pretends to know the password */
+  _Atomic bool skip_final; /* SCRAM: AuthenticationOk without server-final */
+  _Atomic bool wrong_nonce;
+  _Atomic bool mute; /* accepts, and never says a word */
+  _Atomic bool ping_hangs, ping_fails;
+  _Atomic bool reset_fails;
+  _Atomic bool full; /* refuses log-ins with 53300 */
+  _Atomic unsigned login_delay_ms;
+  /* to be read */
+  uint16_t port;
+  _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
+  struct mock_pg_impl *impl;
+} mock_pg;
+
+void mock_pg_start(mock_pg *m);
+/** Cuts all connections and listens no more; starting again takes the same port. */
+void mock_pg_stop(mock_pg *m);
+/** Cuts all connections and goes on listening. */
+void mock_pg_kill(mock_pg *m);
+/** Says FATAL 57P01 on all connections and closes them. */
+void mock_pg_terminate(mock_pg *m);
+/** Copies what connection `n` (1-based, in order of acceptance) received after its log-in. The
+ *  caller frees. */
+uint8_t *mock_pg_received(mock_pg *m, unsigned n, size_t *len);
