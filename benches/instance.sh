@@ -15,7 +15,7 @@ native http_probe
 n=$((5000 * scale / 100))
 held=$((200 * scale / 100))
 component=$(guest hello-p2)
-waiting=$(guest wait-p2)
+waiting=$(guest lab-p2)
 
 # Wasmtime caches compiled code only when told where.
 printf '[cache]\ndirectory = "%s"\n' "$work/cache" >"$work/wasmtime.toml"
@@ -42,7 +42,7 @@ memory_of() {
   local before after i
   before=$(pss_kb "$pid")
   # The pipe of a coprocess keeps the requests open until it is closed.
-  coproc HOLD { exec "$http_probe" hold "$port" / "$held"; }
+  coproc HOLD { exec "$http_probe" hold "$port" "/sleep?ms=60000" "$held"; }
   local hold_pid=$HOLD_PID line
   read -r -t 60 line <&"${HOLD[0]}" || die "the requests cannot be held"
   for i in $(seq 100); do # until the last of them has its instance: memory stands still
@@ -66,7 +66,7 @@ for ((round = 1; round <= rounds; round++)); do
     "serve_$side" "$component" 1
     line=$(first_byte)
     stop_server
-    path=/ready "serve_$side" "$waiting" 1
+    path=/count "serve_$side" "$waiting" 1
     m=$(memory_of)
     stop_server
     process[$side]+=" $p"

@@ -95,8 +95,7 @@ find_wasmtime() {
 # guest NAME: the path of a component of the build.
 guest() {
   local d f
-  for d in "${WARPGRID_GUESTS:-}" "$(dirname "$WARP_BIN")/guests" "$(dirname "$WARP_BIN")/../guests" \
-    "$root/build/release/guests" "$root/build/dev/guests"; do
+  for d in "${WARPGRID_GUESTS:-}" "$(dirname "$WARP_BIN")/guests" "$root/build/release/guests" "$root/build/dev/guests"; do
     f=$d/$1.wasm
     if [ -n "$d" ] && [ -f "$f" ]; then printf '%s\n' "$f"; return; fi
   done
@@ -147,22 +146,29 @@ workers = 1
 $([ "$2" = default ] || echo "reuse = $2")
 ${3:-}
 TOML
-  pinned $server_core "$WARP_BIN" serve "$1" --config "$work/warp.toml" >"$work/ours.log" 2>&1 &
-  pid=$!
-  await_server
+  start "$work/ours.log" "$WARP_BIN" serve "$1" --config "$work/warp.toml"
 }
 
 # serve_peer COMPONENT REUSE: the same component, kind of instance and number of threads.
 serve_peer() {
   port=$(free_port)
-  TOKIO_WORKER_THREADS=1 pinned $server_core "$WASMTIME_BIN" serve -S cli --addr "127.0.0.1:$port" \
-    $([ "$2" = default ] || echo "--max-instance-reuse-count $2") "$1" >"$work/peer.log" 2>&1 &
+  # shellcheck disable=SC2046
+  start "$work/peer.log" env TOKIO_WORKER_THREADS=1 "$WASMTIME_BIN" serve -S cli \
+    --addr "127.0.0.1:$port" $([ "$2" = default ] || echo "--max-instance-reuse-count $2") "$1"
+}
+
+# start LOG CMD...: in the background on the server's core, until it answers; sets pid. No function
+# stands between: taskset and env become CMD, so that the pid is CMD's.
+start() {
+  local log=$1
+  shift
+  if [ "$(nproc)" -ge 2 ]; then taskset -c $server_core "$@" >"$log" 2>&1 & else "$@" >"$log" 2>&1 & fi
   pid=$!
+  pids+=("$pid")
   await_server
 }
 
 await_server() {
-  pids+=("$pid")
   local i
   for i in $(seq 600); do
     if curl -s -o /dev/null --max-time 5 "http://127.0.0.1:$port${path:-/}"; then return; fi
@@ -186,6 +192,7 @@ load() {
   before=$(ticks "$pid")
   out=$(pinned $load_core wrk -t1 "-c$1" "-d${2}s" --latency "http://127.0.0.1:$port${path:-/}")
   after=$(ticks "$pid")
+  [ "$after" -gt "$before" ] || die "process $pid used no CPU under load"
   ! grep -E 'Non-2xx|Socket errors' <<<"$out" >&2 || die "the load saw errors (c=$1)"
   requests=$(awk '/requests in/ {print $1}' <<<"$out")
   rps=$(awk '/^Requests\/sec/ {print $2}' <<<"$out")

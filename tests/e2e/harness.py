@@ -139,7 +139,7 @@ class Server:
     def wait_listening(self, count=1, timeout_s=60):
         """Reads the URLs that `warp serve` prints on stdout, one a line."""
         for n in range(count):
-            self.urls.append(self.out.wait_for(r"(http://\S+?:\d+)", timeout_s, n + 1).group(1))
+            self.urls.append(self.out.wait_for(r"^(http://\S+:\d+)$", timeout_s, n + 1).group(1))
 
     # -- HTTP ---------------------------------------------------------------------------------
     def connection(self, timeout_s=20):
@@ -257,6 +257,42 @@ def curl(*args, timeout_s=30):
     body, _, tail = out.stdout.rpartition(b"\n")
     status, version = tail.split()
     return int(status), version.decode(), body
+
+
+def h2c(sock, paths):
+    """Asks for all paths at once over one HTTP/2 connection with prior knowledge; returns
+    (stream, status, body) in the order in which the answers end."""
+
+    def frame(kind, flags, stream, payload=b""):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def text(s):  # an HPACK string without Huffman, shorter than 127
+        return bytes([len(s)]) + s.encode()
+
+    out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+    for i, path in enumerate(paths):
+        # :method GET, :scheme http (indexed), :path and :authority (literal, not indexed)
+        block = b"\x82\x86" + b"\x04" + text(path) + b"\x01" + text("localhost")
+        out += frame(1, 0x5, 2 * i + 1, block)  # END_STREAM | END_HEADERS
+    sock.sendall(out)
+    stream = sock.makefile("rb")
+    statuses, bodies, ended = {}, {}, []
+    while len(ended) < len(paths):
+        head = stream.read(9)
+        assert len(head) == 9, f"the connection ended after {len(ended)} answers"
+        payload = stream.read(int.from_bytes(head[:3], "big"))
+        kind, flags, n = head[3], head[4], int.from_bytes(head[5:9], "big") & 0x7FFFFFFF
+        assert kind not in (3, 7), f"RST_STREAM or GOAWAY: {payload!r}"
+        if kind == 4 and not flags & 1:
+            sock.sendall(frame(4, 1, 0))
+        if kind == 1:
+            # The first field is :status; 200, 404 and 500 are in the static table.
+            statuses[n] = {0x88: 200, 0x8D: 404, 0x8E: 500}.get(payload[0])
+        if kind == 0:
+            bodies[n] = bodies.get(n, b"") + payload
+        if kind in (0, 1) and flags & 1:
+            ended.append((n, statuses[n], bodies.get(n, b"")))
+    return ended
 
 
 class Warp:

@@ -8,8 +8,12 @@
  *     param=NAME=VALUE          one more start-up parameter
  *     keep=1                    leaves the connection open at the end
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
- *   GET /trap, /spin            lease=1: with a connection in hand */
-#include "probe.h"
+ *   GET /trap, /spin            with a connection in hand
+ *   GET /env                    the environment */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <warpgrid/sdk/http.h>
 
 #include "../../../sdk/c/src/db.h"
 
@@ -24,6 +28,12 @@ typedef struct conn {
   int status;      /* 0, or what to answer */
   char error[600]; /* "SQLSTATE message" */
 } conn;
+
+extern char **environ;
+
+static bool flag(wg_http_request *req, const char *name) {
+  return wg_str_is(wg_http_query_param(req, name), "1");
+}
 
 static const char *setting(wg_http_request *req, const char *param, const char *variable) {
   wg_str given = wg_http_query_param(req, param);
@@ -208,27 +218,39 @@ static void run(conn *c, wg_http_response *res, wg_str sql) {
   }
 }
 
-void wg_http_handle(wg_http_request *req, wg_http_response *res) {
-  conn c = {.retry = probe_number(req, "retry", 0) != 0};
-  if (probe_number(req, "lease", 0) != 0 && !conn_open(&c, req)) {
-    wg_http_status(res, 503);
-    return;
-  }
-  if (probe_common(req, res)) return;
-  wg_str sql = wg_http_query_param(req, "q");
-  if (sql.ptr == NULL) sql = wg_http_body(req);
-  if (conn_open(&c, req)) run(&c, res, sql);
+static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
+  wg_str text = wg_http_query_param(req, "q");
+  if (text.ptr == NULL) text = wg_http_body(req);
+  if (conn_open(c, req)) run(c, res, text);
   char timeouts[16];
-  snprintf(timeouts, sizeof timeouts, "%u", c.timeouts);
-  if (c.open && probe_number(req, "keep", 0) == 0) {
+  snprintf(timeouts, sizeof timeouts, "%u", c->timeouts);
+  if (c->open && !flag(req, "keep")) {
     wg_db_error err;
-    if (!wg_db_close(c.handle, &err)) fail_db(&c, &err);
+    if (!wg_db_close(c->handle, &err)) fail_db(c, &err);
   }
-  free(c.buf);
-  if (c.status != 0) {
+  free(c->buf);
+  if (c->status != 0) {
     wg_http_reset(res);
-    wg_http_status(res, (uint16_t)c.status);
-    wg_http_printf(res, "%s\n", c.error);
+    wg_http_status(res, (uint16_t)c->status);
+    wg_http_printf(res, "%s\n", c->error);
   }
   wg_http_header(res, "x-timeouts", timeouts);
+}
+
+void wg_http_handle(wg_http_request *req, wg_http_response *res) {
+  conn c = {.retry = flag(req, "retry")};
+  wg_str path = wg_http_path(req);
+  if (wg_str_is(path, "/sql")) {
+    sql(req, res, &c);
+  } else if (wg_str_is(path, "/trap")) {
+    if (conn_open(&c, req)) __builtin_trap();
+  } else if (wg_str_is(path, "/spin")) {
+    if (conn_open(&c, req))
+      for (volatile uint32_t i = 0;; i = i + 1) {
+      }
+  } else if (wg_str_is(path, "/env")) {
+    for (char **e = environ; e != NULL && *e != NULL; e++) wg_http_printf(res, "%s\n", *e);
+  } else {
+    wg_http_status(res, 404);
+  }
 }
