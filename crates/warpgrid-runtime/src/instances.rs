@@ -91,6 +91,7 @@ impl Request {
         self.waker.wake();
         if let Some(c) = self.instance.get()
             && c.serial
+            && c.request.load(Relaxed) == self.id
         {
             c.abandoned.store(true, Relaxed);
             c.waker.wake();

@@ -151,6 +151,7 @@ async fn respond(
     request: hyper::Request<Incoming>,
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
+    let head_only = request.method() == http::Method::HEAD;
     let Some(mut inflight) = InFlight::new(app) else {
         return Ok(plain(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -165,10 +166,12 @@ async fn respond(
     let usec = began.elapsed().as_micros() as u64;
     let status = response.status().as_u16().into();
     unsafe { (h.request_done)(h.ctx, app.user, inflight.request.id, status, usec) };
-    if response.body().is_end_stream() {
+    let length = response.headers().get(header::CONTENT_LENGTH);
+    let left = if head_only { Some(0) } else { length.and_then(|v| v.to_str().ok()?.parse().ok()) };
+    if left == Some(0) || response.body().is_end_stream() {
         inflight.finished = true;
     } else {
-        response = response.map(|inner| Tracked { inner, inflight }.boxed_unsync());
+        response = response.map(|inner| Tracked { inner, left, inflight }.boxed_unsync());
     }
     Ok(response)
 }
@@ -238,6 +241,8 @@ async fn forward(
 /// A response body that keeps its request in flight to the last byte.
 struct Tracked {
     inner: WasiBody,
+    /// Bytes up to the Content-Length: hyper drops the body there without asking for its end.
+    left: Option<u64>,
     inflight: InFlight,
 }
 
@@ -250,7 +255,12 @@ impl Body for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if frame.is_none() || self.inner.is_end_stream() {
+        if let Some(Ok(f)) = &frame
+            && let (Some(data), Some(left)) = (f.data_ref(), self.left)
+        {
+            self.left = Some(left.saturating_sub(data.len() as u64));
+        }
+        if frame.is_none() || self.left == Some(0) || self.inner.is_end_stream() {
             self.inflight.finished = true;
         }
         Poll::Ready(frame)
