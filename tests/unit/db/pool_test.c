@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* US-111, US-113: the pool of one key: reuse, limit, queue, reaping, health, failures, drain. */
+#include "db/db_fixture.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void pid_of(db_fixture *f, uint64_t h, char out[16]) {
+  db_ask(f, f->guest, h, "PID", out, 16);
+}
+
+static void close_ok(db_fixture *f, uint64_t h) {
+  assert_int_equal(wg_db_close(f->guest, h, NULL), WG_OK);
+}
+
+/* US-113: connect gives a handle, close gives the connection back, connect reuses it. */
+static void test_us113_reuse(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  char first[16], second[16];
+  uint64_t a = db_open(&f, f.guest);
+  assert_int_not_equal(a, 0);
+  pid_of(&f, a, first);
+  close_ok(&f, a);
+  db_run_until_stats(&f, 0, 1, 1);
+  uint64_t b = db_open(&f, f.guest);
+  assert_int_not_equal(a, b);
+  pid_of(&f, b, second);
+  assert_string_equal(first, second);
+  wg_db_stats s = db_stats(&f);
+  assert_string_equal(s.name, "main");
+  assert_int_equal(s.connects, 1);
+  assert_int_equal(s.leases, 2);
+  assert_int_equal(s.reuses, 1);
+  assert_int_equal(s.limit, 2);
+  assert_int_equal(f.mock.resets, 1);
+  db_fixture_stop(&f);
+  assert_int_equal(f.mock.accepted, 1);
+}
+
+/* A session that the server never saw needs no cleaning. */
+static void test_unused_session_is_not_reset(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(f.mock.resets, 0);
+  db_fixture_stop(&f);
+}
+
+/* The last one back is the first one out. */
+static void test_lifo(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
+  char last[16], now[16];
+  pid_of(&f, a, last);
+  pid_of(&f, b, last);
+  close_ok(&f, a);
+  db_run_until_stats(&f, 1, 1, 2);
+  db_advance(&f, 10);
+  close_ok(&f, b);
+  db_run_until_stats(&f, 0, 2, 2);
+  uint64_t c = db_open(&f, f.guest);
+  pid_of(&f, c, now);
+  assert_string_equal(now, last);
+  db_fixture_stop(&f);
+}
+
+/* US-113: an exhausted pool answers with an error at the deadline. */
+static void test_us113_exhausted_deadline(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
+  db_result r1, r2;
+  db_start_connect(f.guest, &r1);
+  db_advance(&f, 3000);
+  db_start_connect(f.guest, &r2);
+  assert_int_equal(db_stats(&f).waiting, 2);
+  db_advance(&f, 999);
+  assert_false(r1.done);
+  db_advance(&f, 2);
+  assert_true(r1.done);
+  assert_int_equal(r1.code, WG_EXHAUSTED);
+  assert_non_null(strstr(r1.err.msg, "all 2 connections"));
+  assert_non_null(strstr(r1.err.msg, "4000 ms"));
+  assert_non_null(strstr(r1.err.msg, "1 more guests"));
+  assert_non_null(strstr(r1.err.msg, "53300"));
+  assert_non_null(strstr(r1.err.hint, "pool_size"));
+  assert_false(r2.done);
+  assert_int_equal(db_stats(&f).timeouts, 1);
+  close_ok(&f, a); /* the other one is served */
+  db_run_until(&f.one, &r2.done);
+  assert_int_equal(r2.code, WG_OK);
+  close_ok(&f, b);
+  db_fixture_stop(&f);
+}
+
+/* US-113: connects queue in order of arrival, and nobody overtakes. */
+static void test_us113_fifo(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  db_result r[5];
+  for (int i = 0; i < 5; i++) db_start_connect(f.guest, &r[i]);
+  wg_db_cancel(f.guest, &r[2].req);
+  for (int i = 0; i < 5; i++) {
+    if (i == 2) continue;
+    db_advance(&f, 10);
+    close_ok(&f, h);
+    db_run_until(&f.one, &r[i].done);
+    assert_int_equal(r[i].code, WG_OK);
+    for (int k = i + 1; k < 5; k++) assert_false(r[k].done);
+    h = r[i].req.handle;
+  }
+  assert_false(r[2].done);
+  wg_db_stats s = db_stats(&f);
+  assert_int_equal(s.connects, 1);
+  assert_int_equal(s.reuses, 4);
+  assert_true(s.wait_ms_total >= 10 + 20 + 30 + 40);
+  db_fixture_stop(&f);
+}
+
+static void test_max_waiters(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.pool_size = 1;
+  f.database.pool.max_waiters = 1;
+  db_fixture_start(&f);
+  db_open(&f, f.guest);
+  db_result r1, r2;
+  db_start_connect(f.guest, &r1);
+  db_start_connect(f.guest, &r2);
+  assert_true(r2.done); /* at once */
+  assert_int_equal(r2.code, WG_EXHAUSTED);
+  assert_false(r1.done);
+  db_fixture_stop(&f);
+}
+
+/* US-113: idle connections go after their time, busy ones and fresh ones do not. */
+static void test_us113_idle_reaped(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.health_interval_ms = 0;
+  db_fixture_start(&f);
+  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
+  close_ok(&f, a);
+  db_run_until_stats(&f, 1, 1, 2);
+  db_advance(&f, 200000);
+  close_ok(&f, b);
+  db_run_until_stats(&f, 0, 2, 2);
+  db_advance(&f, 99000);
+  db_run_until_stats(&f, 0, 2, 2);
+  db_advance(&f, 1001);
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(db_stats(&f).reaped, 1);
+  db_advance(&f, 200000);
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(db_stats(&f).reaped, 2);
+  db_fixture_stop(&f);
+  assert_int_equal(f.mock.terminates, 2); /* politely */
+}
+
+/* Pings do not keep an idle connection alive. */
+static void test_pings_do_not_delay_reaping(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  for (int i = 1; i <= 9; i++) {
+    db_advance(&f, 30001);
+    db_run_until_stats(&f, 0, 1, 1);
+    assert_int_equal(f.mock.pings, i);
+  }
+  db_advance(&f, 30001);
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(db_stats(&f).reaped, 1);
+  db_fixture_stop(&f);
+}
+
+/* US-113: a connection whose ping fails, or is not answered, is removed. */
+static void test_us113_failing_ping(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  f.mock.ping_fails = true;
+  db_advance(&f, 30001);
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(db_stats(&f).unhealthy, 1);
+  f.mock.ping_fails = false;
+  f.mock.ping_hangs = true;
+  close_ok(&f, db_open(&f, f.guest));
+  db_run_until_stats(&f, 0, 1, 1);
+  db_advance(&f, 30001);
+  assert_int_equal(db_stats(&f).total, 1);
+  assert_int_equal(db_stats(&f).idle, 0); /* nobody is given it meanwhile */
+  db_advance(&f, 5001);
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(db_stats(&f).unhealthy, 2);
+  db_fixture_stop(&f);
+}
+
+/* A connection that the server closed while idle is noticed, and never handed out. */
+static void test_idle_closed_by_server(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  mock_pg_kill(&f.mock);
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(db_stats(&f).unhealthy, 1);
+  /* and when the loop has not yet seen it: the peek before the lease does */
+  close_ok(&f, db_open(&f, f.guest));
+  db_run_until_stats(&f, 0, 1, 1);
+  mock_pg_terminate(&f.mock);
+  while (f.mock.open) uv_sleep(1);
+  uint64_t h = db_open(&f, f.guest);
+  char pid[16];
+  pid_of(&f, h, pid);
+  assert_string_equal(pid, "3");
+  assert_int_equal(db_stats(&f).unhealthy, 2);
+  db_fixture_stop(&f);
+}
+
+/* A failed reset: the connection is closed, and the one who waits gets a new one. */
+static void test_failed_reset(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  f.mock.reset_fails = true;
+  uint64_t h = db_open(&f, f.guest);
+  char pid[16];
+  pid_of(&f, h, pid);
+  db_result r;
+  db_start_connect(f.guest, &r);
+  close_ok(&f, h);
+  db_run_until(&f.one, &r.done);
+  assert_int_equal(r.code, WG_OK);
+  assert_int_equal(f.mock.logins, 2);
+  db_fixture_stop(&f);
+}
+
+static void test_reset_close(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.reset = WG_DB_RESET_CLOSE;
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  char pid[16];
+  pid_of(&f, h, pid);
+  close_ok(&f, h);
+  db_run_until_stats(&f, 0, 0, 0);
+  db_fixture_stop(&f);
+  assert_int_equal(f.mock.resets, 0);
+  assert_int_equal(f.mock.terminates, 1);
+}
+
+/* A refused server answers at once, also those who queue behind, and during backoff. */
+static void test_refused_server(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  mock_pg_stop(&f.mock);
+  db_result r[4];
+  for (int i = 0; i < 4; i++) db_start_connect(f.guest, &r[i]);
+  for (int i = 0; i < 4; i++) {
+    db_run_until(&f.one, &r[i].done);
+    assert_int_equal(r[i].code, WG_IO);
+    assert_non_null(strstr(r[i].err.msg, "08001"));
+    assert_non_null(strstr(r[i].err.msg, "database 'main'"));
+    assert_non_null(strstr(r[i].err.msg, "efused"));
+  }
+  db_result again;
+  db_start_connect(f.guest, &again);
+  assert_true(again.done); /* backoff: not even tried */
+  assert_int_equal(again.code, WG_IO);
+  uint64_t failures = db_stats(&f).failures;
+  assert_true(failures >= 1 && failures <= 4);
+  mock_pg_start(&f.mock); /* back again on the same port */
+  db_advance(&f, 2001);
+  db_open(&f, f.guest);
+  db_fixture_stop(&f);
+}
+
+/* Backoff grows, stays within bounds, and ends with the first success. */
+static void test_backoff_bounds(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  mock_pg_stop(&f.mock);
+  uint64_t failures = 0;
+  for (int i = 0; i < 12; i++) {
+    db_result r;
+    db_start_connect(f.guest, &r);
+    db_run_until(&f.one, &r.done);
+    assert_int_equal(db_stats(&f).failures, ++failures);
+    uint64_t cap = (uint64_t)50 << i < 2000 ? (uint64_t)50 << i : 2000;
+    wg_pool *pool = WG_CONTAINER(wg_list_first(&f.db->pools), wg_pool, by_db);
+    uint64_t left = pool->retry_ms - wg__db_now(f.one.w);
+    assert_in_range(left, 0, cap);
+    assert_true(left + 50 >= cap / 2);
+    db_advance(&f, cap + 1);
+  }
+  mock_pg_start(&f.mock);
+  db_open(&f, f.guest);
+  wg_pool *pool = WG_CONTAINER(wg_list_first(&f.db->pools), wg_pool, by_db);
+  assert_int_equal(pool->failures, 0);
+  db_fixture_stop(&f);
+}
+
+/* A server that is full refuses new log-ins, but the connections that exist serve the queue. */
+static void test_full_server(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  f.mock.full = true;
+  db_result r;
+  db_start_connect(f.guest, &r);
+  while (db_stats(&f).failures == 0) db_run(&f.one);
+  assert_false(r.done);
+  close_ok(&f, h);
+  db_run_until(&f.one, &r.done);
+  assert_int_equal(r.code, WG_OK);
+  /* without any connection left, its refusal is the answer */
+  wg_error err;
+  close_ok(&f, r.req.handle);
+  db_run_until_stats(&f, 0, 1, 1);
+  mock_pg_kill(&f.mock);
+  db_run_until_stats(&f, 0, 0, 0);
+  db_advance(&f, 3000);
+  assert_int_equal(db_connect(&f, f.guest, &err), 0);
+  assert_int_equal(err.code, WG_IO);
+  assert_non_null(strstr(err.msg, "53300"));
+  db_fixture_stop(&f);
+}
+
+/* The queue looks again when backoff is over, without anybody coming back. */
+static void test_retry_after_backoff(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  db_open(&f, f.guest);
+  f.mock.full = true;
+  db_result r;
+  db_start_connect(f.guest, &r);
+  while (db_stats(&f).failures == 0) db_run(&f.one);
+  f.mock.full = false;
+  db_run_until(&f.one, &r.done); /* in real time: 25 to 150 ms */
+  assert_int_equal(r.code, WG_OK);
+  db_fixture_stop(&f);
+}
+
+static void test_wrong_password(void **state) {
+  (void)state;
+  const mock_auth kinds[] = {MOCK_CLEARTEXT, MOCK_MD5, MOCK_SCRAM};
+  for (size_t i = 0; i < WG_COUNT(kinds); i++) {
+    db_fixture f;
+    wg_error err;
+    db_fixture_init(&f);
+    f.mock.auth = kinds[i];
+    f.mock.password = "something else";
+    db_fixture_start(&f);
+    assert_int_equal(db_connect(&f, f.guest, &err), 0);
+    assert_int_equal(err.code, WG_AUTH);
+    assert_non_null(strstr(err.msg, "28P01"));
+    assert_non_null(strstr(err.msg, "password authentication failed for user \"app\""));
+    assert_null(strstr(err.msg, "secret"));
+    db_fixture_stop(&f);
+  }
+}
+
+/* A server that never answers: the guest's connect ends at its deadline, as unreachable and not as
+ * exhausted. */
+static void test_mute_server(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.mute = true;
+  db_fixture_start(&f);
+  db_result r;
+  db_start_connect(f.guest, &r);
+  while (f.mock.accepted == 0) db_run(&f.one);
+  db_run(&f.one);
+  db_advance(&f, 4001);
+  assert_true(r.done);
+  assert_int_equal(r.code, WG_TIMEOUT);
+  assert_non_null(strstr(r.err.msg, "08001"));
+  db_advance(&f, 1000); /* the attempt itself has ended, or does now */
+  db_run_until_stats(&f, 0, 0, 0);
+  db_fixture_stop(&f);
+}
+
+/* US-111: draining refuses newcomers, closes what is idle, waits for what is leased. */
+static void on_drained(void *user) { *(bool *)user = true; }
+
+static void test_us113_drain(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
+  close_ok(&f, a);
+  db_run_until_stats(&f, 1, 1, 2);
+  bool drained = false;
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  assert_false(drained); /* from the loop only */
+  db_run_until_stats(&f, 1, 0, 1);
+  wg_error err;
+  assert_int_equal(db_connect(&f, f.guest, &err), 0);
+  assert_int_equal(err.code, WG_REFUSED);
+  char pid[16];
+  pid_of(&f, b, pid); /* work in flight goes on */
+  assert_false(drained);
+  close_ok(&f, b);
+  db_run_until(&f.one, &drained);
+  assert_int_equal(db_stats(&f).total, 0);
+  db_fixture_stop(&f);
+}
+
+static void test_drain_of_nothing(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  bool drained = false;
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  db_run_until(&f.one, &drained);
+  db_fixture_stop(&f);
+}
+
+/* Guests that wait when draining begins are still served by what comes back. */
+static void test_drain_serves_the_queue(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  char pid[16];
+  pid_of(&f, h, pid);
+  db_result r;
+  bool drained = false;
+  db_start_connect(f.guest, &r);
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  close_ok(&f, h);
+  db_run_until(&f.one, &r.done);
+  assert_int_equal(r.code, WG_OK);
+  assert_false(drained);
+  close_ok(&f, r.req.handle);
+  db_run_until(&f.one, &drained);
+  db_fixture_stop(&f);
+}
+
+static void test_drain_deadline_cuts(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  bool drained = false;
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  db_advance(&f, 4001);
+  db_run_until(&f.one, &drained);
+  uint8_t *all;
+  size_t len;
+  assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), -1);
+  assert_true(db_is_error(all, len, "08006"));
+  free(all);
+  db_fixture_stop(&f);
+}
+
+/* Cancel while the name resolves, while the log-in runs, and in the queue; the connection that was
+ * under way is not lost. */
+static void test_cancel_at_each_state(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.login_delay_ms = 30;
+  db_fixture_start(&f);
+  db_result r;
+  db_start_connect(f.guest, &r); /* dialing */
+  wg_db_cancel(f.guest, &r.req);
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_false(r.done);
+  uint64_t h = db_open(&f, f.guest);
+  db_start_connect(f.guest, &r);
+  while (f.mock.accepted < 2) db_run(&f.one); /* log-in */
+  wg_db_cancel(f.guest, &r.req);
+  db_run_until_stats(&f, 1, 1, 2);
+  uint64_t i = db_open(&f, f.guest);
+  db_start_connect(f.guest, &r); /* queue */
+  wg_db_cancel(f.guest, &r.req);
+  assert_int_equal(db_stats(&f).waiting, 0);
+  close_ok(&f, h);
+  close_ok(&f, i);
+  db_run_until_stats(&f, 0, 2, 2);
+  assert_false(r.done);
+  db_fixture_stop(&f);
+}
+
+/* Statistics are what the lists hold, at every moment of a connection's life. */
+static void test_stats_equal_lists(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.login_delay_ms = 20;
+  db_fixture_start(&f);
+  db_result r[3];
+  for (int i = 0; i < 3; i++) db_start_connect(f.guest, &r[i]);
+  wg_db_stats s = db_stats(&f);
+  assert_int_equal(s.active, 0);
+  assert_int_equal(s.total, 2);
+  assert_int_equal(s.waiting, 3);
+  db_run_until(&f.one, &r[1].done);
+  wg_pool *pool = WG_CONTAINER(wg_list_first(&f.db->pools), wg_pool, by_db);
+  s = db_stats(&f);
+  assert_int_equal(s.active, pool->servers[SRV_LEASED].count);
+  assert_int_equal(s.active, 2);
+  assert_int_equal(s.waiting, 1);
+  assert_int_equal(s.total, f.one.w->servers.count);
+  close_ok(&f, r[0].req.handle);
+  db_run_until(&f.one, &r[2].done);
+  assert_int_equal(db_stats(&f).waiting, 0);
+  db_fixture_stop(&f);
+}
+
+static void test_shutdown_in_every_state(void **state) {
+  (void)state;
+  for (int stage = 0; stage < 6; stage++) { /* the fixture's end asserts that nothing is left */
+    db_fixture f;
+    db_result r;
+    db_fixture_init(&f);
+    f.mock.login_delay_ms = 30;
+    f.database.pool.health_interval_ms = 1000;
+    db_fixture_start(&f);
+    if (stage == 0) db_start_connect(f.guest, &r);
+    if (stage == 1) {
+      db_start_connect(f.guest, &r);
+      while (f.mock.accepted == 0) db_run(&f.one);
+    }
+    if (stage >= 2) {
+      uint64_t h = db_open(&f, f.guest);
+      char pid[16];
+      pid_of(&f, h, pid);
+      if (stage >= 3) close_ok(&f, h); /* 3: resetting */
+      if (stage >= 4) db_run_until_stats(&f, 0, 1, 1);
+      if (stage == 5) {
+        f.mock.ping_hangs = true;
+        db_advance(&f, 1001);
+      }
+    }
+    db_fixture_stop(&f);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_us113_reuse),
+      cmocka_unit_test(test_unused_session_is_not_reset),
+      cmocka_unit_test(test_lifo),
+      cmocka_unit_test(test_us113_exhausted_deadline),
+      cmocka_unit_test(test_us113_fifo),
+      cmocka_unit_test(test_max_waiters),
+      cmocka_unit_test(test_us113_idle_reaped),
+      cmocka_unit_test(test_pings_do_not_delay_reaping),
+      cmocka_unit_test(test_us113_failing_ping),
+      cmocka_unit_test(test_idle_closed_by_server),
+      cmocka_unit_test(test_failed_reset),
+      cmocka_unit_test(test_reset_close),
+      cmocka_unit_test(test_refused_server),
+      cmocka_unit_test(test_backoff_bounds),
+      cmocka_unit_test(test_full_server),
+      cmocka_unit_test(test_retry_after_backoff),
+      cmocka_unit_test(test_wrong_password),
+      cmocka_unit_test(test_mute_server),
+      cmocka_unit_test(test_us113_drain),
+      cmocka_unit_test(test_drain_of_nothing),
+      cmocka_unit_test(test_drain_serves_the_queue),
+      cmocka_unit_test(test_drain_deadline_cuts),
+      cmocka_unit_test(test_cancel_at_each_state),
+      cmocka_unit_test(test_stats_equal_lists),
+      cmocka_unit_test(test_shutdown_in_every_state),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
