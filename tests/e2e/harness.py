@@ -346,7 +346,8 @@ class Warp:
         except BaseException:
             server.kill()
             server.log.join()
-            print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp\n{server.log.text}")
+            log = "\n".join(server.log.lines[-60:])
+            print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp, its end\n{log}")
             raise
         finally:
             server.kill()

@@ -354,7 +354,7 @@ def test_chatty_guest_is_rate_limited(warp, guest, kind):
         assert server.get("/print?what=lines").status == 200
         server.log.wait_for(r"first line")
         assert len(server.log.matching(r"line \d+")) < 5000
-        assert server.log.matching(r"suppressed=\d+")
+        assert server.log.matching(r"event=guest_output_suppressed .*lines=\d+")
 
 
 # ---- the end --------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def command(body="i32.const 0", imports=""):
     return f"""(component{imports}
   (core module $m
     (memory (export "memory") 1)
-    (func (export "run") (result i32) {body}))
+    (func $where_it_fails (export "run") (result i32) {body}))
   (core instance $i (instantiate $m))
   (func $run (result (result)) (canon lift (core func $i "run")))
   (instance $cli (export "run" (func $run)))
