@@ -43,6 +43,13 @@ if ! command -v cargo >/dev/null 2>&1; then
   exit 1
 fi
 
+# The pinned toolchain when rustup has it and the default is another one.
+want=$(sed -n 's/^RUST_VERSION=//p' versions.env 2>/dev/null || true)
+if [ -n "$want" ] && [ -z "${RUSTUP_TOOLCHAIN:-}" ] && ! rustc --version | grep -qF " $want " &&
+  rustc "+$want" --version >/dev/null 2>&1; then
+  export RUSTUP_TOOLCHAIN="$want"
+fi
+
 hash=$({
   rustc -vV
   find crates/warpgrid-runtime wit Cargo.toml Cargo.lock -type f ! -path '*/target/*' |
@@ -69,8 +76,8 @@ fi
 
 if [ -n "$output" ]; then
   mkdir -p "$(dirname -- "$output")"
-  ln -f "$archive" "$output.$$" 2>/dev/null || cp "$archive" "$output.$$"
+  # A copy with a time of its own: a link would make other build folders link again.
+  cp --reflink=auto "$archive" "$output.$$"
   mv -f "$output.$$" "$output"
-  touch "$output"
 fi
 [ "$quiet" = 1 ] || printf '%s\n' "$archive"

@@ -32,6 +32,7 @@ int cmd_run(const cli_args *args) {
       rc = wg_engine_run(x.engine, x.app, &guest_code, &err);
       common_stop_on_signals(NULL);
     }
+    if (rc == WG_TRAP) wg_error_wrap(&err, "run of '%s' failed", x.path);
     code = rc == WG_OK ? guest_code : ui_fail("run", &err, CLI_FAILED);
   }
   common_free(&x);

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Static checks: layout and analysis of C, Rust and scripts. Changes nothing.
+set -euo pipefail
+# shellcheck source=common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage() {
+  cat <<'USAGE'
+usage: scripts/lint.sh [c|tidy|rust|shell]...
+
+  c      clang-format: layout of C
+  tidy   clang-tidy: analysis of the host's C
+  rust   cargo fmt --check and clippy with warnings as errors
+  shell  shellcheck: scripts
+Without arguments all of them. `clang-format-22 -i FILE` and `cargo fmt` repair layout.
+USAGE
+}
+parts=()
+for arg; do
+  case $arg in
+    -h | --help) usage; exit 0 ;;
+    c | tidy | rust | shell) parts+=("$arg") ;;
+    *) say "error: unknown part '$arg'"; usage >&2; exit 2 ;;
+  esac
+done
+[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell)
+cd "$root"
+failed=0
+
+# Our C, without what is generated or taken from others.
+c_files() {
+  git ls-files -co --exclude-standard -- 'include/*.h' 'src/*.[ch]' 'crates/*.h' 'tests/*.[ch]' \
+    'benches/*.[ch]' 'test-apps/*.[ch]' 'sdk/c/include/*.h' 'sdk/c/src/*.[ch]'
+}
+lint_c() {
+  local files
+  mapfile -t files < <(c_files)
+  "clang-format-$LLVM_MAJOR" --dry-run -Werror "${files[@]}"
+}
+lint_tidy() {
+  local files
+  configure dev
+  mapfile -t files < <(git ls-files -co --exclude-standard -- 'src/*.c')
+  printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -n 8 \
+    "clang-tidy-$LLVM_MAJOR" -p build/dev --quiet 2>/dev/null
+}
+lint_rust() {
+  cargo fmt --check
+  CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings
+}
+lint_shell() {
+  local files
+  mapfile -t files < <(git ls-files -co --exclude-standard -- '*.sh' .ci/run)
+  shellcheck -S warning -x "${files[@]}"
+}
+for part in "${parts[@]}"; do
+  say "# $part"
+  "lint_$part" || { say "error: lint $part found something"; failed=1; }
+done
+exit "$failed"
