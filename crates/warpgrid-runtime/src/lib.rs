@@ -227,7 +227,7 @@ pub unsafe extern "C" fn wgrt_worker_new(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_worker_serve(
-    w: *mut Worker,
+    w: *const Worker,
     app: *const Arc<App>,
     fds: *const c_int,
     count: usize,
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn wgrt_worker_serve(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_worker_run(
-    w: *mut Worker,
+    w: *const Worker,
     drain_ms: u32,
     idle: unsafe extern "C" fn(*mut c_void) -> c_int,
     err: *mut Error,
@@ -252,7 +252,7 @@ pub unsafe extern "C" fn wgrt_worker_run(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_worker_run_command(
-    w: *mut Worker,
+    w: *const Worker,
     app: *const Arc<App>,
     exit_code: *mut c_int,
     err: *mut Error,

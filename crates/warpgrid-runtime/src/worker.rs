@@ -7,6 +7,7 @@ use crate::host::{self, Instance};
 use crate::instances::{self, Stop};
 use crate::serve;
 use crate::watch::{self, Callback, Watch};
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use tokio::net::TcpListener;
 use wasmtime_wasi::I32Exit;
 
 pub struct Worker {
-    /// Before `runtime`: the runtime's tasks use it as they are dropped.
+    /// None only while the worker is being dropped.
     runtime: Option<tokio::runtime::Runtime>,
     host: Host,
-    listeners: Vec<(std::net::TcpListener, Arc<App>)>,
+    listeners: RefCell<Vec<(std::net::TcpListener, Arc<App>)>>,
     /// C's eventfd: each stop adds 1.
     stop: RawFd,
 }
@@ -36,14 +37,14 @@ impl Worker {
             .build()
             .map_err(|e| io("cannot start the event loop", e))?;
         host::set_host(Some(host));
-        Ok(Worker { runtime: Some(runtime), host, listeners: Vec::new(), stop })
+        Ok(Worker { runtime: Some(runtime), host, listeners: RefCell::default(), stop })
     }
 
     /// Takes the fds, also when it fails.
-    pub fn serve(&mut self, app: &Arc<App>, fds: &[c_int]) -> Result<(), Failure> {
+    pub fn serve(&self, app: &Arc<App>, fds: &[c_int]) -> Result<(), Failure> {
         for &fd in fds {
             let listener = unsafe { std::net::TcpListener::from_raw_fd(fd) };
-            self.listeners.push((listener, app.clone()));
+            self.listeners.borrow_mut().push((listener, app.clone()));
         }
         if !matches!(app.pre, Pre::P2Http(_) | Pre::P3Http(_)) {
             return Err(Failure::new(Kind::Export, "the component exports no HTTP handler"));
@@ -51,18 +52,18 @@ impl Worker {
         Ok(())
     }
 
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        self.runtime.as_ref().expect("a worker has a runtime until it is dropped")
+    }
+
     pub fn watch(&self, fd: RawFd, cb: Callback, user: *mut c_void) -> Result<Watch, Failure> {
-        let runtime = self.runtime.as_ref().expect("a worker has a runtime until it is dropped");
-        let _enter = runtime.enter();
+        let _enter = self.runtime().enter();
         Watch::start(fd, cb, user).map_err(|e| io("cannot watch a socket", e))
     }
 
-    pub fn run(&mut self, drain: Duration, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
-        let listeners = std::mem::take(&mut self.listeners);
-        let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
-        let r = runtime.block_on(self.serve_until_stopped(listeners, drain, idle));
-        self.runtime = Some(runtime);
-        r
+    pub fn run(&self, drain: Duration, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
+        let listeners = self.listeners.take();
+        self.runtime().block_on(self.serve_until_stopped(listeners, drain, idle))
     }
 
     async fn serve_until_stopped(
@@ -104,9 +105,8 @@ impl Worker {
     }
 
     /// The guest's exit code; 130 when it was stopped.
-    pub fn run_command(&mut self, app: &Arc<App>) -> Result<c_int, Failure> {
-        let runtime = self.runtime.take().expect("a worker has a runtime until it is dropped");
-        let r = runtime.block_on(async {
+    pub fn run_command(&self, app: &Arc<App>) -> Result<c_int, Failure> {
+        self.runtime().block_on(async {
             let driver = tokio::spawn(Local(Box::pin(host::drive())));
             let stop = StopFd::new(self.stop)?;
             let code = tokio::select! {
@@ -115,9 +115,7 @@ impl Worker {
             };
             driver.abort();
             Ok(code)
-        });
-        self.runtime = Some(runtime);
-        r
+        })
     }
 }
 
