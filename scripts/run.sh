@@ -81,7 +81,7 @@ ask() {
   printf '%s\n' "${out%$'\n'*}"
 }
 ask GET /users
-ask POST /users '{"name":"Grace Hopper","email":"grace.hopper@example.com"}'
+ask POST /users '{"name":"Radia Perlman","email":"radia@example.com"}'
 
 count=$(ask GET /users/count)
 say "# SIGTERM: requests finish, connections go back"

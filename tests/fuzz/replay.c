@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static int replay_file(const char *path) {
   FILE *f = fopen(path, "rb");
   if (!f) {
