@@ -6,6 +6,7 @@
  *  The contract is the edge-triggered one of epoll(7):
  *    - a fresh watch counts as not ready in both directions: arm before the first wait;
  *    - arm only after the direction was drained: the last read or write gave EAGAIN or was short;
+ *      what becomes ready between the drain and the arm is not lost;
  *    - the callback comes at most once an arm, from the loop, never inside a call of ours;
  *    - POLL hang-up and errors are reported as ready in every armed direction: read to learn why.
  *  Everything happens on the loop's thread. */

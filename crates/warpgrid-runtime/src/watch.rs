@@ -52,8 +52,16 @@ unsafe impl Sync for Inner {}
 impl Inner {
     fn fire(&self, events: u32) {
         let events = events & self.armed.get();
-        if events == 0 || self.fd.borrow().is_none() {
-            return;
+        {
+            let fd = self.fd.borrow();
+            let Some(fd) = fd.as_ref().filter(|_| events != 0) else { return };
+            // Readiness is forgotten before C drains the socket, never after: an event between
+            // the drain and the next arm must be found by that arm.
+            for bit in [READ, WRITE] {
+                if events & bit != 0 {
+                    let _ = poll_ready(fd, bit, Waker::noop(), true);
+                }
+            }
         }
         self.armed.set(self.armed.get() & !events);
         unsafe { (self.cb)(self.user, events) };
@@ -101,7 +109,7 @@ impl Watch {
         let fd = self.inner.fd.borrow();
         let Some(fd) = fd.as_ref() else { return };
         for (bit, waker) in [(READ, &self.read), (WRITE, &self.write)] {
-            if events & bit != 0 && is_ready_again(fd, bit, waker) {
+            if events & bit != 0 && poll_ready(fd, bit, waker, false) {
                 let before = self.inner.deferred.replace(self.inner.deferred.get() | bit);
                 if before == 0 {
                     READY.with_borrow_mut(|r| r.push(self.inner.clone()));
@@ -117,27 +125,21 @@ impl Watch {
     }
 }
 
-/// Forgets readiness from before the drain and registers `waker`. True when the direction is ready
-/// all the same: a hang-up or an error, which tokio never forgets.
-fn is_ready_again(fd: &AsyncFd<Fd>, events: u32, waker: &Waker) -> bool {
-    let mut cx = Context::from_waker(waker);
-    for _ in 0..2 {
-        // Outside the task budget: running out of it would call the waker in here.
-        let poll = tokio::task::unconstrained(std::future::poll_fn(|cx| {
-            let guard = if events == READ {
-                std::task::ready!(fd.poll_read_ready(cx))
-            } else {
-                std::task::ready!(fd.poll_write_ready(cx))
-            };
-            Poll::Ready(guard.map(|mut g| g.clear_ready()))
-        }));
-        match pin!(poll).poll(&mut cx) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return true,
+/// True when the direction is ready; else `waker` is registered.
+fn poll_ready(fd: &AsyncFd<Fd>, events: u32, waker: &Waker, clear: bool) -> bool {
+    // Outside the task budget: running out of it would call the waker in here.
+    let poll = tokio::task::unconstrained(std::future::poll_fn(|cx| {
+        let guard = if events == READ {
+            std::task::ready!(fd.poll_read_ready(cx))
+        } else {
+            std::task::ready!(fd.poll_write_ready(cx))
+        };
+        if let (Ok(mut g), true) = (guard, clear) {
+            g.clear_ready();
         }
-    }
-    true
+        Poll::Ready(())
+    }));
+    pin!(poll).poll(&mut Context::from_waker(waker)).is_ready()
 }
 
 /// Calls back what was ready when armed. Called by the driver.
