@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SCRAM-SHA-256 by RFC 7677's example, md5, and what a hostile server may say. */
+#include "db/wire/scram.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const wg_secret pencil = {(char *)"pencil", 6};
+#define SERVER_NONCE "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+#define SERVER_FIRST "r=" SERVER_NONCE ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+
+static void first_with(wg_scram *s, const char *nonce, const char *user) {
+  wg_buf out;
+  wg_error err;
+  memset(s, 0, sizeof *s);
+  snprintf(s->nonce, sizeof s->nonce, "%s", nonce);
+  wg_buf_init(&out, 4096);
+  assert_int_equal(wg_scram_first(s, user, &out, &err), WG_OK);
+  wg_buf_release(&out);
+}
+
+static void assert_text(wg_buf *b, const char *expected) {
+  wg_buf_put_u8(b, 0);
+  assert_string_equal((const char *)wg_buf_head(b), expected);
+}
+
+/* RFC 7677 section 3. */
+static void test_rfc7677_example(void **state) {
+  (void)state;
+  wg_scram s = {0};
+  wg_buf out;
+  wg_error err;
+  wg_buf_init(&out, 4096);
+  strcpy(s.nonce, "rOprNGfwEbeRWgbNEkqO");
+  assert_int_equal(wg_scram_first(&s, "user", &out, &err), WG_OK);
+  assert_text(&out, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+  wg_buf_clear(&out);
+  assert_int_equal(wg_scram_final(&s, SERVER_FIRST, strlen(SERVER_FIRST), &pencil, &out, &err),
+                   WG_OK);
+  assert_text(&out, "c=biws,r=" SERVER_NONCE ",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+  const char final[] = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+  assert_int_equal(wg_scram_verify(&s, final, strlen(final), &err), WG_OK);
+  wg_buf_release(&out);
+}
+
+static void test_fresh_nonces_and_names(void **state) {
+  (void)state;
+  wg_scram a = {0}, b = {0};
+  wg_buf out;
+  wg_error err;
+  wg_buf_init(&out, 4096);
+  assert_int_equal(wg_scram_first(&a, "a=b,c", &out, &err), WG_OK);
+  assert_int_equal(strncmp((const char *)wg_buf_head(&out), "n,,n=a=3Db=2Cc,r=", 17), 0);
+  wg_buf_clear(&out);
+  assert_int_equal(wg_scram_first(&b, "", &out, &err), WG_OK);
+  assert_string_not_equal(a.nonce, b.nonce);
+  assert_int_equal(strlen(a.nonce), 24);
+  wg_buf_release(&out);
+  char long_name[400];
+  memset(long_name, 'x', sizeof long_name - 1);
+  long_name[399] = '\0';
+  wg_scram c = {0};
+  wg_buf_init(&out, 4096);
+  assert_int_equal(wg_scram_first(&c, long_name, &out, &err), WG_INVALID);
+  wg_buf_release(&out);
+}
+
+static void test_malformed_server_first(void **state) {
+  (void)state;
+  const char *const bad[] = {
+      "",
+      "r",
+      "r=",
+      "x=1",
+      "r=abcdefX",
+      "s=abc,r=abc,i=1",
+      "r=abcdef,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",       /* adds nothing to our nonce */
+      "r=abcdeg123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",    /* is not our nonce */
+      "r=abcdef\t123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+      "r=abcdef123,s=,i=4096",
+      "r=abcdef123,s=W22Z%J0S,i=4096",
+      "r=abcdef123,s=W22,i=4096",
+      "r=abcdef123,s=====,i=4096",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=0",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=-1",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096x",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000001",
+      "r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=99999999999999999999",
+      "m=ext,r=abcdef123,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+  };
+  for (size_t i = 0; i < WG_COUNT(bad); i++) {
+    wg_scram s;
+    wg_buf out;
+    wg_error err = {0};
+    first_with(&s, "abcdef", "");
+    wg_buf_init(&out, 4096);
+    if (wg_scram_final(&s, bad[i], strlen(bad[i]), &pencil, &out, &err) != WG_PROTOCOL)
+      fail_msg("accepted: %s", bad[i]);
+    assert_int_equal(wg_buf_len(&out), 0);
+    assert_non_null(strstr(err.msg, "SCRAM"));
+    wg_buf_release(&out);
+  }
+  char *huge = malloc(5000);
+  memset(huge, 'A', 5000);
+  memcpy(huge, "r=abcdef", 8);
+  wg_scram s;
+  wg_buf out;
+  wg_error err;
+  first_with(&s, "abcdef", "");
+  wg_buf_init(&out, 4096);
+  assert_int_equal(wg_scram_final(&s, huge, 5000, &pencil, &out, &err), WG_PROTOCOL);
+  wg_buf_release(&out);
+  free(huge);
+}
+
+static void test_server_must_prove_itself(void **state) {
+  (void)state;
+  const struct {
+    const char *text;
+    wg_code code;
+  } bad[] = {
+      {"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95H4=", WG_AUTH},
+      {"v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", WG_AUTH},
+      {"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95A==", WG_PROTOCOL}, /* too short */
+      {"v=", WG_PROTOCOL},
+      {"", WG_PROTOCOL},
+      {"e=other-error", WG_AUTH},
+      {"e=\n", WG_PROTOCOL},
+      {"V=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=", WG_PROTOCOL},
+  };
+  for (size_t i = 0; i < WG_COUNT(bad); i++) {
+    wg_scram s;
+    wg_buf out;
+    wg_error err;
+    first_with(&s, "rOprNGfwEbeRWgbNEkqO", "user");
+    wg_buf_init(&out, 4096);
+    assert_int_equal(wg_scram_final(&s, SERVER_FIRST, strlen(SERVER_FIRST), &pencil, &out, &err),
+                     WG_OK);
+    assert_int_equal(wg_scram_verify(&s, bad[i].text, strlen(bad[i].text), &err), bad[i].code);
+    wg_buf_release(&out);
+  }
+}
+
+/* SASLprep's spaces and nothings (RFC 4013): the same proof as the plain password. */
+static void test_saslprep(void **state) {
+  (void)state;
+  const struct {
+    const char *typed, *plain;
+  } same[] = {
+      {"pen\xC2\xAD"
+       "cil",
+       "pencil"},         /* SOFT HYPHEN */
+      {"\xEF\xBB\xBFpencil", "pencil"},     /* ZERO WIDTH NO-BREAK SPACE */
+      {"pen\xC2\xA0"
+       "cil",
+       "pen cil"},     /* NO-BREAK SPACE */
+      {"pen\xE3\x80\x80"
+       "cil",
+       "pen cil"}, /* IDEOGRAPHIC SPACE */
+      {"p\xC3\xA4ncil", "p\xC3\xA4ncil"},
+  };
+  for (size_t i = 0; i < WG_COUNT(same); i++) {
+    wg_buf out[2];
+    for (int k = 0; k < 2; k++) {
+      wg_scram s;
+      wg_error err;
+      const char *text = k ? same[i].plain : same[i].typed;
+      wg_secret password = {(char *)text, strlen(text)};
+      first_with(&s, "rOprNGfwEbeRWgbNEkqO", "user");
+      wg_buf_init(&out[k], 4096);
+      assert_int_equal(
+          wg_scram_final(&s, SERVER_FIRST, strlen(SERVER_FIRST), &password, &out[k], &err), WG_OK);
+    }
+    assert_int_equal(wg_buf_len(&out[0]), wg_buf_len(&out[1]));
+    assert_memory_equal(wg_buf_head(&out[0]), wg_buf_head(&out[1]), wg_buf_len(&out[0]));
+    wg_buf_release(&out[0]);
+    wg_buf_release(&out[1]);
+  }
+}
+
+/* md5(md5("secret" "app") "salt"), computed with md5sum(1). */
+static void test_md5_vector(void **state) {
+  (void)state;
+  const wg_secret password = {(char *)"secret", 6};
+  char out[36];
+  wg_error err;
+  assert_int_equal(wg_pg_md5("app", &password, (const uint8_t *)"salt", out, &err), WG_OK);
+  assert_string_equal(out, "md57f097e06031b34893c20e25a0e68242c");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_rfc7677_example),
+      cmocka_unit_test(test_fresh_nonces_and_names),
+      cmocka_unit_test(test_malformed_server_first),
+      cmocka_unit_test(test_server_must_prove_itself),
+      cmocka_unit_test(test_saslprep),
+      cmocka_unit_test(test_md5_vector),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
