@@ -284,6 +284,10 @@ uint64_t db_open(db_fixture *f, wg_db_guest *g) {
   return handle;
 }
 
+void db_close(wg_db_guest *g, uint64_t handle) {
+  assert_int_equal(wg_db_close(g, handle, NULL), WG_OK);
+}
+
 void db_query(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql) {
   uint8_t msg[256] = {'Q'};
   size_t n = strlen(sql) + 1;

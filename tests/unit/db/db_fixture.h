@@ -73,4 +73,6 @@ void db_ask(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql, cha
 bool db_is_error(const uint8_t *p, size_t n, const char *sqlstate);
 /** A start-up packet of protocol 3.0 from name, value, ..., NULL. */
 size_t db_startup(uint8_t *out, ...);
+/** Closes a handle, which must be open. */
+void db_close(wg_db_guest *g, uint64_t handle);
 int db_open_fds(void);
