@@ -171,7 +171,8 @@ typedef struct wgrt_op_db_wait {
  *  @param msg  the sentence for people when status < 0; copied */
 void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
 
-/** What C gives each worker. Every function runs on the worker's thread; none may block. */
+/** What C gives each worker. Every function runs on the worker's thread; none may block, none may be
+ *  NULL. */
 typedef struct wgrt_host {
   uint32_t size, reserved;
   void *ctx; /**< first argument of all others */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* US-101: the hand-written header and the Rust side of the runtime agree on every struct. */
+#include "wgrt.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_us_101_layout(void **state) {
+  (void)state;
+  static const struct {
+    const char *what;
+    size_t value;
+  } expected[] = {
+#define SIZE(type) {"sizeof " #type, sizeof(type)}
+#define OFFSET(type, field) {#type "." #field, offsetof(type, field)}
+      SIZE(wgrt_bytes),
+      SIZE(wgrt_error),
+      SIZE(wgrt_toml_event),
+      OFFSET(wgrt_toml_event, key),
+      OFFSET(wgrt_toml_event, integer),
+      SIZE(wgrt_engine_cfg),
+      OFFSET(wgrt_engine_cfg, max_memory_bytes),
+      OFFSET(wgrt_engine_cfg, cache_dir),
+      SIZE(wgrt_preopen),
+      OFFSET(wgrt_preopen, writable),
+      SIZE(wgrt_app_cfg),
+      OFFSET(wgrt_app_cfg, app),
+      OFFSET(wgrt_app_cfg, memory_bytes),
+      OFFSET(wgrt_app_cfg, header_bytes),
+      OFFSET(wgrt_app_cfg, inherit_stdio),
+      SIZE(wgrt_op),
+      SIZE(wgrt_op_db_connect),
+      OFFSET(wgrt_op_db_connect, host),
+      OFFSET(wgrt_op_db_connect, handle),
+      OFFSET(wgrt_op_db_connect, space),
+      SIZE(wgrt_op_db_wait),
+      OFFSET(wgrt_op_db_wait, handle),
+      OFFSET(wgrt_op_db_wait, space),
+      SIZE(wgrt_host),
+      OFFSET(wgrt_host, backend_fd),
+      OFFSET(wgrt_host, instance_new),
+      OFFSET(wgrt_host, db_connect),
+      OFFSET(wgrt_host, db_wait),
+      OFFSET(wgrt_host, declare_threading),
+      OFFSET(wgrt_host, request_done),
+#undef SIZE
+#undef OFFSET
+  };
+  enum { COUNT = sizeof expected / sizeof expected[0] };
+  uint32_t actual[COUNT];
+  assert_int_equal(wgrt_abi_layout(actual, COUNT), COUNT);
+  for (size_t i = 0; i < COUNT; i++) {
+    if (actual[i] != expected[i].value)
+      print_error("%s: C %zu, Rust %u\n", expected[i].what, expected[i].value, actual[i]);
+    assert_int_equal(actual[i], expected[i].value);
+  }
+}
+
+static void test_us_101_versions(void **state) {
+  (void)state;
+  assert_int_equal(wgrt_abi_version(), WGRT_ABI_VERSION);
+  assert_string_equal(wgrt_wasmtime_version(), WARPGRID_WASMTIME_VERSION);
+}
+
+/* US-102: only what is implemented is offered for linking. */
+static void test_us_102_implemented_interfaces(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    int implemented;
+    uint32_t link;
+  } cases[] = {
+      {"warpgrid:shim/database-proxy@0.1.0", 1, WGRT_LINK_DATABASE_PROXY},
+      {"warpgrid:shim-async/database-proxy@0.1.0", 1, WGRT_LINK_DATABASE_PROXY},
+      {"warpgrid:shim/threading@0.1.0", 1, WGRT_LINK_THREADING},
+      {"warpgrid:shim/filesystem@0.1.0", 0, 0},
+      {"warpgrid:shim/dns@0.1.0", 0, 0},
+      {"warpgrid:shim/signals@0.1.0", 0, 0},
+      {"warpgrid:shim/threading@0.2.0", 0, 0},
+      {"", 0, 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    uint32_t link = 0;
+    wgrt_bytes name = {(const uint8_t *)cases[i].name, strlen(cases[i].name)};
+    assert_int_equal(wgrt_implements(name, &link), cases[i].implemented);
+    assert_int_equal(link, cases[i].link);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_us_101_layout),
+      cmocka_unit_test(test_us_101_versions),
+      cmocka_unit_test(test_us_102_implemented_interfaces),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
