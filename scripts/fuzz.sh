@@ -19,7 +19,7 @@ esac
 seconds=${1:-60}
 case $seconds in *[!0-9]* | '') die "'$seconds' is not a number of seconds" "see --help" ;; esac
 shift || true
-build fuzz all
+build fuzz fuzzers
 bin=$root/build/fuzz/tests/fuzz
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
