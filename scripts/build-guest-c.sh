@@ -6,8 +6,11 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 sdk=$root/sdk/c
+LLVM_MAJOR=22
+# shellcheck source=/dev/null
+if [ -f "$root/versions.env" ]; then . "$root/versions.env"; fi
 cache=${WARPGRID_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/warpgrid
-clang=${WARPGRID_CLANG:-clang-22}
+clang=${WARPGRID_CLANG:-clang-$LLVM_MAJOR}
 
 usage() {
   cat <<'USAGE'
@@ -23,7 +26,7 @@ usage: scripts/build-guest-c.sh --fixtures DIR [NAME...]
   -h, --help
 
 environment:
-  WARPGRID_CLANG   the compiler (default: clang-22)
+  WARPGRID_CLANG   the compiler (default: the clang-NN of versions.env)
   WARPGRID_CACHE   folder for downloads and results
   WASI_SYSROOT     see scripts/build-guest-sysroot.sh
 USAGE
@@ -72,7 +75,8 @@ worlds=$(flags worlds)
 # -- The SDK's objects --
 
 # Everything that decides them.
-tool_id=$("$clang" --version | head -n 1; "$linker" --version; basename "$sysroot"; basename "$json")
+tool_id=$("$clang" --version | head -n 1; "$linker" --version; cksum <"$sysroot/lib/wasm32-wasip2/libc.a"
+  basename "$json")
 sdk_hash=$({ echo "$tool_id"; cat "${BASH_SOURCE[0]}" "$sdk/guest.flags"
   find "$sdk/include" "$sdk/src" "$sdk/generated" "$sdk/json" -type f | LC_ALL=C sort |
     xargs cat; } | sha256sum | cut -c1-24)
@@ -116,14 +120,8 @@ build_one() { # world output flags-and-sources...
   if [ ! -f "$file" ]; then
     temp=$(mktemp "$cache/guests/.build.XXXXXX")
     # shellcheck disable=SC2046 # the words of flags are meant to be split
-    case $w in
-      empty) : >"$temp" ;;
-      cut) head -c "$1" "$2" >"$temp" ;;
-      core) "$clang" --target=wasm32 -nostdlib -Wl,--no-entry "$@" -o "$temp" \
-        -fuse-ld="$(dirname "$linker")/gcc-ld/wasm-ld" ;;
-      *) "$clang" $(flags compile) $(flags "compile.$w") "$@" $(flags link) $(flags "link.$w") \
-        "$objects/$w"/*.o -o "$temp" ;;
-    esac || { rm -f "$temp"; die "cannot build '$(basename "$out")'"; }
+    "$clang" $(flags compile) $(flags "compile.$w") "$@" $(flags link) $(flags "link.$w") \
+      "$objects/$w"/*.o -o "$temp" || { rm -f "$temp"; die "cannot build '$(basename "$out")'"; }
     chmod 644 "$temp"
     mv "$temp" "$file"
   fi
@@ -132,25 +130,22 @@ build_one() { # world output flags-and-sources...
 
 # -- A guests.list --
 
-# A line for each guest: name, world, flags and sources (relative to the list). Besides the SDK's
-# worlds there are `core` (a core module from C), `empty` (no bytes) and `cut N FILE` (the first N
-# bytes of a guest that was built before it).
+# A line for each guest: name, world, flags and sources (relative to the list).
 build_list() { # folder
-  local name w rest jobs=$work/jobs cuts=$work/cuts
-  : >"$jobs" : >"$cuts"
+  local name w rest jobs=$work/jobs
+  : >"$jobs"
   while read -r name w rest; do
     case $name in '' | '#'*) continue ;; esac
     if [ ${#words[@]} -gt 0 ]; then
       case " ${words[*]} " in *" $name "*) found="$found $name" ;; *) continue ;; esac
     fi
-    case " cut empty core ${worlds//$'\n'/ } " in
+    case " ${worlds//$'\n'/ } " in
       *" $w "*) ;;
       *) die "$1/guests.list: guest '$name' has the unknown world '$w'" ;;
     esac
-    printf '%s\0' "set -euo pipefail; cd '$root/$1'; build_one $w '$output/$name.wasm' ${rest//@OUT@/$output}" \
-      >>"$([ "$w" = cut ] && echo "$cuts" || echo "$jobs")"
+    printf '%s\0' "set -euo pipefail; cd '$root/$1'; build_one $w '$output/$name.wasm' $rest" >>"$jobs"
   done <"$root/$1/guests.list"
-  xargs -0 -r -n 1 -P "$(nproc)" bash -c <"$jobs" && xargs -0 -r -n 1 bash -c <"$cuts" ||
+  xargs -0 -r -n 1 -P "$(nproc)" bash -c <"$jobs" ||
     die "not all guests of $1 were built"
 }
 
@@ -203,13 +198,17 @@ case $mode in
           flags_with "$key${w:+.$w}" '${SDK}' '${SDK}/sysroot' '${SDK}/bin/wasm-component-ld' \
             '${SDK}/json' | tr '\n' ' '
           if [ "$key" = link ] && [ -n "$w" ]; then
-            for object in "$objects/$w"/*.o; do printf '${SDK}/obj/%s/%s ' "$w" "$(basename "$object")"; done
+            # shellcheck disable=SC2016
+            for object in "$objects/$w"/*.o; do
+              printf '${SDK}/obj/%s/%s ' "$w" "$(basename "$object")"
+            done
           fi
           echo
         done
       done
     } >"$work/guest.flags"
     echo "$sdk_hash" >"$work/.hash"
+    chmod -R a+rX "$work"
     rm -rf "$output"
     mv -T "$work" "$output"
     ;;

@@ -30,6 +30,7 @@ if [ -z "$suite" ] || [ -z "$out" ] || [ -z "$package" ]; then usage >&2; exit 2
 command -v apt-get >/dev/null || die "'apt-get' is not installed" "this needs a Debian system"
 
 # The first archive labelled Debian that this machine already uses; its sources file otherwise.
+# shellcheck disable=SC2016 # apt fills these in
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(LABEL)' 'Identifier: Packages' 2>/dev/null |
   awk '$2 == "Debian" { print $1; exit }')
 [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
