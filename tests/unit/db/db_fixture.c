@@ -73,7 +73,7 @@ void db_fixture_start(db_fixture *f) {
   assert_int_equal(uv_loop_init(&once), 0);
   assert_int_equal(uv_loop_close(&once), 0);
   f->fds = db_open_fds();
-  mock_pg_start(&f->mock);
+  if (!f->real) mock_pg_start(&f->mock);
   if (f->database.port == 0) f->database.port = f->mock.port;
   assert_int_equal(wg_db_new(&f->config, &f->db, &err), WG_OK);
   db_worker_fixture_start(f, &f->one, 1);
@@ -289,11 +289,13 @@ void db_close(wg_db_guest *g, uint64_t handle) {
 }
 
 void db_query(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql) {
-  uint8_t msg[256] = {'Q'};
-  size_t n = strlen(sql) + 1;
-  msg[4] = (uint8_t)(n + 4);
-  memcpy(msg + 5, sql, n);
-  db_send(f, g, handle, msg, n + 5);
+  wg_buf b;
+  wg_buf_init(&b, 65536);
+  wg_buf_put_u8(&b, 'Q');
+  wg_buf_put_u32(&b, (uint32_t)strlen(sql) + 5);
+  wg_buf_put_cstr(&b, sql);
+  db_send(f, g, handle, wg_buf_head(&b), wg_buf_len(&b));
+  wg_buf_release(&b);
 }
 
 void db_ask(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql, char *out,
@@ -301,11 +303,19 @@ void db_ask(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql, cha
   uint8_t *all;
   size_t len;
   db_query(f, g, handle, sql);
-  assert_int_equal(db_read_until(f, g, handle, 'Z', &all, &len), 'I');
-  assert_int_equal(all[0], 'D');
-  wg_reader r = wg_reader_of(all + 7, len - 7);
+  int status = db_read_until(f, g, handle, 'Z', &all, &len);
+  if (status != 'I') fail_msg("%s: status %d", sql, status);
+  wg_reader r = wg_reader_of(all, len);
+  uint8_t type;
+  while ((type = wg_take_u8(&r)) != 'D') { /* RowDescription, notices */
+    if (r.failed || type == 'E') fail_msg("%s: no row", sql);
+    wg_take_bytes(&r, wg_take_u32(&r) - 4);
+  }
+  wg_take_bytes(&r, 6);
   size_t n = wg_take_u32(&r);
-  snprintf(out, cap, "%.*s", (int)n, (const char *)r.p);
+  const uint8_t *value = wg_take_bytes(&r, n);
+  assert_non_null(value);
+  snprintf(out, cap, "%.*s", (int)n, (const char *)value);
   free(all);
 }
 

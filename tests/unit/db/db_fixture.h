@@ -21,6 +21,7 @@ typedef struct db_fixture {
   wg_db *db;
   db_worker_fixture one;    /* the only worker of most tests */
   wg_db_guest *guest;       /* its guest */
+  bool real;                /* the test brings its own server: no mock is started */
   int fds;                  /* open before */
 } db_fixture;
 
