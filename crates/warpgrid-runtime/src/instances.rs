@@ -198,12 +198,19 @@ impl WorkerExpiration for Expiration {
         let p = &me.app.policy;
         let limit = if idle { p.instance_idle } else { p.request_timeout };
         let due = tokio::time::Instant::from_std(start + limit);
-        if due != me.sleep.deadline() {
+        // A timer that is too early is left alone: it wakes us once for nothing, which is cheaper
+        // than moving it with each request.
+        if due < me.sleep.deadline() {
             me.sleep.as_mut().reset(due);
         }
-        std::task::ready!(me.sleep.as_mut().poll(cx));
-        me.control.timed_out.store(!idle, Relaxed);
-        Poll::Ready(())
+        loop {
+            std::task::ready!(me.sleep.as_mut().poll(cx));
+            if me.sleep.deadline() >= due {
+                me.control.timed_out.store(!idle, Relaxed);
+                return Poll::Ready(());
+            }
+            me.sleep.as_mut().reset(due);
+        }
     }
 }
 

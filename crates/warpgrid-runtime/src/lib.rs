@@ -4,6 +4,9 @@
 //!
 //! Panics do not unwind into C: the crate is built with panic=abort.
 
+// What each function asks of its caller is said in wgrt.h.
+#![allow(clippy::missing_safety_doc)]
+
 mod abi;
 mod app;
 mod engine;
@@ -23,6 +26,11 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 use worker::Worker;
+
+/// Of this crate's Rust code only: C keeps malloc(3), and nothing allocated on one side is freed on
+/// the other. A request is dozens of short-lived allocations on one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Hands a result to C.
 unsafe fn give<T>(r: Result<T, Failure>, out: *mut *mut T, err: *mut Error) -> c_int {
