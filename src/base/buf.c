@@ -27,8 +27,8 @@ uint8_t *wg_buf_reserve(wg_buf *b, size_t n) {
   }
   if (b->data && b->cap - b->end >= n) return b->data + b->end;
   /* Take the room in front back before growing; growth doubles, so each byte moves O(1) times. */
-  if (held + n <= b->cap && b->start >= held) {
-    if (held) memcpy(b->data, b->data + b->start, held);
+  if (b->data && held + n <= b->cap && b->start >= held) {
+    memcpy(b->data, b->data + b->start, held);
     b->start = 0;
     b->end = held;
     return b->data + b->end;
@@ -41,7 +41,7 @@ uint8_t *wg_buf_reserve(wg_buf *b, size_t n) {
     b->failed = b->nomem = true;
     return NULL;
   }
-  if (held) memcpy(data, b->data + b->start, held);
+  if (b->data) memcpy(data, b->data + b->start, held);
   free(b->data);
   b->data = data;
   b->cap = cap;
@@ -138,11 +138,12 @@ const uint8_t *wg_take_bytes(wg_reader *r, size_t n) {
     r->failed = true;
     return NULL;
   }
+  /* An empty reader may have no memory at all, and NULL + 0 is not defined before C2Y. */
+  if (n == 0) return r->p ? r->p : (const uint8_t *)"";
   const uint8_t *at = r->p;
-  /* NULL + 0 is not defined before C2Y: an empty reader may have no memory at all. */
-  if (n) r->p += n;
+  r->p += n;
   r->len -= n;
-  return at ? at : (const uint8_t *)"";
+  return at;
 }
 
 uint8_t wg_take_u8(wg_reader *r) {

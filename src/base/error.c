@@ -4,6 +4,8 @@
 #include <string.h>
 #include <warpgrid/error.h>
 
+#undef wg_error_set /* a macro under the analyzer */
+
 /** Ends a text that did not fit with "..." instead of in mid-word without a sign. */
 static void error_mark_cut(char *text, size_t cap, int wanted) {
   if (wanted < 0)

@@ -47,3 +47,13 @@ size_t wg_json_escape(const char *s, size_t n, char out[8], size_t *len) {
   *len = 6;
   return used;
 }
+
+const char *wg_os_error(int sys) {
+  static _Thread_local char text[128];
+  const char *found = strerror_r(sys, text, sizeof text);
+  if (found != text) snprintf(text, sizeof text, "%s", found);
+  /* "Is a directory", but not "RFS specific error". */
+  if (text[0] >= 'A' && text[0] <= 'Z' && !(text[1] >= 'A' && text[1] <= 'Z'))
+    text[0] = (char)(text[0] - 'A' + 'a');
+  return text;
+}

@@ -12,3 +12,7 @@
  *  @param len  gets how many
  *  @return bytes of s that were used, 1..4 */
 size_t wg_json_escape(const char *s, size_t n, char out[8], size_t *len);
+
+/** What the system says about an errno, in the style of our messages: "no such file or directory".
+ *  Borrowed; valid until the thread's next call. */
+const char *wg_os_error(int sys);

@@ -2,6 +2,7 @@
 /** @file cmd_pack.c  `warp pack --lang c`: one run of clang, which compiles the sources and links
  *  them with the SDK. The new component takes its place only when it is whole. */
 #include "base/buf.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/sdk.h"
 #include "cli/ui.h"
@@ -136,7 +137,7 @@ static wg_code make_folders(const char *path, wg_error *err) {
     *slash = '\0';
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
       return wg_error_set(err, WG_IO, errno, "cannot make folder '%s': %s", folder,
-                          strerror(errno));
+                          wg_os_error(errno));
     *slash = '/';
   }
   return WG_OK;
@@ -151,14 +152,15 @@ static wg_code pack_temporary(pack *p, wg_error *err) {
   if (code != WG_OK) return code;
   char here[4096] = "";
   if (p->output[0] != '/' && !getcwd(here, sizeof here))
-    return wg_error_set(err, WG_IO, errno, "cannot find the current folder: %s", strerror(errno));
-  if (asprintf(&p->temporary, "%s%s%s.XXXXXX", here, *here ? "/" : "", p->output) < 0) {
-    p->temporary = NULL;
+    return wg_error_set(err, WG_IO, errno, "cannot find the current folder: %s",
+                        wg_os_error(errno));
+  char *name;
+  if (asprintf(&name, "%s%s%s.XXXXXX", here, *here ? "/" : "", p->output) < 0)
     return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  }
+  p->temporary = name;
   int fd = mkstemp(p->temporary);
   if (fd < 0) {
-    code = wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", p->output, strerror(errno));
+    code = wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", p->output, wg_os_error(errno));
     free(p->temporary);
     p->temporary = NULL;
     return code;
@@ -198,7 +200,7 @@ static wg_code pack_compile(const pack *p, int *exit_code, wg_error *err) {
   posix_spawn_file_actions_destroy(&actions);
   if (rc != 0 || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CANNOT_RUN)) {
     wg_error_set(err, rc == ENOENT ? WG_NOT_FOUND : WG_IO, rc, "cannot run the compiler '%s': %s",
-                 p->argv[0], rc ? strerror(rc) : "it could not be started");
+                 p->argv[0], rc ? wg_os_error(rc) : "it could not be started");
     wg_error_hint(err, "install it with scripts/bootstrap.sh (Debian: apt-get install clang-22 "
                        "lld-22), or set WARPGRID_CLANG");
     return err->code;
@@ -219,7 +221,7 @@ static wg_code pack_finish(pack *p, wg_error *err) {
   umask(mask);
   if (stat(p->temporary, &made) != 0 || chmod(p->temporary, 0666 & ~mask) != 0 ||
       rename(p->temporary, p->output) != 0)
-    return wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", p->output, strerror(errno));
+    return wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", p->output, wg_os_error(errno));
   free(p->temporary);
   p->temporary = NULL;
   if (ui_json()) {

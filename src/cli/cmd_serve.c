@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/common.h"
+#include "config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,12 @@ int cmd_serve(const cli_args *args) {
   int code = common_options_read(args, WG_LOG_INFO, &options);
   if (code != CLI_DONE) return code;
   options.listen = cli_values(args, "listen");
+  for (const char *const *l = options.listen; l && *l; l++) {
+    char host[256];
+    uint16_t port;
+    if (wg_listen_parse(*l, host, &port, &err) != WG_OK)
+      return ui_usage("serve", err.hint, "%s", err.msg);
+  }
   const char *workers = cli_value(args, "workers");
   if (workers) {
     char *end;

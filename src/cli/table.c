@@ -197,7 +197,7 @@ typedef struct common_values {
 static int set_color(common_values *common, const char *command, const char *value) {
   static const char *const words[] = {"auto", "always", "never"};
   for (size_t i = 0; i < WG_COUNT(words); i++) {
-    if (strcmp(value, words[i]) != 0) continue;
+    if (!value || strcmp(value, words[i]) != 0) continue;
     common->color = (ui_color)i;
     ui_setup(common->color, common->json);
     return CLI_DONE;
@@ -243,7 +243,6 @@ static int parse_option(cli_args *a, common_values *common, char **argv, int *i)
       return ui_usage(c->name, "give it once", "option '--%s' was given twice", o->name);
     add_value(list, value ? value : "");
   }
-  if (common->json) ui_setup(common->color, true);
   return CLI_DONE;
 }
 
@@ -290,22 +289,18 @@ static int run_command(const cli_command *c, char **argv, common_values common) 
 
 int cli_main(int argc, char **argv) {
   common_values common = {.color = UI_COLOR_AUTO};
-  ui_setup(common.color, false);
   int code = CLI_USAGE;
   char **arg = argv + (argc > 0);
-  /* --json may stand in front, so that a mistake in the command's name is told as JSON too. */
-  while (*arg && strcmp(*arg, "--json") == 0) {
-    common.json = true;
-    ui_setup(common.color, true);
-    arg++;
-  }
+  /* Wherever --json stands, a mistake in front of it is told as JSON, too. */
+  for (char **a = arg; *a && strcmp(*a, "--") != 0; a++) common.json |= strcmp(*a, "--json") == 0;
+  ui_setup(common.color, common.json);
+  while (*arg && strcmp(*arg, "--json") == 0) arg++;
   if (!*arg) {
     code = ui_usage("warp", "run 'warp --help' for the commands", "no command was given");
   } else if (strcmp(*arg, "--help") == 0 || strcmp(*arg, "-h") == 0 || strcmp(*arg, "help") == 0) {
     print_help();
     code = CLI_DONE;
   } else if (strcmp(*arg, "--version") == 0 || strcmp(*arg, "-V") == 0) {
-    if (arg[1] && strcmp(arg[1], "--json") == 0) ui_setup(common.color, true);
     print_version();
     code = CLI_DONE;
   } else if (**arg == '-') {

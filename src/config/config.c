@@ -2,6 +2,7 @@
 #include "config/config.h"
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "config/read.h"
 #include "config/value.h"
 
@@ -228,7 +229,7 @@ wg_code wg_config_load(const char *path, wg_config_warn_cb warn, void *user, wg_
   }
   if (fd < 0) {
     int sys = errno;
-    wg_error_set(err, WG_IO, sys, "cannot read '%s': %s", path, strerror(sys));
+    wg_error_set(err, WG_IO, sys, "cannot read '%s': %s", path, wg_os_error(sys));
     if (sys == ENOENT) wg_error_hint(err, "write one, or pass --config PATH");
     return WG_IO;
   }
@@ -248,7 +249,7 @@ wg_code wg_config_load(const char *path, wg_config_warn_cb warn, void *user, wg_
   if (text.nomem)
     code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
   else if (got < 0)
-    code = wg_error_set(err, WG_IO, sys, "cannot read '%s': %s", path, strerror(sys));
+    code = wg_error_set(err, WG_IO, sys, "cannot read '%s': %s", path, wg_os_error(sys));
   else if (wg_buf_len(&text) > CONFIG_FILE_MAX)
     code = wg_error_set(err, WG_CONFIG, 0, "'%s' is larger than 1 MiB", path);
   else

@@ -22,6 +22,11 @@ typedef struct cfg_target {
 /** Fails with "file:line:column: ..."; returns WG_CONFIG. */
 wg_code cfg_fail(cfg_reader *r, uint32_t line, uint32_t column, const char *fmt, ...)
     WG_PRINTF(4, 5);
+#ifdef __clang_analyzer__
+/* As for wg_error_set(): a failure stays one. */
+#define cfg_fail(r, line, column, ...) \
+  ((void)cfg_fail((r), (line), (column), __VA_ARGS__), WG_CONFIG)
+#endif
 /** "expected X, got Y" at the value of the node. */
 wg_code cfg_fail_type(cfg_reader *r, const cfg_node *n, const char *expected);
 wg_code cfg_nomem(cfg_reader *r);

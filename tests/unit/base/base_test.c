@@ -2,6 +2,9 @@
 /* base/base.[ch]: lists, secrets, time and random bytes. */
 #include "base/base.h"
 
+#include "base/text.h"
+
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -94,6 +97,15 @@ static void random_bytes_fill_everything(void **state) {
   assert_true(wg_random_u64() != wg_random_u64());
 }
 
+static void system_errors_read_like_ours(void **state) {
+  (void)state;
+  assert_string_equal(wg_os_error(ENOENT), "no such file or directory");
+  assert_string_equal(wg_os_error(EACCES), "permission denied");
+  assert_string_equal(wg_os_error(EADDRINUSE), "address already in use");
+  assert_string_equal(wg_os_error(EREMOTE), "object is remote");
+  assert_string_equal(wg_os_error(12345), "unknown error 12345");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lists_keep_order_and_count),
@@ -101,6 +113,7 @@ int main(void) {
       cmocka_unit_test(wipe_overwrites),
       cmocka_unit_test(clocks),
       cmocka_unit_test(random_bytes_fill_everything),
+      cmocka_unit_test(system_errors_read_like_ours),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -390,7 +390,7 @@ static void files_that_cannot_be_read(void **state) {
   wg_config *c;
   wg_error err;
   assert_int_equal(wg_config_load("/nonexistent/warp.toml", NULL, NULL, &c, &err), WG_IO);
-  assert_string_equal(err.msg, "cannot read '/nonexistent/warp.toml': No such file or directory");
+  assert_string_equal(err.msg, "cannot read '/nonexistent/warp.toml': no such file or directory");
   assert_non_null(strstr(err.hint, "--config"));
   assert_int_equal(wg_config_load(folder, NULL, NULL, &c, &err), WG_IO);
   const char *text = "[databases.d]\nuser = 'u'\npassword_file = 'gone'\n";
