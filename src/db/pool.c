@@ -268,11 +268,11 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_node *n = wg_list_first(&pool->waiters);
   for (size_t i = 0; i < coming; i++) n = wg_list_next(&pool->waiters, n);
   wg_local *next = local_of(req_of(n));
+  if (next != local) {
+    wake(next);
+    return PUMP_REST;
+  }
   if (wg__db_now(local->worker) >= pool->retry_ms) {
-    if (next != local) {
-      wake(next);
-      return PUMP_REST;
-    }
     *srv = wg__server_new(local);
     if (*srv) return PUMP_START;
     wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", pool->config->name);
@@ -280,8 +280,6 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   }
   if (total > 0) return PUMP_RETRY; /* others will come back; look again after a while */
   *err = pool->last_error;
-  for (n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
-    if (WG_CONTAINER(n, wg_local, by_pool) != local) wake(WG_CONTAINER(n, wg_local, by_pool));
   return PUMP_FAIL;
 }
 
@@ -302,7 +300,7 @@ void wg__pool_pump(wg_local *local) {
         unhealthy(srv);
       break;
     case PUMP_START: wg__server_start(srv); break;
-    case PUMP_FAIL: fail_own(local, SIZE_MAX, &err); return;
+    case PUMP_FAIL: fail_own(local, SIZE_MAX, &err); break; /* then the next worker's turn */
     case PUMP_RETRY:
       if (!local->retry.of) wg_deadline_start(local->retry_class, &local->retry);
       return;
