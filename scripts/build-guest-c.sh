@@ -93,6 +93,10 @@ export clang
 build_objects() {
   [ ! -f "$objects/.complete" ] || return 0
   mkdir -p "$cache/guest-sdk"
+  # Several guests are built at once; one of them builds the SDK and the others wait.
+  exec 9>"$cache/guest-sdk/.lock"
+  flock 9
+  if [ -f "$objects/.complete" ]; then exec 9>&-; return; fi
   local work w source
   work=$(mktemp -d "$cache/guest-sdk/.build.XXXXXX")
   for w in $worlds; do
@@ -103,7 +107,8 @@ build_objects() {
     done
   done | xargs -0 -n 1 -P "$(nproc)" bash -c || { rm -rf "$work"; die "the C SDK does not compile"; }
   touch "$work/.complete"
-  mv -T "$work" "$objects" 2>/dev/null || rm -rf "$work" # somebody else was faster
+  mv -T "$work" "$objects"
+  exec 9>&-
 }
 
 # -- One guest --

@@ -74,12 +74,15 @@ for tool in apt-get dpkg-deb sha256sum; do
 done
 
 mkdir -p "$cache/wasi-sysroot"
+exec 9>"$cache/wasi-sysroot/.lock" # one fetches, the others wait
+flock 9
+if [ -f "$sysroot/.complete" ]; then printf '%s\n' "$sysroot"; exit 0; fi
 work=$(mktemp -d "$cache/wasi-sysroot/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 echo "fetching wasi-libc $WASI_LIBC_VERSION" >&2
 "$root/scripts/fetch-deb.sh" --suite sid --out "$work" "wasi-libc=$WASI_LIBC_VERSION" >&2 ||
-  { echo "version $WASI_LIBC_VERSION is gone; taking the suite's present one" >&2
+  { echo "cannot fetch version $WASI_LIBC_VERSION; trying the suite's present one" >&2
     "$root/scripts/fetch-deb.sh" --suite sid --out "$work" wasi-libc >&2 ||
       die "cannot fetch wasi-libc" "set WASI_SYSROOT to a wasi-sdk's sysroot to go on without it"; }
 deb=$(ls "$work"/wasi-libc_*.deb)
@@ -105,7 +108,5 @@ if [ "$sum" != "$WASI_LIBC_SHA256" ]; then
     "pin it in versions.env" >&2
 fi
 touch "$work/sysroot/.complete"
-# another process may have been faster
-mv -T "$work/sysroot" "$sysroot" 2>/dev/null || [ -f "$sysroot/.complete" ] ||
-  die "cannot write '$sysroot'"
+mv -T "$work/sysroot" "$sysroot"
 printf '%s\n' "$sysroot"

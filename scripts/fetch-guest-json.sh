@@ -28,6 +28,9 @@ die() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" 
 dir=$cache/jansson/$JANSSON_SHA256
 if [ -f "$dir/jansson.h" ]; then printf '%s\n' "$dir"; exit 0; fi
 mkdir -p "$cache/jansson"
+exec 9>"$cache/jansson/.lock" # one fetches, the others wait
+flock 9
+if [ -f "$dir/jansson.h" ]; then printf '%s\n' "$dir"; exit 0; fi
 work=$(mktemp -d "$cache/jansson/.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 echo "fetching jansson $JANSSON_VERSION" >&2
@@ -40,5 +43,5 @@ sum=$(sha256sum "$tar" | cut -d' ' -f1)
 mkdir "$work/all" "$work/out"
 tar -xf "$tar" -C "$work/all" --strip-components=1
 cp "$work"/all/src/*.[ch] "$work"/all/LICENSE "$work/out"
-mv -T "$work/out" "$dir" 2>/dev/null || [ -f "$dir/jansson.h" ] || die "cannot write '$dir'"
+mv -T "$work/out" "$dir"
 printf '%s\n' "$dir"

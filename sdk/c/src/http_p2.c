@@ -107,7 +107,8 @@ gone:
   wasi_io_streams_stream_error_free(&err);
 }
 
-static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
+/* A header that HTTP does not allow turns the response into a 500. */
+static wasi_http_types_own_fields_t http_fields(wg_http_response *res) {
   wasi_http_types_own_fields_t fields;
   wasi_http_types_header_error_t err;
   wasi_http_types_tuple2_field_name_field_value_t few[8], *entries = few;
@@ -122,7 +123,9 @@ static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
   wasi_http_types_list_tuple2_field_name_field_value_t list = {entries, res->field_count};
   if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err))
     return fields;
-  return wasi_http_types_constructor_fields(); /* a header that HTTP does not allow */
+  res->status = 500;
+  res->body_len = 0;
+  return wasi_http_types_constructor_fields();
 }
 
 void exports_wasi_http_incoming_handler_handle(

@@ -79,7 +79,8 @@ wg_str wg_http_host_header(wg_http_request *req, const char *name) {
   return first;
 }
 
-static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
+/* A header that HTTP does not allow turns the response into a 500. */
+static wasi_http_types_own_fields_t http_fields(wg_http_response *res) {
   wasi_http_types_own_fields_t fields;
   wasi_http_types_header_error_t err;
   wasi_http_types_tuple2_field_name_field_value_t few[8], *entries = few;
@@ -94,7 +95,9 @@ static wasi_http_types_own_fields_t http_fields(const wg_http_response *res) {
   wasi_http_types_list_tuple2_field_name_field_value_t list = {entries, res->field_count};
   if (entries != NULL && wasi_http_types_static_fields_from_list(&list, &fields, &err))
     return fields;
-  return wasi_http_types_constructor_fields(); /* a header that HTTP does not allow */
+  res->status = 500;
+  res->body_len = 0;
+  return wasi_http_types_constructor_fields();
 }
 
 /* Takes the request's body; what the program may ask of the request must be read before. */
@@ -140,13 +143,14 @@ static void http_return(struct http_task *t) {
   wasi_http_types_future_result_option_own_trailers_error_code_t trailers =
       wasi_http_types_future_result_option_own_trailers_error_code_new(&t->trailers);
   t->trailers_value = (wasi_http_types_result_option_own_trailers_error_code_t){.is_err = false};
+  wasi_http_types_own_fields_t fields = http_fields(&t->res);
   wasi_http_types_stream_u8_t body = 0, *has_body = NULL;
   if (t->res.body_len > 0) {
     body = wasi_http_types_stream_u8_new(&t->out);
     has_body = &body;
   }
   wasi_http_types_tuple2_own_response_future_result_void_error_code_t made;
-  wasi_http_types_static_response_new(http_fields(&t->res), has_body, trailers, &made);
+  wasi_http_types_static_response_new(fields, has_body, trailers, &made);
   wasi_http_types_future_result_void_error_code_drop_readable(made.f1);
   if (t->res.status != 200)
     wasi_http_types_method_response_set_status_code(wasi_http_types_borrow_response(made.f0),
