@@ -467,8 +467,10 @@ static void on_watch(void *user, unsigned events) {
   case SRV_RESETTING:
   case SRV_PINGING: server_talk(srv); break;
   case SRV_IDLE: /* nobody asked it anything: it hangs up, or says why it will; or nothing at all */
-    if (wg__server_alive(srv)) wg__server_arm(srv, WG_WATCH_READ);
-    else wg__pool_lost(srv);
+    if (wg__server_alive(srv))
+      wg__server_arm(srv, WG_WATCH_READ);
+    else
+      wg__pool_lost(srv);
     break;
   case SRV_LEASED:
     if (srv->session) wg__session_on_ready(srv->session, events);

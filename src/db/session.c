@@ -256,7 +256,6 @@ static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
     return WG_NOMEM;
   }
   if (step == WG_WIRE_ASK) {
-    s->used = true;
     session_enter(s, SES_SETTING);
     if (!wg__server_flush(srv)) {
       session_lose(s, "the server closed the connection");
@@ -378,7 +377,7 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
 
 /** Nothing more will come, and nothing is owed. */
 static bool session_over(const wg_session *s) {
-  return s->state == SES_ENDED && (!s->used || s->srv->ops->idle(&s->wire->track));
+  return s->state == SES_ENDED && s->srv->ops->idle(&s->wire->track);
 }
 
 static bool session_readable(const wg_session *s) {

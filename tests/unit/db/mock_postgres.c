@@ -544,12 +544,19 @@ static void conn_terminate(conn *c) {
 void mock_pg_kill(mock_pg *m) { each_open(m, conn_cut); }
 void mock_pg_terminate(mock_pg *m) { each_open(m, conn_terminate); }
 
-void mock_pg_stop(mock_pg *m) {
+void mock_pg_refuse(mock_pg *m) {
   struct mock_pg_impl *impl = m->impl;
-  if (!impl) return;
+  if (impl->listen_fd < 0) return;
   CHECK(write(impl->stop_pipe[1], "x", 1) == 1);
   pthread_join(impl->acceptor, NULL);
   close(impl->listen_fd);
+  impl->listen_fd = -1;
+}
+
+void mock_pg_stop(mock_pg *m) {
+  struct mock_pg_impl *impl = m->impl;
+  if (!impl) return;
+  mock_pg_refuse(m);
   mock_pg_kill(m);
   for (unsigned i = 0; i < impl->count; i++) {
     pthread_join(impl->conns[i]->thread, NULL);

@@ -50,6 +50,8 @@ typedef struct mock_pg {
 void mock_pg_start(mock_pg *m);
 /** Cuts all connections and listens no more; starting again takes the same port. */
 void mock_pg_stop(mock_pg *m);
+/** Listens no more, and leaves the connections alone. */
+void mock_pg_refuse(mock_pg *m);
 /** Cuts all connections and goes on listening. */
 void mock_pg_kill(mock_pg *m);
 /** Says FATAL 57P01 on all connections and closes them. */

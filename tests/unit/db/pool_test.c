@@ -195,6 +195,29 @@ static void test_pings_do_not_delay_reaping(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A ping is no use by a guest: the order of the idle stays. */
+static void test_pings_keep_lifo(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
+  char last[16], now[16];
+  pid_of(&f, a, last);
+  pid_of(&f, b, last);
+  close_ok(&f, a);
+  db_run_until_stats(&f, 1, 1, 2);
+  db_advance(&f, 10000);
+  close_ok(&f, b);
+  db_run_until_stats(&f, 0, 2, 2);
+  db_advance(&f, 20001);
+  db_run_until_stats(&f, 0, 2, 2);
+  assert_int_equal(f.mock.pings, 1); /* a */
+  pid_of(&f, db_open(&f, f.guest), now);
+  assert_string_equal(now, last);
+  db_fixture_stop(&f);
+}
+
 /* US-113: a connection whose ping fails, or is not answered, is removed. */
 static void test_us113_failing_ping(void **state) {
   (void)state;
@@ -303,6 +326,30 @@ static void test_refused_server(void **state) {
   mock_pg_start(&f.mock); /* back again on the same port */
   db_advance(&f, 2001);
   db_open(&f, f.guest);
+  db_fixture_stop(&f);
+}
+
+/* Refused while another connection is in use: the guest that it was for is told at once, and does
+ * not wait for the other. */
+static void test_refused_beside_a_leased_one(void **state) {
+  (void)state;
+  db_fixture f;
+  wg_error err;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  mock_pg_refuse(&f.mock);
+  assert_int_equal(db_connect(&f, f.guest, &err), 0);
+  assert_int_equal(err.code, WG_IO);
+  char pid[16];
+  pid_of(&f, h, pid);
+  /* during backoff a guest may still hope for the one that is in use */
+  db_result r;
+  db_start_connect(f.guest, &r);
+  assert_false(r.done);
+  close_ok(&f, h);
+  db_run_until(&f.one, &r.done);
+  assert_int_equal(r.code, WG_OK);
   db_fixture_stop(&f);
 }
 
@@ -438,6 +485,8 @@ static void test_us113_drain(void **state) {
   assert_int_equal(err.code, WG_REFUSED);
   char pid[16];
   pid_of(&f, b, pid); /* work in flight goes on */
+  uv_async_send(&f.one.w->wake); /* as another worker may */
+  db_run(&f.one);
   assert_false(drained);
   close_ok(&f, b);
   db_run_until(&f.one, &drained);
@@ -453,6 +502,26 @@ static void test_drain_of_nothing(void **state) {
   bool drained = false;
   wg_db_worker_drain(f.one.w, on_drained, &drained);
   db_run_until(&f.one, &drained);
+  db_fixture_stop(&f);
+}
+
+/* Nothing becomes idle any more: not what was never used, nor what was being connected. */
+static void test_drain_keeps_nothing(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.login_delay_ms = 20;
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  db_result r;
+  bool drained = false;
+  db_start_connect(f.guest, &r);
+  wg_db_cancel(f.guest, &r.req);
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  close_ok(&f, h);
+  db_run_until(&f.one, &drained);
+  assert_int_equal(db_stats(&f).total, 0);
+  assert_int_equal(f.mock.logins, 2);
   db_fixture_stop(&f);
 }
 
@@ -591,11 +660,13 @@ int main(void) {
       cmocka_unit_test(test_max_waiters),
       cmocka_unit_test(test_us113_idle_reaped),
       cmocka_unit_test(test_pings_do_not_delay_reaping),
+      cmocka_unit_test(test_pings_keep_lifo),
       cmocka_unit_test(test_us113_failing_ping),
       cmocka_unit_test(test_idle_closed_by_server),
       cmocka_unit_test(test_failed_reset),
       cmocka_unit_test(test_reset_close),
       cmocka_unit_test(test_refused_server),
+      cmocka_unit_test(test_refused_beside_a_leased_one),
       cmocka_unit_test(test_backoff_bounds),
       cmocka_unit_test(test_full_server),
       cmocka_unit_test(test_retry_after_backoff),
@@ -603,6 +674,7 @@ int main(void) {
       cmocka_unit_test(test_mute_server),
       cmocka_unit_test(test_us113_drain),
       cmocka_unit_test(test_drain_of_nothing),
+      cmocka_unit_test(test_drain_keeps_nothing),
       cmocka_unit_test(test_drain_serves_the_queue),
       cmocka_unit_test(test_drain_deadline_cuts),
       cmocka_unit_test(test_cancel_at_each_state),

@@ -472,7 +472,7 @@ static void test_greet_parameters(void **state) {
     uint8_t packet[512];
     greet_start(&x);
     const char body[] =
-        "client_encoding\0LATIN1\0user\0me\0TimeZone\0Etc/UTC\0search_path\0a,b'; DROP\0"
+        "client_encoding\0LATIN1\0zzz\0x\0user\0me\0TimeZone\0Etc/UTC\0search_path\0a,b'; DROP\0"
         "options\0-c geqo=off --work-mem=1\\ MB -csearch_path=x\0replication\0off\0";
     greet_feed(&x, packet, startup_of(packet, 3 << 16, body, sizeof body), bytewise);
     assert_int_equal(x.step, WG_WIRE_ASK);
@@ -490,7 +490,7 @@ static void test_greet_parameters(void **state) {
     assert_null(memmem(q, n, "TimeZone", 8)); /* as it is already */
     assert_null(memmem(q, n, "replication", 11));
     assert_true((const char *)memmem(q, n, "client_encoding", 15) >
-                (const char *)memmem(q, n, "work_mem", 8)); /* last */
+                (const char *)memmem(q, n, "zzz", 3)); /* last */
     /* the server's answers */
     const char answer[] = "1\0\0\0\0042\0\0\0\004D\0\0\0\013\0\1\0\0\0\1xC\0\0\0\015SELECT 1\0"
                           "S\0\0\0\033client_encoding\0LATIN1\0" READY;
@@ -505,6 +505,22 @@ static void test_greet_parameters(void **state) {
     assert_true(has(&x.to_guest, "client_encoding\0LATIN1", 23));
     greet_end(&x);
   }
+}
+
+/* One encoding has many spellings; asking for what is there already costs nothing. */
+static void test_greet_same_encoding(void **state) {
+  (void)state;
+  greeting x;
+  uint8_t packet[512];
+  greet_start(&x);
+  greet_feed(&x, packet,
+             startup_of(packet, 3 << 16, "client_encoding\0utf-8\0TimeZone\0Etc/UTC\0", 40), false);
+  assert_int_equal(x.step, WG_WIRE_OK);
+  greet_end(&x);
+  greet_start(&x);
+  greet_feed(&x, packet, startup_of(packet, 3 << 16, "client_encoding\0UTF\0", 21), false);
+  assert_int_equal(x.step, WG_WIRE_ASK);
+  greet_end(&x);
 }
 
 static void test_greet_rejected_parameter(void **state) {
@@ -782,6 +798,7 @@ int main(void) {
       cmocka_unit_test(test_greet_refusals),
       cmocka_unit_test(test_greet_lengths),
       cmocka_unit_test(test_greet_parameters),
+      cmocka_unit_test(test_greet_same_encoding),
       cmocka_unit_test(test_greet_rejected_parameter),
       cmocka_unit_test(test_greet_newer_minor_version),
       cmocka_unit_test(test_track_idle),

@@ -283,23 +283,24 @@ static void test_wait_rules(void **state) {
   db_fixture_stop(&f);
 }
 
-/* The kernel takes no more: send says so, the wait ends when the server reads again. */
+/* The kernel takes no more: send says so, the wait ends when the server reads again, and the walk
+ * over the stream has counted exactly what was taken. */
 static void test_backpressure(void **state) {
   (void)state;
+  enum { BODY = 24 << 20 };
   db_fixture f;
   fixture(&f);
   uint64_t h = db_open(&f, f.guest);
   db_query(&f, f.guest, h, "ROWS 400 100000"); /* the mock writes and does not read meanwhile */
-  uint8_t *msg = calloc(1, 1 << 20);
-  msg[0] = 'd', msg[1] = 0x10; /* one message of 256 MiB, of which some comes */
+  uint8_t *msg = malloc(BODY + 5), *at = msg, *end = msg + BODY + 5;
+  memset(msg, 'X', BODY + 5); /* would each be a Terminate, were the walk to lose its place */
+  msg[0] = 'd', msg[1] = BODY >> 24, msg[2] = (BODY >> 16) & 255, msg[3] = 0, msg[4] = 4;
   ssize_t n;
-  size_t total = 0;
   wg_error err;
-  while ((n = wg_db_send(f.guest, h, msg + (total ? 5 : 0), (1 << 20) - 5, &err)) > 0)
-    total += (size_t)n;
+  while ((n = wg_db_send(f.guest, h, at, (size_t)(end - at), &err)) > 0) at += n;
   assert_int_equal(n, WG_AGAIN);
-  assert_true(total > 1000);
-  assert_int_equal(wg_db_send(f.guest, h, msg + 5, 100, &err), WG_AGAIN);
+  assert_true(at > msg && at < end);
+  assert_int_equal(wg_db_send(f.guest, h, at, 100, &err), WG_AGAIN);
   db_result r;
   start_wait(&f, h, WG_WATCH_WRITE, true, &r);
   assert_false(r.done);
@@ -310,17 +311,21 @@ static void test_backpressure(void **state) {
   free(all);
   db_run_until(&f.one, &r.done); /* now the mock reads */
   assert_int_equal(r.code, WG_OK);
-  assert_true(wg_db_send(f.guest, h, msg + 5, 100, &err) > 0);
+  db_send(&f, f.guest, h, at, (size_t)(end - at));
   free(msg);
+  char pid[16];
+  db_ask(&f, f.guest, h, "PID", pid, sizeof pid);
   close_ok(&f, h);
-  db_run_until_stats(&f, 0, 0, 0);
+  db_run_until_stats(&f, 0, 1, 1);
   db_fixture_stop(&f);
 }
 
 static void test_send_deadline(void **state) {
   (void)state;
   db_fixture f;
-  fixture(&f);
+  db_fixture_init(&f);
+  f.database.pool.send_timeout_ms = 2000;
+  db_fixture_start(&f);
   uint64_t h = db_open(&f, f.guest);
   db_query(&f, f.guest, h, "ROWS 400 100000");
   uint8_t *msg = calloc(1, 1 << 20);
@@ -329,7 +334,7 @@ static void test_send_deadline(void **state) {
   free(msg);
   db_result r;
   start_wait(&f, h, WG_WATCH_WRITE, true, &r);
-  db_advance(&f, 4001);
+  db_advance(&f, 2001);
   assert_true(r.done);
   assert_int_equal(r.code, WG_TIMEOUT);
   db_fixture_stop(&f);
@@ -643,6 +648,48 @@ static void test_server_gone_during_parameters(void **state) {
   }
 }
 
+/* The callback of a wait closes the session under the other wait of the same session. */
+typedef struct closer {
+  db_result *other;
+  wg_db_guest *g;
+  uint64_t h;
+  unsigned calls;
+} closer;
+static void on_done_close(wg_db_req *req, const wg_error *err) {
+  closer *c = req->user;
+  (void)err;
+  c->calls++;
+  assert_int_equal(wg_db_close(c->g, c->h, NULL), WG_OK);
+}
+
+static void test_callback_closes_session(void **state) {
+  (void)state;
+  for (int how = 0; how < 3; how++) {
+    db_fixture f;
+    fixture(&f);
+    uint64_t h = db_open(&f, f.guest);
+    db_query(&f, f.guest, h, "ROWS 400 100000");
+    uint8_t *msg = calloc(1, 1 << 20);
+    msg[0] = 'd', msg[1] = 0x10;
+    while (wg_db_send(f.guest, h, msg, 1 << 20, NULL) > 0) msg[0] = msg[1] = 0;
+    free(msg);
+    uint8_t b[65536];
+    while (wg_db_recv(f.guest, h, b, sizeof b, NULL) != WG_AGAIN) {
+    }
+    closer c = {.g = f.guest, .h = h};
+    db_result w;
+    wg_db_req rd;
+    wg_db_wait(f.guest, h, WG_WATCH_READ, true, &rd, on_done_close, &c);
+    start_wait(&f, h, WG_WATCH_WRITE, true, &w);
+    if (c.calls == 0 && how == 0) assert_int_equal(wg_db_close(f.guest, h, NULL), WG_OK);
+    if (c.calls == 0 && how == 1) mock_pg_kill(&f.mock);
+    db_run_until(&f.one, &w.done);
+    assert_int_equal(c.calls, 1);
+    assert_int_equal(w.code, WG_CANCELED);
+    db_fixture_stop(&f);
+  }
+}
+
 /* COPY in the ways drivers use it: the server can be used again. */
 static void test_copy_in(void **state) {
   (void)state;
@@ -709,6 +756,7 @@ int main(void) {
       cmocka_unit_test(test_rejected_parameter),
       cmocka_unit_test(test_wrong_database),
       cmocka_unit_test(test_server_gone_during_parameters),
+      cmocka_unit_test(test_callback_closes_session),
       cmocka_unit_test(test_copy_in),
       cmocka_unit_test(test_many_sessions),
   };

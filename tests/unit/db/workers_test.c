@@ -233,6 +233,26 @@ static void test_fifo_across_workers(void **state) {
   pair_stop(&p);
 }
 
+/* A guest whose own worker has an idle connection does not overtake one that waits elsewhere. */
+static void test_no_overtaking(void **state) {
+  (void)state;
+  pair p;
+  pair_start(&p, 1);
+  db_close(p.f.guest, db_open(&p.f, p.f.guest));
+  db_run_until_stats(&p.f, 0, 1, 1);
+  db_result first, second;
+  db_start_connect(p.guest2, &first); /* asks worker one for its idle connection */
+  db_start_connect(p.f.guest, &second);
+  assert_false(second.done);
+  both(&p, &first.done);
+  assert_int_equal(first.code, WG_OK);
+  assert_false(second.done);
+  db_close(p.guest2, first.req.handle);
+  both(&p, &second.done);
+  assert_int_equal(second.code, WG_OK);
+  pair_stop(&p);
+}
+
 /* The guest gives up, or its worker ends, while a connection is on its way to it. */
 static void test_gone_while_moving(void **state) {
   (void)state;
@@ -316,6 +336,7 @@ int main(void) {
       cmocka_unit_test(test_workers_share_a_key),
       cmocka_unit_test(test_idle_connection_moves),
       cmocka_unit_test(test_fifo_across_workers),
+      cmocka_unit_test(test_no_overtaking),
       cmocka_unit_test(test_gone_while_moving),
       cmocka_unit_test(test_refusal_reaches_all_workers),
       cmocka_unit_test(test_drain_one_of_two),
