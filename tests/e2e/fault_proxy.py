@@ -140,11 +140,14 @@ class FaultProxy:
         for w in pair:
             w.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._pairs.add(pair)
-        await asyncio.gather(
-            self._pump("up", reader, server_writer, pair),
-            self._pump("down", server_reader, writer, pair),
-            return_exceptions=True,
-        )
+        try:
+            await asyncio.gather(
+                self._pump("up", reader, server_writer, pair),
+                self._pump("down", server_reader, writer, pair),
+                return_exceptions=True,
+            )
+        except asyncio.CancelledError:  # close(): asyncio would complain about what it asked for
+            pass
         self._pairs.discard(pair)
         for w in pair:
             w.close()

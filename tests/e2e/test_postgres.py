@@ -169,21 +169,13 @@ def test_us_111_waiters_are_served_in_order(probe, postgres, kind):
     with probe(postgres, kind, pool_size=1, connect_timeout="20s") as p:
         held = p.background("SELECT pg_sleep(1.5)")
         p.wait_running()
-        order, calls = [], []
-        lock = threading.Lock()
-
-        def call(i):
-            p.sql(f"SELECT {i}")
-            with lock:
-                order.append(i)
-
+        calls = []
         for i in range(6):
-            calls.append(Background(lambda i=i: call(i)))
+            calls.append(p.background(f"SELECT clock_timestamp() AS waiter_{i}"))
             time.sleep(0.1)
         held.result()
-        for c in calls:
-            c.result()
-        assert order == sorted(order)
+        served = [c.result()[0][0] for c in calls]
+        assert served == sorted(served)
 
 
 @BOTH
@@ -255,6 +247,7 @@ def test_us_111_unhealthy_idle_connection_is_found_by_the_ping(probe, postgres, 
     """A peer that no longer answers, without a word: only the health check can see it."""
     with probe(postgres, kind, port=fault_proxy.port, health_interval="300ms") as p:
         old = p.pid()
+        p.wait_idle()
         fault_proxy.stall()
         p.server.log.wait_for(r"event=db_unhealthy .*during=ping", 15)
         fault_proxy.resume()
