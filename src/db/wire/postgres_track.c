@@ -111,8 +111,10 @@ wg_wire_step pg_track_client(wg_wire_track *t, const uint8_t *p, size_t n, size_
 /** CopyInResponse. A Sync that the guest sent behind the Execute of this COPY is read in copy mode,
  *  where the server ignores it (section 55.2.6): no ReadyForQuery will come for it. */
 static void on_copy_in(wg_wire_track *t) {
-  t->copy_in = true;
-  if (t->pending == 0) return; /* extended, and its Sync is still to come */
+  if (t->pending == 0) {
+    if (!t->open) t->tainted = true; /* nobody asked for one */
+    return; /* extended, and its Sync is still to come */
+  }
   if (!(t->kinds & 1)) return; /* a simple COPY: its answer comes at the end */
   if (t->pending > 1)
     t->tainted = true; /* how many of them are ignored cannot be told from here */
@@ -129,8 +131,6 @@ static wg_wire_step on_server_message_begin(wg_wire_track *t, pg_server *s, wg_e
                  t->server.length);
     return WG_WIRE_ERROR;
   case 'G': on_copy_in(t); break;
-  case 'E':
-  case 'C': t->copy_in = false; break;
   case 'S':
     wg_buf_clear(&s->capture);
     if (t->server.left > PG_PARAM_BYTES_MAX) t->tainted = true;
@@ -152,7 +152,6 @@ static wg_wire_step on_server_message_end(wg_wire_track *t, pg_server *s, wg_err
       wg_error_set(err, WG_PROTOCOL, 0, "postgres: transaction status 0x%02x", t->txn);
       return WG_WIRE_ERROR;
     }
-    t->copy_in = false;
     paid(t);
     break;
   case 'S':
@@ -193,7 +192,7 @@ wg_wire_step pg_track_server(wg_wire_track *t, wg_wire_server *base, const uint8
 }
 
 bool pg_idle(const wg_wire_track *t) {
-  return !t->tainted && !t->open && !t->copy_in && t->pending == 0 && at_boundary(&t->client) &&
+  return !t->tainted && !t->open && t->pending == 0 && at_boundary(&t->client) &&
          at_boundary(&t->server);
 }
 

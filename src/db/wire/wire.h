@@ -71,7 +71,6 @@ typedef struct wg_wire_track {
   uint32_t pending;    /**< answers that the server still owes */
   uint8_t txn;         /**< the codec's transaction status */
   bool open; /**< the client began something that it has to end (extended query, COPY) */
-  bool copy_in; /**< the server reads COPY data */
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
 } wg_wire_track;

@@ -511,6 +511,7 @@ static void test_drain_keeps_nothing(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   f.mock.login_delay_ms = 20;
+  f.config.pool.drain_timeout_ms = f.database.pool.drain_timeout_ms = 60000;
   db_fixture_start(&f);
   uint64_t h = db_open(&f, f.guest);
   db_result r;
