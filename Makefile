@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # A thin front: each target is a script of scripts/, which has --help.
-.PHONY: help run build test lint bench asan tsan fuzz docs clean
+.PHONY: help run build test lint bench asan tsan fuzz coverage docs clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -38,9 +38,14 @@ fuzz: ## a minute of fuzzing for each parser
 	@scripts/bootstrap.sh run
 	@scripts/fuzz.sh
 
+coverage: ## which lines of the host's C the tests run
+	@scripts/bootstrap.sh run test
+	@scripts/coverage.sh
+
 docs: ## write the generated parts of docs/ again
 	@bash -c '. scripts/common.sh && build dev test_config_docs'
-	@build/dev/tests/config/docs_test --update
+	@build/dev/tests/config/docs_test --update >/dev/null
+	@scripts/audit-licenses.py
 
 clean: ## remove build/ and dist/; the cache stays
 	rm -rf build dist

@@ -212,7 +212,7 @@ fi
 
 # ---- sources of guests ----
 
-if [ "$failed" = 0 ]; then
+if [ "$failed" = 0 ] || [ "$check" = 1 ]; then
   if ! "$root/scripts/build-guest-sysroot.sh" --check >/dev/null 2>&1; then
     if missing "wasi-libc" "C library of guests"; then
       "$root/scripts/build-guest-sysroot.sh" >/dev/null

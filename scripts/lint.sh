@@ -7,12 +7,13 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/lint.sh [c|tidy|rust|shell]...
+usage: scripts/lint.sh [c|tidy|rust|shell|licenses]...
 
-  c      clang-format: layout of C
-  tidy   clang-tidy: analysis of the host's C
-  rust   cargo fmt --check and clippy with warnings as errors
-  shell  shellcheck: scripts
+  c         clang-format: layout of C
+  tidy      clang-tidy: analysis of the host's C
+  rust      cargo fmt --check and clippy with warnings as errors
+  shell     shellcheck: scripts
+  licenses  docs/licenses.md against Cargo.lock
 Without arguments all of them. `clang-format-22 -i FILE` and `cargo fmt` repair layout.
 USAGE
 }
@@ -20,11 +21,11 @@ parts=()
 for arg; do
   case $arg in
     -h | --help) usage; exit 0 ;;
-    c | tidy | rust | shell) parts+=("$arg") ;;
+    c | tidy | rust | shell | licenses) parts+=("$arg") ;;
     *) say "error: unknown part '$arg'"; usage >&2; exit 2 ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell)
+[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell licenses)
 cd "$root"
 failed=0
 
@@ -54,6 +55,8 @@ lint_shell() {
   mapfile -t files < <(git ls-files -co --exclude-standard -- '*.sh' .ci/run)
   shellcheck -S warning -x "${files[@]}"
 }
+lint_licenses() { scripts/audit-licenses.py --check; }
+
 for part in "${parts[@]}"; do
   say "# $part"
   "lint_$part" || { say "error: lint $part found something"; failed=1; }

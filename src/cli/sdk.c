@@ -2,6 +2,7 @@
 #include "cli/sdk.h"
 
 #include "base/buf.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -66,16 +67,14 @@ wg_code cli_sdk_find(cli_sdk *out, wg_error *err) {
     wg_error_hint(err, "make one with: scripts/build-guest-c.sh --sdk DIR");
     return WG_NOT_FOUND;
   }
-  static const char *const places[] = {"sdk/c", "../share/warpgrid/sdk/c"};
   char self[4096], dir[4224];
   ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n < 0) return wg_error_set(err, WG_IO, errno, "cannot read /proc/self/exe");
+  if (n < 0)
+    return wg_error_set(err, WG_IO, errno, "cannot read '/proc/self/exe': %s", wg_os_error(errno));
   self[n] = '\0';
   *strrchr(self, '/') = '\0';
-  for (size_t i = 0; i < WG_COUNT(places); i++) {
-    snprintf(dir, sizeof dir, "%s/%s", self, places[i]);
-    if (sdk_try(out, dir)) return WG_OK;
-  }
+  snprintf(dir, sizeof dir, "%s/sdk/c", self);
+  if (sdk_try(out, dir)) return WG_OK;
   wg_error_set(err, WG_NOT_FOUND, 0, "no C SDK was found beside '%s/warp'", self);
   wg_error_hint(err, "run: scripts/build-guest-c.sh --sdk %s/sdk/c\nor set WARPGRID_SDK", self);
   return WG_NOT_FOUND;
