@@ -2,10 +2,12 @@
 """`warp run`, `warp validate` and `warp pack` as a user types them."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 
 import pytest
 import wat
@@ -108,6 +110,41 @@ def test_run_is_interrupted(warp, tmp_path, sig, code):
     assert p.wait(20) == code
     assert time.monotonic() - start < 5
     assert "panic" not in p.stderr.read().decode()
+
+
+# ---- warp serve -----------------------------------------------------------------------------
+
+
+def test_serve_json_is_one_object_a_line(warp, guest, tmp_path):
+    p = warp.popen("serve", guest("hello-p2"), "--json", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    try:
+        found = json.loads(p.stdout.readline())
+        assert found["ok"] is True and found["event"] == "listening" and found["version"] == 1
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", found["urls"][0])
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(20) == 0
+        for line in p.stdout:
+            json.loads(line)
+    finally:
+        p.kill()
+        p.wait()
+
+
+def test_serve_log_as_json(warp, guest, tmp_path):
+    p = warp.popen(
+        "serve", guest("lab-p2"), "--log-format", "json", "--listen", "127.0.0.1:0", cwd=tmp_path
+    )
+    try:
+        url = p.stdout.readline().decode().strip()
+        urllib.request.urlopen(url + "/print?what=binary", timeout=20).read()
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(20) == 0
+        events = [json.loads(line) for line in p.stderr]
+    finally:
+        p.kill()
+        p.wait()
+    assert events[0]["event"] == "engine_started" and events[0]["level"] == "info"
+    assert "guest_stdout" in [e["event"] for e in events]
 
 
 # ---- warp validate --------------------------------------------------------------------------

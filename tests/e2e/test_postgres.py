@@ -80,13 +80,14 @@ class Probe:
 
         wait_until(clean, "the sessions were reset")
 
-    def wait_running(self, count=1, like="pg_sleep"):
+    def wait_running(self, count=1, like="pg_sleep", user=None):
         """Until so many statements run on the server; returns their backends' pids."""
+        user = user or self.pg.user
 
         def running():
             rows = self.pg.sql(
                 "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND usename = "
-                f"'{self.pg.user}' AND query LIKE '%{like}%' ORDER BY query_start"
+                f"'{user}' AND query LIKE '%{like}%' ORDER BY query_start"
             )
             return [int(r[0]) for r in rows] if len(rows) >= count else None
 
@@ -404,16 +405,24 @@ def test_dead_instance_gives_its_session_back(probe, postgres, kind, way):
 
 
 def test_client_abort_frees_the_session_within_100_ms(probe, postgres):
-    with probe(postgres, "p2", pool_size=1) as p:
-        with p.server.raw() as s:
-            query = urlencode({"q": "SELECT pg_sleep(30)"})
-            s.sendall(f"GET /sql?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            (pid,) = p.wait_running()
-        start = time.monotonic()
-        assert p.pid() != pid, "a session in mid-query is not anybody else's"
-        # A new login is part of it: some ms for the abort, some for SCRAM.
-        assert time.monotonic() - start < 0.1 + 0.1
-        postgres.terminate_backends()
+    """A client that goes away in mid-query: its place in the pool is the next one's at once. The
+    time includes a new login (the old session is in doubt); the best of three, for busy machines."""
+    query = urlencode({"q": "SELECT pg_sleep(30)"})
+    with probe(postgres, "p2", pool_size=1, user="app_trust") as p:
+        times = []
+        for _ in range(3):
+            with p.server.raw() as s:
+                s.sendall(f"GET /sql?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                (pid,) = p.wait_running(user="app_trust")
+                waiting = Background(lambda: (p.pid(), time.monotonic()))
+                time.sleep(0.1)
+                assert not waiting.done, "the pool has one connection"
+                start = time.monotonic()
+            new, end = waiting.result()
+            assert new != pid, "a session in mid-query is not anybody else's"
+            times.append(end - start)
+            postgres.terminate_backends("app_trust")
+        assert min(times) < 0.1, times
 
 
 # ---- bytes ----------------------------------------------------------------------------------
