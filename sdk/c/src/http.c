@@ -102,7 +102,7 @@ char *wg_http_collector_room(wg_http_collector *c, size_t want, size_t *room) {
     size_t cap = c->cap * 2 > c->len + want ? c->cap * 2 : c->len + want;
     char *bytes = realloc(c->bytes, cap);
     if (bytes == NULL) {
-      c->too_long = true;
+      c->state = WG_HTTP_BODY_TOO_LONG;
       return NULL;
     }
     c->bytes = bytes;
@@ -113,10 +113,11 @@ char *wg_http_collector_room(wg_http_collector *c, size_t want, size_t *room) {
 }
 
 void wg_http_collector_finish(wg_http_collector *c, wg_http_request *req) {
-  if (c->len > wg_http_body_limit) c->too_long = true;
+  if (c->len > wg_http_body_limit) c->state = WG_HTTP_BODY_TOO_LONG;
   char *bytes = wg_arena_adopt(&req->arena, c->bytes);
-  if (c->bytes != NULL && bytes == NULL) c->too_long = true;
-  req->body = bytes != NULL && !c->too_long ? (wg_str){bytes, c->len} : WG_STR("");
+  if (c->bytes != NULL && bytes == NULL) c->state = WG_HTTP_BODY_TOO_LONG;
+  bool whole = bytes != NULL && c->state == WG_HTTP_BODY_WHOLE;
+  req->body = whole ? (wg_str){bytes, c->len} : WG_STR("");
   c->bytes = NULL;
 }
 
@@ -222,14 +223,19 @@ static void http_add_length(wg_http_response *res, size_t len) {
   wg_http_header(res, "content-length", digits + at);
 }
 
-void wg_http_run_handler(wg_http_request *req, wg_http_response *res, bool body_too_long) {
+void wg_http_run_handler(wg_http_request *req, wg_http_response *res, wg_http_body_state body) {
+  static const char too_long[] = "the request's body is too long\n",
+                    broken[] = "the request's body broke off\n";
   wg_http_response_init(res, req);
-  if (body_too_long) {
-    wg_http_status(res, 413);
-    wg_http_header(res, "content-type", "text/plain");
-    wg_http_static_body(res, "the request's body is too long\n", 31);
-  } else {
+  if (body == WG_HTTP_BODY_WHOLE) {
     wg_http_handle(req, res);
+  } else {
+    wg_http_status(res, body == WG_HTTP_BODY_TOO_LONG ? 413 : 400);
+    wg_http_header(res, "content-type", "text/plain");
+    if (body == WG_HTTP_BODY_TOO_LONG)
+      wg_http_static_body(res, too_long, sizeof too_long - 1);
+    else
+      wg_http_static_body(res, broken, sizeof broken - 1);
   }
   if (res->failed || res->status < 100 || res->status > 599) {
     wg_http_reset(res);

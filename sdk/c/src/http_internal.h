@@ -36,8 +36,14 @@ struct wg_http_response {
 void wg_http_response_init(wg_http_response *res, wg_http_request *req);
 /** Frees the body; the headers go with the request's arena. */
 void wg_http_response_release(wg_http_response *res);
-/** Calls the handler, or answers 413 when the body was too long, and adds `content-length`. */
-void wg_http_run_handler(wg_http_request *req, wg_http_response *res, bool body_too_long);
+/** How the request's body arrived. */
+typedef enum wg_http_body_state {
+  WG_HTTP_BODY_WHOLE,
+  WG_HTTP_BODY_TOO_LONG, /**< wg_http_body_limit was passed; the rest was not read */
+  WG_HTTP_BODY_BROKEN,   /**< it broke off: what came is not what the client meant */
+} wg_http_body_state;
+/** Calls the handler, or answers 413 or 400 in its place, and adds `content-length`. */
+void wg_http_run_handler(wg_http_request *req, wg_http_response *res, wg_http_body_state body);
 /** Copies into the arena; ptr is NULL when there is no memory. */
 wg_str wg_http_copy(wg_http_request *req, const void *p, size_t len);
 
@@ -45,11 +51,11 @@ wg_str wg_http_copy(wg_http_request *req, const void *p, size_t len);
 typedef struct wg_http_collector {
   char *bytes; /**< malloc'd */
   size_t len, cap;
-  bool too_long; /**< wg_http_body_limit was passed; the rest is not wanted */
+  wg_http_body_state state;
 } wg_http_collector;
 /** Room for `want` more bytes (fewer at the limit); NULL: the limit is reached or memory is out. */
 char *wg_http_collector_room(wg_http_collector *c, size_t want, size_t *room);
-/** Hands the bytes to the request. */
+/** Hands the bytes to the request, when all of them came. */
 void wg_http_collector_finish(wg_http_collector *c, wg_http_request *req);
 
 /* -- http_p2.c or http_p3.c -- */

@@ -48,11 +48,25 @@ wg_str wg_http_host_header(wg_http_request *req, const char *name) {
   return first;
 }
 
-/* True when the body was too long, or broke off: there is nobody left to answer then. */
-static bool http_read_body(wg_http_request *req) {
+/* What the error that ended a body says of it. */
+static wg_http_body_state http_body_end(const wasi_io_streams_stream_error_t *err) {
+  if (err->tag == WASI_IO_STREAMS_STREAM_ERROR_CLOSED) return WG_HTTP_BODY_WHOLE;
+  wasi_http_types_error_code_t code;
+  wg_http_body_state state = WG_HTTP_BODY_BROKEN;
+  if (wasi_http_types_http_error_code(wasi_io_error_borrow_error(err->val.last_operation_failed),
+                                      &code)) {
+    /* The host's own limit is below ours. */
+    if (code.tag == WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_BODY_SIZE)
+      state = WG_HTTP_BODY_TOO_LONG;
+    wasi_http_types_error_code_free(&code);
+  }
+  return state;
+}
+
+static wg_http_body_state http_read_body(wg_http_request *req) {
   wasi_http_types_own_incoming_body_t body;
   wasi_http_types_borrow_incoming_request_t self = {req->request};
-  if (!wasi_http_types_method_incoming_request_consume(self, &body)) return false;
+  if (!wasi_http_types_method_incoming_request_consume(self, &body)) return WG_HTTP_BODY_BROKEN;
   wg_http_collector got = {0};
   wasi_http_types_own_input_stream_t stream;
   if (wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body(body),
@@ -65,6 +79,7 @@ static bool http_read_body(wg_http_request *req) {
       wasi2_list_u8_t chunk;
       wasi_io_streams_stream_error_t err;
       if (!wasi_io_streams_method_input_stream_blocking_read(in, room, &chunk, &err)) {
+        got.state = http_body_end(&err);
         wasi_io_streams_stream_error_free(&err);
         break;
       }
@@ -76,7 +91,7 @@ static bool http_read_body(wg_http_request *req) {
   }
   wasi_http_types_incoming_body_drop_own(body);
   wg_http_collector_finish(&got, req);
-  return got.too_long;
+  return got.state;
 }
 
 /* Sends all of it, or stops when the client is gone. */
@@ -139,11 +154,12 @@ void exports_wasi_http_incoming_handler_handle(
   req->method = method.tag < WASI_HTTP_TYPES_METHOD_OTHER ? methods[method.tag]
                                                           : http_adopt(req, method.val.other);
   req->body = WG_STR("");
-  bool too_long = method.tag != WASI_HTTP_TYPES_METHOD_GET &&
-                  method.tag != WASI_HTTP_TYPES_METHOD_HEAD && http_read_body(req);
+  wg_http_body_state state = WG_HTTP_BODY_WHOLE;
+  if (method.tag != WASI_HTTP_TYPES_METHOD_GET && method.tag != WASI_HTTP_TYPES_METHOD_HEAD)
+    state = http_read_body(req);
 
   wg_http_response res;
-  wg_http_run_handler(req, &res, too_long);
+  wg_http_run_handler(req, &res, state);
 
   wasi_http_types_own_outgoing_response_t response =
       wasi_http_types_constructor_outgoing_response(http_fields(&res));

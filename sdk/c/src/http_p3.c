@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handler as `wasi:http/handler@0.3`. One request is one task:
  *
- *   READ ---------> HANDLE ----> WRITE ----> TRAILERS ----> ACK ----> DONE
- *   (not for GET     the          the body,   "none":        tells the host that
- *    and HEAD)       program      if any      ends the       the request's body was
- *                                             response       taken; after READ only
+ *   READ --> READ_END --> HANDLE --> WRITE --> TRAILERS --> ACK --> DONE
+ *
+ *   READ      the request's body; not for GET and HEAD, which begin in HANDLE
+ *   READ_END  its trailers, which say whether all of it came
+ *   HANDLE    the program
+ *   WRITE     the response's body, if any
+ *   TRAILERS  "none", which ends the response
+ *   ACK       tells the host that the request's body was taken; after READ only
  *
  * http_step() goes on until the task has to wait for `waiting_for`; the loop (stackful) or the
  * callback brings the event. */
@@ -13,7 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum http_state { HTTP_READ, HTTP_HANDLE, HTTP_WRITE, HTTP_TRAILERS, HTTP_ACK, HTTP_DONE };
+enum http_state {
+  HTTP_READ,
+  HTTP_READ_END,
+  HTTP_HANDLE,
+  HTTP_WRITE,
+  HTTP_TRAILERS,
+  HTTP_ACK,
+  HTTP_DONE
+};
 
 struct http_task {
   wg_task task; /* first: the context slot points at it */
@@ -25,6 +37,8 @@ struct http_task {
   wg_http_response res;
   wg_http_collector got;
   wasi_http_types_stream_u8_t in;
+  wasi_http_types_future_result_option_own_trailers_error_code_t in_end;
+  wasi_http_types_result_option_own_trailers_error_code_t in_end_value;
   wasi_http_types_future_result_void_error_code_writer_t ack;
   wasi_http_types_result_void_error_code_t ack_value;
   wasi_http_types_stream_u8_writer_t out;
@@ -110,8 +124,8 @@ static void http_consume(struct http_task *t) {
   wasi_http_types_tuple2_stream_u8_future_result_option_own_trailers_error_code_t body;
   wasi_http_types_static_request_consume_body((wasi_http_types_own_request_t){req->request}, ack,
                                               &body);
-  wasi_http_types_future_result_option_own_trailers_error_code_drop_readable(body.f1);
   t->in = body.f0;
+  t->in_end = body.f1;
   t->consumed = true;
 }
 
@@ -168,7 +182,20 @@ static void http_progress(struct http_task *t, uint32_t status) {
   switch (t->state) {
   case HTTP_READ:
     t->got.len += count;
-    if (dropped) t->state = HTTP_HANDLE;
+    if (dropped) t->state = HTTP_READ_END;
+    break;
+  case HTTP_READ_END:
+    if (dropped) {
+      t->got.state = WG_HTTP_BODY_BROKEN;
+    } else {
+      if (t->in_end_value.is_err) /* the host's own limit may be below ours */
+        t->got.state =
+            t->in_end_value.val.err.tag == WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_BODY_SIZE
+                ? WG_HTTP_BODY_TOO_LONG
+                : WG_HTTP_BODY_BROKEN;
+      wasi_http_types_result_option_own_trailers_error_code_free(&t->in_end_value);
+    }
+    t->state = HTTP_HANDLE;
     break;
   case HTTP_WRITE:
     t->sent += count;
@@ -206,12 +233,18 @@ static bool http_step(struct http_task *t) {
       status = wasi_http_types_stream_u8_read(t->in, (uint8_t *)to, room);
       break;
     }
+    case HTTP_READ_END:
+      waitable = t->in_end;
+      status = wasi_http_types_future_result_option_own_trailers_error_code_read(t->in_end,
+                                                                                 &t->in_end_value);
+      break;
     case HTTP_HANDLE: {
       if (t->consumed) {
         wasi_http_types_stream_u8_drop_readable(t->in);
+        wasi_http_types_future_result_option_own_trailers_error_code_drop_readable(t->in_end);
         wg_http_collector_finish(&t->got, &t->req);
       }
-      wg_http_run_handler(&t->req, &t->res, t->got.too_long);
+      wg_http_run_handler(&t->req, &t->res, t->got.state);
       http_return(t);
       t->state = t->res.body_len > 0 ? HTTP_WRITE : HTTP_TRAILERS;
       continue;

@@ -101,7 +101,7 @@ static void body_is_put_together_and_measured(void **state) {
   (void)state;
   wg_http_response res;
   handler = write_parts;
-  wg_http_run_handler(request("/"), &res, false);
+  wg_http_run_handler(request("/"), &res, WG_HTTP_BODY_WHOLE);
   assert_int_equal(res.status, 201);
   assert_int_equal(res.body_len, 25);
   assert_memory_equal(res.body, "static 42 printed written", 25);
@@ -120,7 +120,7 @@ static void body_grows(void **state) {
   (void)state;
   wg_http_response res;
   handler = write_much;
-  wg_http_run_handler(request("/"), &res, false);
+  wg_http_run_handler(request("/"), &res, WG_HTTP_BODY_WHOLE);
   assert_int_equal(res.body_len, 1000000);
   assert_memory_equal(res.body + 999990, "0123456789", 10);
   assert_string_equal(field(&res, "content-length"), "1000000");
@@ -151,15 +151,15 @@ static void status_decides_the_length(void **state) {
   (void)state;
   wg_http_response res;
   handler = answer_204;
-  wg_http_run_handler(request("/"), &res, false);
+  wg_http_run_handler(request("/"), &res, WG_HTTP_BODY_WHOLE);
   assert_int_equal(res.status, 204);
   assert_null(field(&res, "content-length"));
   handler = answer_nonsense;
-  wg_http_run_handler(request("/"), &res, false);
+  wg_http_run_handler(request("/"), &res, WG_HTTP_BODY_WHOLE);
   assert_int_equal(res.status, 500);
   assert_string_equal(field(&res, "content-length"), "0");
   handler = change_its_mind;
-  wg_http_run_handler(request("/"), &res, false);
+  wg_http_run_handler(request("/"), &res, WG_HTTP_BODY_WHOLE);
   assert_int_equal(res.status, 200);
   assert_null(field(&res, "location"));
   assert_string_equal(field(&res, "content-length"), "5");
@@ -185,7 +185,7 @@ static bool collect(wg_http_request *req, size_t len, size_t piece) {
     done += room;
   }
   wg_http_collector_finish(&c, req);
-  return c.too_long;
+  return c.state != WG_HTTP_BODY_WHOLE;
 }
 
 static void long_body_is_413_and_never_reaches_the_handler(void **state) {
@@ -200,12 +200,30 @@ static void long_body_is_413_and_never_reaches_the_handler(void **state) {
     assert_int_equal(wg_http_body(req).len, 0);
     wg_http_response res;
     handler = must_not_run;
-    wg_http_run_handler(req, &res, true);
+    wg_http_run_handler(req, &res, WG_HTTP_BODY_TOO_LONG);
     assert_int_equal(res.status, 413);
   }
   wg_http_request *req = request("/");
   assert_false(collect(req, 0, 10));
   assert_str(wg_http_body(req), "");
+}
+
+static void cut_body_is_400_and_never_reaches_the_handler(void **state) {
+  (void)state;
+  wg_http_request *req = request("/");
+  wg_http_collector c = {0};
+  size_t room;
+  char *to = wg_http_collector_room(&c, 100, &room);
+  assert_non_null(to);
+  memset(to, 'b', 50);
+  c.len = 50;
+  c.state = WG_HTTP_BODY_BROKEN;
+  wg_http_collector_finish(&c, req);
+  assert_str(wg_http_body(req), "");
+  wg_http_response res;
+  handler = must_not_run;
+  wg_http_run_handler(req, &res, c.state);
+  assert_int_equal(res.status, 400);
 }
 
 static void arena_keeps_and_frees(void **state) {
@@ -234,6 +252,7 @@ int main(void) {
       T(body_grows),
       T(status_decides_the_length),
       T(long_body_is_413_and_never_reaches_the_handler),
+      T(cut_body_is_400_and_never_reaches_the_handler),
       T(arena_keeps_and_frees),
   };
   return cmocka_run_group_tests_name("sdk: http", tests, NULL, NULL);

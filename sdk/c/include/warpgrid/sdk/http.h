@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file warpgrid/sdk/http.h  A request handler, the same source for WASI 0.2 and WASI 0.3.
  *
- *  The program defines wg_http_handle(). The library reads the request's body before it calls it
- *  (at most wg_http_body_limit bytes; more is answered 413), and sends the response after it
- *  returned. The handler may wait, on a database say: in WASI 0.2 the instance serves nobody else
- *  meanwhile; in WASI 0.3 other requests go on in the same instance, so keep state that must
- *  survive a wait in local variables, not in globals.
+ *  The program defines wg_http_handle(). The library reads the request's body before it calls it: at
+ *  most wg_http_body_limit bytes (more is answered 413), and all of it (one that breaks off is
+ *  answered 400). It sends the response after the handler returned.
+ *
+ *  The handler may wait, on a database say: in WASI 0.2 the instance serves nobody else meanwhile;
+ *  in WASI 0.3 other requests go on in the same instance, so keep state that must survive a wait in
+ *  local variables, not in globals.
  *
  *  @par Example
  *  @code
