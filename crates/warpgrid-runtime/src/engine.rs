@@ -185,6 +185,10 @@ impl Loaded {
 
 fn broken(name: &str, err: &wasmtime::Error) -> Failure {
     let text = format!("{err:#}");
-    let why = if text.contains("unexpected end") { "is truncated" } else { "is not valid" };
+    let why = if text.contains("unexpected end") || text.contains("out of bounds") {
+        "is truncated"
+    } else {
+        "is not valid"
+    };
     Failure::new(Kind::Component, format!("'{name}' {why}: {text}"))
 }

@@ -12,7 +12,7 @@ use crate::stdio::GuestOutput;
 use futures::task::AtomicWaker;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -59,11 +59,19 @@ pub fn live() -> usize {
 struct Control {
     /// The request it works on; 0: none, or several.
     request: Arc<AtomicU64>,
-    /// Its client went away: end it now.
-    abandoned: AtomicBool,
+    /// Requests whose clients still wait.
+    waiting: AtomicUsize,
+    /// A client went away before the end of its request.
+    deserted: AtomicBool,
     timed_out: AtomicBool,
     waker: AtomicWaker,
     serial: bool,
+}
+
+impl Control {
+    fn works_for_nobody(&self) -> bool {
+        self.deserted.load(Relaxed) && self.waiting.load(Relaxed) == 0
+    }
 }
 
 /// One request on its way through a handler.
@@ -84,16 +92,15 @@ impl Request {
         })
     }
 
-    /// The client is gone. A p2 instance serves nobody else and ends; a p3 instance takes no new
-    /// requests.
-    pub fn abort(&self) {
-        self.aborted.store(true, Relaxed);
-        self.waker.wake();
-        if let Some(c) = self.instance.get()
-            && c.serial
-            && c.request.load(Relaxed) == self.id
-        {
-            c.abandoned.store(true, Relaxed);
+    /// Nobody waits for it any more: its response was sent whole, or its client went away. An
+    /// instance that works for nobody is dropped; one that still works for others takes no more.
+    pub fn end(&self, client_left: bool) {
+        self.aborted.store(client_left, Relaxed);
+        let Some(c) = self.instance.get() else { return };
+        c.waiting.fetch_sub(1, Relaxed);
+        if client_left {
+            c.deserted.store(true, Relaxed);
+            self.waker.wake();
             c.waker.wake();
         }
     }
@@ -116,7 +123,8 @@ impl HandlerState for Factory {
         let app = &self.0;
         let control = Arc::new(Control {
             request: Arc::new(AtomicU64::new(0)),
-            abandoned: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            deserted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             serial: matches!(app.pre, Pre::P2Http(_)),
@@ -187,7 +195,7 @@ impl WorkerExpiration for Expiration {
         let me = &mut *self;
         me.control.waker.register(cx.waker());
         let idle = status == WorkerStatus::Idle;
-        if me.control.abandoned.load(Relaxed) {
+        if me.control.works_for_nobody() {
             return Poll::Ready(());
         }
         match STOP.get() {
@@ -244,7 +252,11 @@ impl WorkerState for Life {
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let serial = self.control.serial;
         self.control.request.store(if serial { request.id } else { 0 }, Relaxed);
-        let _ = request.instance.set(self.control.clone());
+        if request.aborted.load(Relaxed) {
+            self.control.deserted.store(true, Relaxed);
+        } else if request.instance.set(self.control.clone()).is_ok() {
+            self.control.waiting.fetch_add(1, Relaxed);
+        }
         // A serial instance has one deadline, which Expiration keeps.
         let deadline =
             (!serial).then(|| Box::pin(tokio::time::sleep(self.app.policy.request_timeout)));
@@ -254,7 +266,7 @@ impl WorkerState for Life {
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
         let _ = &self.slot;
         if let Err(e) = result
-            && !self.control.abandoned.load(Relaxed)
+            && !self.control.works_for_nobody()
             && STOP.get() != Stop::Cut
         {
             let text = if self.control.timed_out.load(Relaxed) {

@@ -14,11 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
@@ -35,8 +37,15 @@ pub fn connections() -> usize {
 
 /// A client may take this long to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// hyper's least buffer; smaller header limits are checked by us.
+/// hyper reads heads up to this many times the header limit, so that we can answer 431 to all but
+/// the absurd; those it answers itself.
+const HEAD_BUFFER: usize = 4;
+/// hyper's least buffer.
 const MIN_BUFFER: usize = 8 << 10;
+/// A connection that is closed with bytes unread is drained of so many, for so long, that the
+/// client gets to read the answer before it sees a reset.
+const LINGER_BYTES: usize = 1 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts until `stopping` says so.
 pub async fn accept(listener: TcpListener, app: Arc<App>, stopping: watch::Receiver<bool>) {
@@ -84,7 +93,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(header_bytes.max(MIN_BUFFER))
+        .max_buf_size(header_bytes.saturating_mul(HEAD_BUFFER).max(MIN_BUFFER))
         .pipeline_flush(true);
     builder
         .http2()
@@ -94,7 +103,7 @@ async fn connection(
         let (app, handler) = (app.clone(), handler.clone());
         async move { respond(&app, &handler, r).await }
     });
-    let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(Stream(Some(stream))), service));
     // The peer's resets and protocol errors end its connection and concern nobody else.
     tokio::select! {
         _ = conn.as_mut() => return,
@@ -103,10 +112,79 @@ async fn connection(
     let _ = conn.await;
 }
 
+/// A client's socket, which lingers when it is closed with bytes unread.
+struct Stream(Option<TcpStream>);
+
+impl Stream {
+    fn pin(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        Pin::new(self.get_mut().0.as_mut().expect("present until dropped"))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.pin().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.pin().poll_write(cx, buf)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        self.pin().poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.pin().poll_flush(cx)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.pin().poll_shutdown(cx)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(stream) = self.0.take() else { return };
+        let mut unread: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int.
+        unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &mut unread) };
+        if unread > 0 && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(tokio::time::timeout(LINGER_TIME, linger(stream)));
+        }
+    }
+}
+
+async fn linger(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let (mut buf, mut left) = ([0u8; 4096], LINGER_BYTES);
+    while let Ok(n @ 1..) = stream.read(&mut buf).await
+        && left > n
+    {
+        left -= n;
+    }
+}
+
 /// Counts a request as in flight, and tells its instance when the client went away before the end.
 struct InFlight {
     app: Arc<App>,
     request: Arc<Request>,
+    /// The request's body was longer than allowed.
+    over: Arc<AtomicBool>,
     finished: bool,
 }
 
@@ -118,16 +196,15 @@ impl InFlight {
             return None;
         }
         let id = app.requests.fetch_add(1, Relaxed) + 1;
-        Some(InFlight { app: app.clone(), request: Request::new(id), finished: false })
+        let over = Arc::new(AtomicBool::new(false));
+        Some(InFlight { app: app.clone(), request: Request::new(id), over, finished: false })
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.app.inflight.fetch_sub(1, Relaxed);
-        if !self.finished {
-            self.request.abort();
-        }
+        self.request.end(!self.finished);
     }
 }
 
@@ -168,7 +245,8 @@ async fn respond(
     unsafe { (h.request_done)(h.ctx, app.user, inflight.request.id, status, usec) };
     let length = response.headers().get(header::CONTENT_LENGTH);
     let left = if head_only { Some(0) } else { length.and_then(|v| v.to_str().ok()?.parse().ok()) };
-    if left == Some(0) || response.body().is_end_stream() {
+    let refused = inflight.over.load(Relaxed);
+    if refused || left == Some(0) || response.body().is_end_stream() {
         inflight.finished = true;
     } else {
         response = response.map(|inner| Tracked { inner, left, inflight }.boxed_unsync());
@@ -181,14 +259,12 @@ fn refuse(app: &App, r: &hyper::Request<Incoming>) -> Option<Response<WasiBody>>
     if r.uri().authority().is_none() && !r.headers().contains_key(header::HOST) {
         return Some(plain(StatusCode::BAD_REQUEST, "the request has no Host header\n"));
     }
-    if app.policy.header_bytes < MIN_BUFFER {
-        let size: usize = r.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-        if size > app.policy.header_bytes {
-            return Some(plain(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the request's header is too large\n",
-            ));
-        }
+    let size: usize = r.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
+    if size > app.policy.header_bytes {
+        return Some(plain(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the request's header is too large\n",
+        ));
     }
     if r.body().size_hint().lower() > app.policy.body_bytes {
         return Some(too_large());
@@ -206,7 +282,7 @@ async fn forward(
     inflight: &InFlight,
     request: hyper::Request<Incoming>,
 ) -> Response<WasiBody> {
-    let over = Arc::new(AtomicBool::new(false));
+    let over = &inflight.over;
     let request = request.map(|inner| {
         if inner.is_end_stream() {
             return inner.map_err(HttpError::from).boxed_unsync();
@@ -214,8 +290,7 @@ async fn forward(
         Limited { inner, left: app.policy.body_bytes, over: over.clone() }.boxed_unsync()
     });
     match handler.handle(inflight.request.clone(), request).await {
-        // The guest may have answered that it could not read the body: we know why.
-        Ok(r) if !(over.load(Relaxed) && r.status().is_server_error()) => r,
+        // Whatever the guest made of half a body.
         _ if over.load(Relaxed) => too_large(),
         Ok(r) => r,
         Err(e) if e.is::<ExpirationError>() || inflight.request.timed_out() => plain(
@@ -255,6 +330,10 @@ impl Body for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if self.inflight.over.load(Relaxed) {
+            // The head is out already: cutting the response short is all that is left.
+            return Poll::Ready(Some(Err(HttpError::HttpRequestBodySize(None))));
+        }
         if let Some(Ok(f)) = &frame
             && let (Some(data), Some(left)) = (f.data_ref(), self.left)
         {
