@@ -147,6 +147,7 @@ def test_small_header_limit_is_exact(warp, guest):
 def test_max_inflight_is_503(warp, guest, kind):
     with warp.serve(guest(f"lab-{kind}"), {"http": {"max_inflight": 3}}) as server:
         held = [server.background("GET", "/sleep?ms=1500") for _ in range(3)]
+        time.sleep(0.3)  # a probe that came before them would take the place of one
 
         def refused():
             r = server.get("/count")
