@@ -1,7 +1,7 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds libwarpgrid_runtime.a, the static library over Wasmtime, once per content.
-set -eu
+set -euo pipefail
 
 usage() {
   cat <<'EOF'
@@ -19,11 +19,11 @@ folder, warpgrid/), Cargo's own files beside them.
 EOF
 }
 
-output='' quiet=0
+output='' quiet_option=''
 while [ $# -gt 0 ]; do
   case $1 in
   --output) output=${2:?--output needs a file}; shift ;;
-  --quiet) quiet=1 ;;
+  --quiet) quiet_option=--quiet ;;
   -h | --help) usage; exit 0 ;;
   *) echo "error: unknown option '$1'" >&2; usage >&2; exit 2 ;;
   esac
@@ -50,20 +50,26 @@ if [ -n "$want" ] && [ -z "${RUSTUP_TOOLCHAIN:-}" ] && ! rustc --version | grep 
   export RUSTUP_TOOLCHAIN="$want"
 fi
 
-hash=$({
-  rustc -vV
-  find crates/warpgrid-runtime wit Cargo.toml Cargo.lock -type f ! -path '*/target/*' |
-    LC_ALL=C sort | xargs sha256sum
-  printf 'RUSTFLAGS=%s\n' "${RUSTFLAGS:-}"
-} | sha256sum | cut -c1-32)
+content_hash() {
+  {
+    rustc -vV
+    find crates/warpgrid-runtime wit Cargo.toml Cargo.lock -type f ! -path '*/target/*' |
+      LC_ALL=C sort | xargs sha256sum
+    printf 'RUSTFLAGS=%s\n' "${RUSTFLAGS:-}"
+  } | sha256sum | cut -c1-32
+}
+hash=$(content_hash)
 
 store=$cache/runtime/$hash
 archive=$store/libwarpgrid_runtime.a
 if [ ! -f "$archive" ]; then
   target=$cache/cargo
-  mkdir -p "$store"
   echo "building the runtime crate (10 to 20 minutes when cold, about 1 after a small change)" >&2
   CARGO_TARGET_DIR=$target cargo build --release --locked -p warpgrid-runtime >&2
+  # A source that changed meanwhile may be in the archive, or not: that content is the next run's.
+  [ "$(content_hash)" = "$hash" ] || { echo "the sources changed meanwhile: building again" >&2
+    exec "$root/scripts/build-runtime.sh" ${output:+--output "$output"} ${quiet_option:+"$quiet_option"}; }
+  mkdir -p "$store"
   # Through a temporary name: another build may look at the same moment.
   cp "$target/release/libwarpgrid_runtime.a" "$archive.$$"
   mv "$archive.$$" "$archive"
@@ -80,4 +86,4 @@ if [ -n "$output" ]; then
   cp --reflink=auto "$archive" "$output.$$"
   mv -f "$output.$$" "$output"
 fi
-[ "$quiet" = 1 ] || printf '%s\n' "$archive"
+[ -n "$quiet_option" ] || printf '%s\n' "$archive"
