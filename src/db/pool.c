@@ -125,8 +125,10 @@ void wg__pool_ask(wg_local *local, wg_db_req *req) {
     }
     unhealthy(srv);
   }
-  size_t queued = pool->waiters.count;
-  if (queued >= pool->config->pool.max_waiters) {
+  /* Whom a connection is being made for, or can be, does not wait for another guest. */
+  size_t queued = pool->waiters.count, limit = pool->config->pool.pool_size;
+  size_t total = pool_total(pool), room = (limit > total ? limit - total : 0) + pool_coming(pool);
+  if (queued >= pool->config->pool.max_waiters + room) {
     pthread_mutex_unlock(&pool->lock);
     wg_error err;
     wg_error_set(&err, WG_EXHAUSTED, 0,

@@ -188,6 +188,7 @@ ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
 }
 
 bool wg__server_flush(wg_server *srv) {
+  if (srv->out.failed) return false; /* out of memory: half a request is worse than none */
   while (wg_buf_len(&srv->out) && !srv->blocked) {
     ssize_t n = wg__server_write(srv, wg_buf_head(&srv->out), wg_buf_len(&srv->out));
     if (n == -EAGAIN) break;
@@ -202,8 +203,12 @@ bool wg__server_fill(wg_server *srv, int *sys) {
   while (srv->readable) {
     size_t room = srv->in.max - wg_buf_len(&srv->in);
     if (room > 4096) room = 4096;
-    uint8_t *p = room ? wg_buf_reserve(&srv->in, room) : NULL;
-    if (!p) return true; /* full: the codec finds out what is wrong with it */
+    if (room == 0) return true; /* full: the codec finds out what is wrong with it */
+    uint8_t *p = wg_buf_reserve(&srv->in, room);
+    if (!p) {
+      *sys = ENOMEM;
+      return false;
+    }
     ssize_t n = wg__server_read(srv, p, room);
     if (n == -EAGAIN) return true;
     if (n <= 0) {

@@ -143,6 +143,10 @@ static void session_lose(wg_session *s, const char *why) {
   bool told = s->state == SES_ENDED;
   session_enter(s, SES_LOST);
   if (!told) srv->ops->farewell(t, why, &s->to_guest);
+  if (s->to_guest.failed) { /* out of memory: no part of an answer instead of half of one */
+    wg_buf_clear(&s->to_guest);
+    s->cut = true;
+  }
   wg_guard guard = {s, s->guest->worker->guards};
   wg_db_worker *w = s->guest->worker;
   w->guards = &guard;
@@ -290,6 +294,10 @@ static void session_talk(wg_session *s) {
       }
       if (rest) wg_buf_put(&s->to_guest, wg_buf_head(&srv->in), rest);
       wg_buf_clear(&srv->in);
+      if (s->to_guest.failed) {
+        session_lose(s, "out of memory");
+        return;
+      }
       session_greeted(s, step);
       session_changed(s);
       return;

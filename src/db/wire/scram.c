@@ -90,7 +90,10 @@ wg_code wg_scram_first(wg_scram *s, const char *user, wg_buf *out, wg_error *err
     memcpy(s->first_bare, wg_buf_head(&bare), wg_buf_len(&bare));
     s->first_bare[wg_buf_len(&bare)] = '\0';
     wg_buf_printf(out, "n,,%s", s->first_bare);
-    s->state = WG_SCRAM_FIRST_SENT;
+    if (out->failed)
+      code = wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
+    else
+      s->state = WG_SCRAM_FIRST_SENT;
   }
   wg_buf_release(&bare);
   return code;

@@ -152,6 +152,24 @@ static void test_max_waiters(void **state) {
   db_fixture_stop(&f);
 }
 
+/* No queue at all is no reason not to connect. */
+static void test_no_waiters(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.max_waiters = 0;
+  db_fixture_start(&f);
+  db_result r[3];
+  for (int i = 0; i < 3; i++) db_start_connect(f.guest, &r[i]);
+  assert_true(r[2].done); /* the pool has two */
+  assert_int_equal(r[2].code, WG_EXHAUSTED);
+  for (int i = 0; i < 2; i++) {
+    db_run_until(&f.one, &r[i].done);
+    assert_int_equal(r[i].code, WG_OK);
+  }
+  db_fixture_stop(&f);
+}
+
 /* US-113: idle connections go after their time, busy ones and fresh ones do not. */
 static void test_us113_idle_reaped(void **state) {
   (void)state;
@@ -659,6 +677,7 @@ int main(void) {
       cmocka_unit_test(test_us113_exhausted_deadline),
       cmocka_unit_test(test_us113_fifo),
       cmocka_unit_test(test_max_waiters),
+      cmocka_unit_test(test_no_waiters),
       cmocka_unit_test(test_us113_idle_reaped),
       cmocka_unit_test(test_pings_do_not_delay_reaping),
       cmocka_unit_test(test_pings_keep_lifo),
