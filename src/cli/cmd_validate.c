@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/common.h"
+#include "config/config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 typedef struct report {
   wg_buf imports, exports; /**< text, or items of a JSON list */
   wg_buf findings;         /**< text only */
+  uint32_t shims;          /**< WG_SHIM_* bits that it imports */
   unsigned finding_count;
 } report;
 
@@ -21,11 +23,37 @@ static const char *status_name(const wg_interface *i) {
   return "unknown";
 }
 
+/** The shim that an import stands for: "warpgrid:shim/database-proxy@0.1.0" is database_proxy. */
+static uint32_t shim_of(const char *import) {
+  static const char prefix[] = "warpgrid:shim";
+  const char *slash = strchr(import, '/');
+  if (strncmp(import, prefix, sizeof prefix - 1) != 0 || !slash) return 0;
+  size_t n = strcspn(++slash, "@");
+  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
+    const char *name = wg_shim_name(bit);
+    size_t i = 0;
+    while (i < n && (slash[i] == name[i] || (slash[i] == '-' && name[i] == '_'))) i++;
+    if (i == n && !name[i]) return bit;
+  }
+  return 0;
+}
+
+/** Appends the names of shims. @param mark  around each; @param between  and between them */
+static void put_shims(wg_buf *out, uint32_t shims, const char *mark, const char *between) {
+  bool first = true;
+  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
+    if (!(shims & bit)) continue;
+    wg_buf_printf(out, "%s%s%s%s", first ? "" : between, mark, wg_shim_name(bit), mark);
+    first = false;
+  }
+}
+
 static void on_interface(void *user, const wg_interface *i) {
   report *r = user;
   wg_buf *out = i->is_export ? &r->exports : &r->imports;
   bool finding = !i->is_export && i->status != WG_INTERFACE_OK;
   if (finding) r->finding_count++;
+  if (!i->is_export) r->shims |= shim_of(i->name);
   if (ui_json()) {
     wg_buf_printf(out, "%s{\"name\":", wg_buf_len(out) ? "," : "");
     ui_json_string(out, i->name);
@@ -36,8 +64,12 @@ static void on_interface(void *user, const wg_interface *i) {
     wg_buf_put_u8(out, '}');
     return;
   }
-  wg_buf_printf(out, "  %-48s%s%s\n", i->name, finding ? " " : "", finding ? status_name(i) : "");
-  if (finding) wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
+  if (!finding) {
+    wg_buf_printf(out, "  %s\n", i->name);
+    return;
+  }
+  wg_buf_printf(out, "  %-40s  %s\n", i->name, status_name(i));
+  wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
 }
 
 /** The WASI generation, from what the component exports. */
@@ -57,8 +89,10 @@ static void print_json(const common_engine *x, report *r, bool ok, wg_component_
   ui_json_begin(&out, "validate", ok);
   wg_buf_printf(&out, ",\"file\":");
   ui_json_string(&out, x->path);
-  wg_buf_printf(&out, ",\"kind\":\"%s\",\"wasi\":\"%s\",\"warnings\":%u,\"imports\":[",
+  wg_buf_printf(&out, ",\"kind\":\"%s\",\"wasi\":\"%s\",\"warnings\":%u,\"shims\":[",
                 wg_component_kind_name(kind), wasi_version(kind), x->warnings);
+  put_shims(&out, r->shims, "\"", ",");
+  wg_buf_printf(&out, "],\"imports\":[");
   wg_buf_put(&out, wg_buf_head(&r->imports), wg_buf_len(&r->imports));
   wg_buf_printf(&out, "],\"exports\":[");
   wg_buf_put(&out, wg_buf_head(&r->exports), wg_buf_len(&r->exports));
@@ -99,6 +133,13 @@ int cmd_validate(const cli_args *args) {
     print_json(&x, &r, ok, kind);
   } else {
     ui_print("%s: %s, WASI %s\n", x.path, wg_component_kind_name(kind), wasi_version(kind));
+    wg_buf shims;
+    wg_buf_init(&shims, 1024);
+    put_shims(&shims, r.shims, "", ", ");
+    if (wg_buf_len(&shims))
+      ui_print("needs the shims %.*s\n", (int)wg_buf_len(&shims),
+               (const char *)wg_buf_head(&shims));
+    wg_buf_release(&shims);
     print_list("exports", &r.exports);
     print_list("imports", &r.imports);
     if (wg_buf_len(&r.findings))

@@ -122,3 +122,25 @@ def test_an_argument_cannot_steer_the_terminal(warp, tmp_path):
     out = run(warp, ["run", "a\x1b[2J\x07.wasm"], tmp_path)
     assert out.returncode == 1 and "\x1b" not in out.stderr and "\x07" not in out.stderr
     assert "\\x1b[2J" in out.stderr
+
+
+# ---- validate -------------------------------------------------------------------------------
+
+
+def test_validate_names_the_shims(warp, guest, tmp_path):
+    app = guest("c-users-p2")
+    out = run(warp, ["validate", str(app)], tmp_path)
+    assert out.returncode == 0
+    assert out.stdout.splitlines()[:2] == [f"{app}: p2 service, WASI 0.2", "needs the shims database_proxy"]
+    assert not any(line.endswith(" ") for line in out.stdout.splitlines())
+    (tmp_path / "warp.toml").write_text("[shims]\ndatabase_proxy = false\n")
+    out = run(warp, ["validate", str(app), "--json"], tmp_path)
+    assert out.returncode == 1 and json.loads(out.stdout)["shims"] == ["database_proxy"]
+
+
+def test_validate_strict_makes_warnings_findings(warp, guest, tmp_path):
+    (tmp_path / "warp.toml").write_text("[http]\nworkesr = 1\n")
+    app = str(guest("hello-p2"))
+    assert run(warp, ["validate", app], tmp_path).returncode == 0
+    out = run(warp, ["validate", app, "--strict"], tmp_path)
+    assert out.returncode == 1 and "warning: warp.toml:2:1: unknown key 'workesr'" in out.stderr
