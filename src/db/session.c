@@ -227,6 +227,8 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
 
 /* ---- the guest's start-up ---- */
 
+enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of four */
+
 static void session_greeted(wg_session *s, wg_wire_step step) {
   if (step == WG_WIRE_OK)
     session_enter(s, SES_RUNNING);
@@ -252,6 +254,7 @@ static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
   wg_server *srv = s->srv;
   wg_wire_policy policy = {.database = srv->pool->database};
   size_t taken = 0;
+  (void)wg_buf_reserve(&s->to_guest, SESSION_GREETING); /* a failure is the greeting's, below */
   wg_wire_step step =
       srv->ops->greet(s->wire, srv->wire, &policy, p, n, &taken, &s->to_guest, &srv->out, err);
   hint_tls(s);

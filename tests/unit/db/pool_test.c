@@ -640,6 +640,65 @@ static void test_stats_equal_lists(void **state) {
   db_fixture_stop(&f);
 }
 
+/* US-111: statistics are events at level info: at most one a minute, and only when there is news. */
+static char logged[65536];
+static size_t logged_len;
+static void on_line(void *user, const char *line, size_t len) {
+  (void)user;
+  if (logged_len + len < sizeof logged) {
+    memcpy(logged + logged_len, line, len);
+    logged_len += len;
+  }
+  logged[logged_len] = '\0';
+}
+static unsigned count_of(const char *what) {
+  unsigned n = 0;
+  for (const char *p = logged; (p = strstr(p, what)); p++) n++;
+  return n;
+}
+
+static void test_us111_events(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.auth = MOCK_CLEARTEXT;
+  db_fixture_start(&f);
+  wg_log_setup(WG_LOG_DEBUG, WG_LOG_LOGFMT, 2);
+  wg__log_sink(on_line, NULL);
+  logged_len = 0;
+  db_advance(&f, 60000);
+  uint64_t h = db_open(&f, f.guest);
+  close_ok(&f, h);
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(count_of("db_pool"), 1);
+  assert_non_null(strstr(logged, "database=main"));
+  assert_non_null(strstr(logged, "active=1 idle=0 total=1 waiting=0"));
+  h = db_open(&f, f.guest);
+  close_ok(&f, h);
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(count_of("db_pool"), 1);
+  db_advance(&f, 60001); /* pinged, and told of it */
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(count_of("db_pool"), 2);
+  db_advance(&f, 60001); /* nothing new since */
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(count_of("db_pool"), 2);
+  for (int i = 0; i < 2; i++) { /* sslmode=prefer: answered, and hinted at once in a life */
+    wg_error err;
+    uint8_t no[4];
+    h = db_connect(&f, f.guest, &err);
+    db_send(&f, f.guest, h, "\0\0\0\010\004\322\026\057", 8);
+    assert_int_equal(wg_db_recv(f.guest, h, no, sizeof no, &err), 1);
+    assert_int_equal(no[0], 'N');
+    db_greet(&f, f.guest, h);
+    close_ok(&f, h);
+  }
+  assert_int_equal(count_of("db_guest_asked_tls"), 1);
+  assert_null(strstr(logged, "secret"));
+  wg__log_sink(NULL, NULL);
+  db_fixture_stop(&f);
+}
+
 static void test_shutdown_in_every_state(void **state) {
   (void)state;
   for (int stage = 0; stage < 6; stage++) { /* the fixture's end asserts that nothing is left */
@@ -699,6 +758,7 @@ int main(void) {
       cmocka_unit_test(test_drain_deadline_cuts),
       cmocka_unit_test(test_cancel_at_each_state),
       cmocka_unit_test(test_stats_equal_lists),
+      cmocka_unit_test(test_us111_events),
       cmocka_unit_test(test_shutdown_in_every_state),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
