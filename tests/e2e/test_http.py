@@ -428,7 +428,7 @@ def refuses(port):
         return False
     except ConnectionRefusedError:
         return True
-    except TimeoutError:  # a connection that was being made as the listener went away
+    except (TimeoutError, ConnectionResetError):  # it was being made as the listener went away
         return False
 
 
