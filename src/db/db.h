@@ -36,29 +36,33 @@ void wg_db_worker_free(wg_db_worker *w);
 
 WG_MUSTCHECK wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err);
 /** Cancels its waits and connects (their callbacks do not come) and gives back or closes its
- *  sessions. NULL is fine. */
+ *  sessions. Not from inside a wg_db_ function called with the same guest. NULL is fine. */
 void wg_db_guest_free(wg_db_guest *g);
 
 /** The guest's wish; all strings borrowed for the call, not NUL-terminated. */
 typedef struct wg_db_target {
   wg_db_protocol protocol;
-  const char *host; size_t host_len;
+  const char *host;
+  size_t host_len;
   uint16_t port;
-  const char *database; size_t database_len;
-  const char *user; size_t user_len;
-  const char *password; size_t password_len; /**< NULL: none given */
+  const char *database;
+  size_t database_len;
+  const char *user;
+  size_t user_len;
+  const char *password;
+  size_t password_len; /**< NULL: none given */
 } wg_db_target;
 
 /** A connect or a wait in progress; caller's memory at a stable address until the callback or the
  *  cancel. Fields are the implementation's own. */
 typedef struct wg_db_req {
-  wg_node node;           /**< in the pool's queue of waiters, or among those promised a server */
-  wg_node by_guest;       /**< in the guest's list */
+  wg_node node; /**< in the pool's queue of waiters, or among those promised a server */
+  wg_node by_guest; /**< in the guest's list */
   wg_deadline deadline;
   void (*done)(struct wg_db_req *req, const wg_error *err);
-  void *user;             /**< the caller's */
-  uint64_t handle;        /**< connect: the new handle, when err is NULL */
-  uint64_t since_ms;      /**< when the wait began */
+  void *user; /**< the caller's */
+  uint64_t handle; /**< connect: the new handle, when err is NULL */
+  uint64_t since_ms; /**< when the wait began */
   void *impl, *impl2;
   uint32_t state;
   uint32_t events;
@@ -74,10 +78,13 @@ void wg_db_cancel(wg_db_guest *g, wg_db_req *req);
 
 /** Takes bytes from the guest. Never blocks.
  *  @return bytes taken (0 only when n is 0); or a negative wg_code: WG_AGAIN (wait for
- *  WG_WATCH_WRITE), WG_INVALID (handle), WG_LOST, WG_PROTOCOL */
+ *  WG_WATCH_WRITE; *err is not set), WG_INVALID (handle), WG_LOST, WG_PROTOCOL. The first send after
+ *  the server went may be taken all the same: what recv gives then says why. */
 ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, wg_error *err);
 /** Gives bytes to the guest. Never blocks.
- *  @return 1..cap; 0: the peer closed; negative as above, WG_AGAIN: wait for WG_WATCH_READ */
+ *  @return 1..cap; 0: the peer closed; negative as above, WG_AGAIN: wait for WG_WATCH_READ. When the
+ *  server is lost between two messages the guest gets an ErrorResponse with SQLSTATE 08006, then 0;
+ *  in the middle of one what came of it, then WG_LOST. */
 ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_error *err);
 /** Waits until send or recv will not answer WG_AGAIN, or until the deadline (WG_TIMEOUT).
  *  @param events    WG_WATCH_READ or WG_WATCH_WRITE; one wait per direction and handle at a time
@@ -85,18 +92,21 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
  *  done may be called before this returns. */
 void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline, wg_db_req *req,
                 void (*done)(wg_db_req *req, const wg_error *err), void *user);
-/** @param how  WG_WATCH_READ, WG_WATCH_WRITE or both */
+/** The guest is done with a direction. Writing: as its goodbye; answers that are owed still come.
+ *  @param how  WG_WATCH_READ, WG_WATCH_WRITE or both */
 WG_MUSTCHECK wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *err);
+/** Gives the session back: it is reset for the next guest, or closed when anything is owed or half
+ *  said. Waits on it end with WG_CANCELED. */
 WG_MUSTCHECK wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err);
 
 /** Statistics of one pool key, all workers. */
 typedef struct wg_db_stats {
-  char name[64];            /**< of [databases.NAME] */
+  char name[64]; /**< of [databases.NAME] */
   uint32_t active, idle, total, waiting, limit;
-  uint64_t connects;        /**< logins to the server */
-  uint64_t leases;          /**< sessions given to guests */
-  uint64_t reuses;          /**< of them, from the idle list */
-  uint64_t wait_ms_total;   /**< time spent in the queue */
+  uint64_t connects; /**< logins to the server */
+  uint64_t leases; /**< sessions given to guests */
+  uint64_t reuses; /**< of them, from the idle list */
+  uint64_t wait_ms_total; /**< time spent in the queue */
   uint64_t timeouts, failures, reaped, unhealthy;
 } wg_db_stats;
 /** Calls back once a key; thread-safe. */
