@@ -106,7 +106,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
 
 static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
                          wg_local **out, wg_error *err) {
-  wg_pool *pool;
+  wg_pool *pool = NULL;
   pthread_mutex_lock(&w->db->lock);
   wg_code code = pool_find(w->db, config, database, &pool, err);
   pthread_mutex_unlock(&w->db->lock);
