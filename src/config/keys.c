@@ -53,7 +53,7 @@ const cfg_key cfg_keys[] = {
         .live = true, .help = "Body of a request; more is answered 413; 0: no limit"),
     KEY(CFG_LIMITS, "header", CFG_SIZE32, AT(header_bytes), RANGE(1024, 16u << 20),
         .standard = "64KiB", .help = "Header of a request; more is answered 431"),
-    KEY(CFG_LIMITS, "instances", CFG_COUNT, AT(instances), RANGE(1, 100000), .standard = "1000",
+    KEY(CFG_LIMITS, "instances", CFG_COUNT, AT(instances), RANGE(1, 10000), .standard = "1000",
         .help = "Instances at once in the process"),
     KEY(CFG_LIMITS, "drain_timeout", CFG_DURATION, AT(drain_timeout_ms), RANGE(0, DAY),
         .standard = "30s", .live = true,

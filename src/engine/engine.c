@@ -147,6 +147,7 @@ static wg_code new_runtime(wg_engine *e, const char *cache_dir, wg_error *err) {
       .size = sizeof cfg,
       .epoch_ms = e->config->epochs ? EPOCH_MS : 0,
       .max_instances = e->config->instances,
+      .max_tasks = e->config->max_inflight,
       .max_memory_bytes = e->config->memory_bytes,
       .cache_dir = wg__bytes(dir, strlen(dir)),
   };

@@ -72,7 +72,7 @@ typedef struct wgrt_engine_cfg {
   uint32_t size; /**< sizeof, for growth of the ABI */
   uint32_t epoch_ms; /**< tick of the epoch thread; 0: no interruption */
   uint32_t max_instances; /**< component instances at once in the process */
-  uint32_t reserved;
+  uint32_t max_tasks; /**< guest calls in progress at once: each may hold a stack while it waits */
   uint64_t max_memory_bytes; /**< largest linear memory of any app */
   wgrt_bytes cache_dir; /**< compilation cache; empty: none */
 } wgrt_engine_cfg;

@@ -113,7 +113,7 @@ pub struct EngineCfg {
     pub size: u32,
     pub epoch_ms: u32,
     pub max_instances: u32,
-    pub reserved: u32,
+    pub max_tasks: u32,
     pub max_memory_bytes: u64,
     pub cache_dir: Bytes,
 }

@@ -6,7 +6,7 @@ use crate::engine::{ComponentKind, Engine, Loaded};
 use crate::host::Instance;
 use crate::shims;
 use crate::stdio::GuestOutput;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -27,8 +27,8 @@ pub struct State {
     limits: StoreLimits,
     hooks: Hooks,
     pub inst: Arc<Instance>,
-    /// Database handles that became streams.
-    pub streamed: HashSet<u64>,
+    /// Database handles of which directions (READ, WRITE) became streams.
+    pub streamed: HashMap<u64, u32>,
 }
 
 impl WasiView for State {
@@ -40,6 +40,21 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+impl State {
+    /// False when one of the directions became a stream before.
+    pub fn take_as_stream(&mut self, handle: u64, directions: u32) -> bool {
+        let taken = self.streamed.entry(handle).or_default();
+        let free = *taken & directions == 0;
+        *taken |= directions;
+        free
+    }
+
+    pub fn is_stream(&self, handle: u64, direction: u32) -> bool {
+        !self.streamed.is_empty()
+            && self.streamed.get(&handle).is_some_and(|taken| taken & direction != 0)
     }
 }
 
@@ -153,7 +168,7 @@ impl App {
             limits: StoreLimitsBuilder::new().memory_size(p.memory_bytes).build(),
             hooks: Hooks,
             inst,
-            streamed: HashSet::new(),
+            streamed: HashMap::new(),
         };
         let mut store = Store::new(&self.engine, state);
         store.limiter(|s| &mut s.limits);

@@ -38,7 +38,7 @@ impl Engine {
             .total_core_instances(n.saturating_mul(CORE_INSTANCES))
             .total_memories(n)
             .total_tables(n.saturating_mul(TABLES))
-            .total_stacks(n.saturating_mul(2))
+            .total_stacks(n.saturating_add(cfg.max_tasks))
             .max_memory_size(cfg.max_memory_bytes as usize)
             .linear_memory_keep_resident(256 << 10)
             .table_keep_resident(16 << 10)

@@ -5,7 +5,7 @@ use super::bindings::warpgrid::shim::database_proxy::{
     ConnectConfig, ConnectionHandle, DbError, Host, HostPendingConnect, ShutdownHow,
 };
 use super::code::*;
-use super::{ZERO_MAX, db_errors};
+use super::{STREAMED, ZERO_MAX, db_errors};
 use crate::app::State;
 use crate::host::{self, ConnectArgs, HostError, Instance, READ, WRITE};
 use bytes::Bytes;
@@ -59,16 +59,6 @@ fn connecting(inst: &Arc<Instance>, c: ConnectConfig) -> Connecting {
     Box::pin(host::db_connect(inst.clone(), args))
 }
 
-impl State {
-    /// `send` and `recv` are not for a handle that became streams.
-    fn check_not_streamed(&self, handle: u64) -> Result<(), DbError> {
-        if !self.streamed.is_empty() && self.streamed.contains(&handle) {
-            return Err(DbError::InvalidArgument("the connection was taken as streams".into()));
-        }
-        Ok(())
-    }
-}
-
 impl Host for State {
     async fn connect(&mut self, c: ConnectConfig) -> Result<Result<ConnectionHandle, DbError>> {
         Ok(connecting(&self.inst, c).await.map_err(connect_error))
@@ -86,8 +76,8 @@ impl Host for State {
 
     /// Replaced by `add_send`.
     async fn send(&mut self, h: ConnectionHandle, data: Vec<u8>) -> Result<Result<u64, DbError>> {
-        if let Err(e) = self.check_not_streamed(h) {
-            return Ok(Err(e));
+        if self.is_stream(h, WRITE) {
+            return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         let inst = self.inst.clone();
         loop {
@@ -103,8 +93,8 @@ impl Host for State {
     }
 
     async fn recv(&mut self, h: ConnectionHandle, max: u32) -> Result<Result<Vec<u8>, DbError>> {
-        if let Err(e) = self.check_not_streamed(h) {
-            return Ok(Err(e));
+        if self.is_stream(h, READ) {
+            return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         if max == 0 {
             return Ok(Err(DbError::InvalidArgument(ZERO_MAX.into())));
@@ -139,8 +129,8 @@ impl Host for State {
         if let Err(e) = host::db_try_send(&self.inst, h, &[]) {
             return Ok(Err(handle_error(e)));
         }
-        if !self.streamed.insert(h) {
-            return Ok(Err(DbError::InvalidArgument("streams was called before".into())));
+        if !self.take_as_stream(h, READ | WRITE) {
+            return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         let input = Input { inst: self.inst.clone(), handle: h };
         let output = Output { inst: self.inst.clone(), handle: h, rest: Bytes::new() };
@@ -195,8 +185,8 @@ pub fn add_send(l: &mut Linker<State>) -> Result<()> {
         "send",
         |cx: StoreContextMut<'_, State>, (h, data): (u64, WasmList<u8>)| {
             Box::new(async move {
-                if let Err(e) = cx.data().check_not_streamed(h) {
-                    return Ok((Err(e),));
+                if cx.data().is_stream(h, WRITE) {
+                    return Ok((Err(DbError::InvalidArgument(STREAMED.into())),));
                 }
                 let inst = cx.data().inst.clone();
                 loop {

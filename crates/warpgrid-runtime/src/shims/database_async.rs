@@ -7,7 +7,7 @@ use super::bindings_async::warpgrid::shim_async::database_proxy::{
 };
 use super::channel::{Receiver, Sender, outcome};
 use super::code::*;
-use super::{ZERO_MAX, db_errors};
+use super::{STREAMED, ZERO_MAX, db_errors};
 use crate::app::State;
 use crate::host::{self, ConnectArgs, Instance, READ, WRITE};
 use std::sync::Arc;
@@ -18,6 +18,21 @@ db_errors!(DbError);
 
 fn instance<T: 'static>(a: &Accessor<T, HasSelf<State>>) -> Arc<Instance> {
     a.with(|mut s| s.get().inst.clone())
+}
+
+/// The instance, unless this direction of the connection became a stream.
+fn unstreamed<T: 'static>(
+    a: &Accessor<T, HasSelf<State>>,
+    handle: u64,
+    direction: u32,
+) -> std::result::Result<Arc<Instance>, DbError> {
+    a.with(|mut s| {
+        let s = s.get();
+        if s.is_stream(handle, direction) {
+            return Err(DbError::InvalidArgument(STREAMED.into()));
+        }
+        Ok(s.inst.clone())
+    })
 }
 
 impl Host for State {
@@ -56,7 +71,10 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
         h: ConnectionHandle,
         data: Vec<u8>,
     ) -> Result<Result<u64, DbError>> {
-        let inst = instance(a);
+        let inst = match unstreamed(a, h, WRITE) {
+            Ok(inst) => inst,
+            Err(e) => return Ok(Err(e)),
+        };
         loop {
             match host::db_try_send(&inst, h, &data) {
                 Err(e) if e.code == AGAIN => {
@@ -77,7 +95,10 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
         if max == 0 {
             return Ok(Err(DbError::InvalidArgument(ZERO_MAX.into())));
         }
-        let inst = instance(a);
+        let inst = match unstreamed(a, h, READ) {
+            Ok(inst) => inst,
+            Err(e) => return Ok(Err(e)),
+        };
         loop {
             match host::db_try_recv(&inst, h, max as usize) {
                 Err(e) if e.code == AGAIN => {
@@ -91,7 +112,12 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
     }
 
     async fn close(a: &Accessor<T, Self>, h: ConnectionHandle) -> Result<Result<(), DbError>> {
-        Ok(host::db_close(&instance(a), h).map_err(handle_error))
+        let inst = a.with(|mut s| {
+            let s = s.get();
+            s.streamed.remove(&h);
+            s.inst.clone()
+        });
+        Ok(host::db_close(&inst, h).map_err(handle_error))
     }
 
     fn receive_channel(
@@ -102,6 +128,9 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
         // Sending nothing asks whether the handle is alive.
         if let Err(e) = host::db_try_send(&inst, h, &[]) {
             return Ok(Err(handle_error(e)));
+        }
+        if !a.get().take_as_stream(h, READ) {
+            return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         let (end, future) = outcome(handle_error);
         let stream = StreamReader::new(&mut a, Receiver::new(inst, h, end))?;
@@ -117,6 +146,9 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
         let inst = a.get().inst.clone();
         if let Err(e) = host::db_try_send(&inst, h, &[]) {
             return Ok(Err(handle_error(e)));
+        }
+        if !a.get().take_as_stream(h, WRITE) {
+            return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         let (end, future) = outcome(handle_error);
         data.pipe(&mut a, Sender::new(inst, h, end))?;

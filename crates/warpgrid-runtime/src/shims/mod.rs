@@ -118,5 +118,9 @@ mod code {
     pub use crate::host::AGAIN;
 }
 
+/// What `send` and `recv` answer on a handle whose direction became a stream, and what a second
+/// call that would make it one answers.
+const STREAMED: &str = "this direction of the connection was taken as a stream";
+
 /// A receive of 0 bytes is the peer's end of file in our contract, so a guest may not ask for it.
 const ZERO_MAX: &str = "max-bytes is 0; ask for at least 1";
