@@ -13,7 +13,7 @@ enum {
   PG_STARTUP_MAX = 10000,          /**< of a start-up packet, as in the real server */
   PG_MESSAGE_MAX = 0x3FFFFFFF,     /**< of any message: 1 GiB - 1, as in the real server */
   PG_PARAMS_MAX = 64,              /**< parameters that a server may report */
-  PG_PARAM_BYTES_MAX = 4096        /**< of one reported name and value */
+  PG_PARAM_BYTES_MAX = 32768        /**< of one reported name and value */
 };
 
 /** A reported parameter: one allocation, "name\0value\0". */
