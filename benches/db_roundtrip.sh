@@ -33,8 +33,8 @@ run_p3() { run_guest "$p3" 1 "$n"; }
 run_c10() { run_guest "$p2" 10 $((n * 2)); }
 
 sides=(direct p2 p3 pgbouncer c10 threads epoll)
-declare -A seen
-for side in "${sides[@]}"; do seen[$side]=; done
+declare -A seen p50s
+for side in "${sides[@]}"; do seen[$side]= p50s[$side]=; done
 for ((round = 1; round <= rounds; round++)); do
   if ((round % 2)); then order=("${sides[@]}"); else order=(epoll threads c10 pgbouncer p3 p2 direct); fi
   for side in "${order[@]}"; do
@@ -42,6 +42,7 @@ for ((round = 1; round <= rounds; round++)); do
     us=$(field per_op_us "$line")
     [ -n "$us" ] || die "$side printed no per_op_us: '$line'"
     seen[$side]+=" $us"
+    p50s[$side]+=" $(field p50_us "$line")"
     say "round $round $side: $line"
   done
 done
@@ -54,6 +55,9 @@ compare() {
   local i ratios=()
   for i in "${!a[@]}"; do ratios+=("$(over "${a[$i]}" "${b[$i]}")"); done
   ratio_result "$1" "$(median "${ratios[@]}")" "$(median "${a[@]}")" "$(median "${b[@]}")" "$4" us
+  read -ra a <<<"${p50s[$2]}"
+  read -ra b <<<"${p50s[$3]}"
+  printf '  %s p50: ours=%sus peer=%sus\n' "$1" "$(median "${a[@]}")" "$(median "${b[@]}")"
 }
 total=$((n * rounds))
 compare db_roundtrip_c1 p2 direct "$total"
