@@ -9,6 +9,9 @@
  *      what becomes ready between the drain and the arm is not lost;
  *    - the callback comes at most once an arm, from the loop, never inside a call of ours;
  *    - POLL hang-up and errors are reported as ready in every armed direction: read to learn why.
+ *    - the peer's end of stream stays ready: an arm after the short read that it came along with is
+ *      answered, though epoll has no new edge for it;
+ *    - a callback may be mistaken: be ready for EAGAIN.
  *  Everything happens on the loop's thread. */
 #pragma once
 #include "base/base.h"

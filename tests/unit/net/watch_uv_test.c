@@ -107,6 +107,23 @@ static void test_hang_up_is_ready(void **state) {
   assert_int_equal(f->calls, 2);
 }
 
+/* The last bytes and the end come together; the read that takes the bytes is short. */
+static void test_end_behind_last_bytes(void **state) {
+  fixture *f = *state;
+  char b[8];
+  wg_watch_uv.arm(&f->uv, f->w, WG_WATCH_READ);
+  assert_int_equal(write(f->fd[1], "x", 1), 1);
+  close(f->fd[1]);
+  f->fd[1] = -1;
+  turn(f);
+  assert_int_equal(f->calls, 1);
+  assert_int_equal(read(f->fd[0], b, sizeof b), 1);
+  wg_watch_uv.arm(&f->uv, f->w, WG_WATCH_READ);
+  turn(f);
+  assert_int_equal(f->calls, 2);
+  assert_int_equal(read(f->fd[0], b, sizeof b), 0);
+}
+
 static void test_stop_within_callback(void **state) {
   fixture *f = *state;
   f->stops = true;
@@ -137,6 +154,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_once_an_arm, setup, teardown),
       cmocka_unit_test_setup_teardown(test_arms_add_up, setup, teardown),
       cmocka_unit_test_setup_teardown(test_hang_up_is_ready, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_end_behind_last_bytes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_stop_within_callback, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fd_number_reused, setup, teardown),
   };
