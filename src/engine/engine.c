@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file engine.c  The embedding API: configuration, components, apps, serving and running. */
+#include "base/text.h"
 #include "engine/engine_internal.h"
 #include <errno.h>
 #include <pthread.h>
@@ -62,7 +63,7 @@ static size_t list_len(const char *const *list) {
 /** Appends copies to a NULL-terminated list of the configuration. */
 static wg_code list_append(char ***list, const char *const *more, wg_error *err) {
   size_t n = list_len((const char *const *)*list), k = list_len(more);
-  if (k == 0) return WG_OK;
+  if (!more || k == 0) return WG_OK;
   char **grown = realloc(*list, (n + k + 1) * sizeof *grown);
   if (!grown) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   *list = grown;
@@ -74,7 +75,7 @@ static wg_code list_append(char ***list, const char *const *more, wg_error *err)
 
 static wg_code append_dirs(wg_config *c, const char *const *dirs, wg_error *err) {
   size_t k = list_len(dirs);
-  if (k == 0) return WG_OK;
+  if (!dirs || k == 0) return WG_OK;
   wg_preopen *grown = realloc(c->preopens, (c->preopen_count + k) * sizeof *grown);
   if (!grown) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   c->preopens = grown;
@@ -166,7 +167,7 @@ static wg_code new_stop_fds(wg_engine *e, wg_error *err) {
   for (; e->worker_count < e->config->workers; e->worker_count++) {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
     if (fd < 0)
-      return wg_error_set(err, WG_IO, errno, "cannot make an eventfd: %s", strerror(errno));
+      return wg_error_set(err, WG_IO, errno, "cannot make an eventfd: %s", wg_os_error(errno));
     e->stop_fds[e->worker_count] = fd;
   }
   return WG_OK;
@@ -339,7 +340,7 @@ wg_code wg_engine_instantiate(wg_engine *e, wg_component *c, const wg_app_option
   app->kind = kind;
   for (size_t i = 0; i < env_n; i++) env[i] = wg__bytes(cfg->env[i], strlen(cfg->env[i]));
   argv[0] = wg__bytes(app->name, strlen(app->name));
-  for (size_t i = 0; i < arg_n; i++) argv[i + 1] = wg__bytes(args[i], strlen(args[i]));
+  for (size_t i = 0; args && i < arg_n; i++) argv[i + 1] = wg__bytes(args[i], strlen(args[i]));
   for (size_t i = 0; i < cfg->preopen_count; i++) {
     const wg_preopen *p = &cfg->preopens[i];
     dirs[i] = (wgrt_preopen){.host = wg__bytes(p->host, strlen(p->host)),
@@ -445,7 +446,7 @@ wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening, vo
     int rc = pthread_create(&threads[i].thread, NULL, serve_thread, &threads[i]);
     threads[i].started = rc == 0;
     if (rc != 0) {
-      wg_error_set(&threads[i].err, WG_IO, rc, "cannot start a worker: %s", strerror(rc));
+      wg_error_set(&threads[i].err, WG_IO, rc, "cannot start a worker: %s", wg_os_error(rc));
       for (size_t k = 0; k < per_worker; k++) close(threads[i].fds[k]);
       wg_engine_stop(e);
     }

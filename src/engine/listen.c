@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file listen.c  Listening sockets: one a worker and address, sharing the port by SO_REUSEPORT
  *  so that the kernel spreads connections without a lock between workers. */
+#include "base/text.h"
 #include "engine/engine_internal.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -91,7 +92,7 @@ static wg_code open_socket(const address *a, bool share, int *out, wg_error *err
   char text[80];
   address_text(a, text, sizeof text);
   wg_error_set(err, WG_IO, sys, "cannot listen on %s: %s", text,
-               sys == EADDRINUSE ? "the port is in use" : strerror(sys));
+               sys == EADDRINUSE ? "the port is in use" : wg_os_error(sys));
   if (sys == EADDRINUSE)
     wg_error_hint(err, "stop the other process, or pass --listen with another port");
   else if (sys == EACCES)
@@ -152,7 +153,7 @@ wg_code wg__listen_open(char *const *listen_on, unsigned workers, int **out, siz
       if ((c = open_socket(&a[i], workers > 1, &fd, err)) != WG_OK) goto fail;
       fds[opened++] = fd;
       if (listen(fd, BACKLOG) != 0) {
-        c = wg_error_set(err, WG_IO, errno, "cannot listen: %s", strerror(errno));
+        c = wg_error_set(err, WG_IO, errno, "cannot listen: %s", wg_os_error(errno));
         goto fail;
       }
     }
