@@ -335,6 +335,7 @@ static bool query(conn *c, const char *sql) {
   }
   if (strcmp(sql, "DISCARD ALL") == 0) {
     atomic_fetch_add(&m->resets, 1);
+    if (atomic_load(&m->reset_hangs)) return hang(c);
     if (c->txn != 'I' || atomic_load(&m->reset_fails))
       return send_error(c, "ERROR", "25001", "DISCARD ALL cannot run inside a transaction block") &&
              send_ready(c);

@@ -38,7 +38,7 @@ typedef struct mock_pg {
   _Atomic bool wrong_nonce;
   _Atomic bool mute; /* accepts, and never says a word */
   _Atomic bool ping_hangs, ping_fails;
-  _Atomic bool reset_fails;
+  _Atomic bool reset_fails, reset_hangs;
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;
   /* to be read */

@@ -303,6 +303,36 @@ static void test_failed_reset(void **state) {
   db_fixture_stop(&f);
 }
 
+/* The server goes, or falls silent, in the middle of a reset: nobody is given that connection. */
+static void test_reset_interrupted(void **state) {
+  (void)state;
+  for (int silent = 0; silent < 2; silent++) {
+    db_fixture f;
+    db_fixture_init(&f);
+    f.database.pool.pool_size = 1;
+    f.database.pool.connect_timeout_ms = 20000;
+    db_fixture_start(&f);
+    f.mock.reset_hangs = true;
+    uint64_t h = db_open(&f, f.guest);
+    char pid[16];
+    pid_of(&f, h, pid);
+    close_ok(&f, h);
+    db_result r;
+    db_start_connect(f.guest, &r);
+    while (f.mock.resets == 0) db_run(&f.one);
+    assert_false(r.done);
+    if (silent)
+      db_advance(&f, 5001);
+    else
+      mock_pg_kill(&f.mock);
+    db_run_until(&f.one, &r.done);
+    assert_int_equal(r.code, WG_OK);
+    assert_int_equal(db_stats(&f).unhealthy, 1);
+    assert_int_equal(f.mock.logins, 2);
+    db_fixture_stop(&f);
+  }
+}
+
 static void test_reset_close(void **state) {
   (void)state;
   db_fixture f;
@@ -743,6 +773,7 @@ int main(void) {
       cmocka_unit_test(test_us113_failing_ping),
       cmocka_unit_test(test_idle_closed_by_server),
       cmocka_unit_test(test_failed_reset),
+      cmocka_unit_test(test_reset_interrupted),
       cmocka_unit_test(test_reset_close),
       cmocka_unit_test(test_refused_server),
       cmocka_unit_test(test_refused_beside_a_leased_one),
