@@ -7,13 +7,14 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/lint.sh [c|tidy|rust|shell|licenses]...
+usage: scripts/lint.sh [c|tidy|rust|shell|licenses|bindings]...
 
   c         clang-format: layout of C
   tidy      clang-tidy: analysis of the host's C
   rust      cargo fmt --check and clippy with warnings as errors
   shell     shellcheck: scripts
   licenses  docs/licenses.md against Cargo.lock
+  bindings  generated C bindings and WIT dependencies against their sources, where the tools are
 Without arguments all of them. `clang-format-22 -i FILE` and `cargo fmt` repair layout.
 USAGE
 }
@@ -21,11 +22,11 @@ parts=()
 for arg; do
   case $arg in
     -h | --help) usage; exit 0 ;;
-    c | tidy | rust | shell | licenses) parts+=("$arg") ;;
+    c | tidy | rust | shell | licenses | bindings) parts+=("$arg") ;;
     *) say "error: unknown part '$arg'"; usage >&2; exit 2 ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell licenses)
+[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell licenses bindings)
 cd "$root"
 failed=0
 
@@ -56,6 +57,10 @@ lint_shell() {
   shellcheck -S warning -x "${files[@]}"
 }
 lint_licenses() { scripts/audit-licenses.py --check; }
+lint_bindings() {
+  scripts/gen-bindings.sh --check
+  scripts/update-wit-deps.sh --check
+}
 
 for part in "${parts[@]}"; do
   say "# $part"
