@@ -48,8 +48,8 @@ lint_tidy() {
     "clang-tidy-$LLVM_MAJOR" -p build/dev --quiet 2>/dev/null
 }
 lint_rust() {
-  cargo fmt --check
-  CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings
+  cargo fmt --check &&
+    CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings
 }
 lint_shell() {
   local files
@@ -58,8 +58,7 @@ lint_shell() {
 }
 lint_licenses() { scripts/audit-licenses.py --check; }
 lint_bindings() {
-  scripts/gen-bindings.sh --check
-  scripts/update-wit-deps.sh --check
+  scripts/gen-bindings.sh --check && scripts/update-wit-deps.sh --check
 }
 
 for part in "${parts[@]}"; do
