@@ -7,6 +7,7 @@ SCRAM-SHA-256. Mean time of one turn; ratio = median of the rounds' ratios.
   connect            the guest over native direct
   connect_pgbouncer  native through pgbouncer (its own SCRAM login each time) over native direct" "$@"
 find_warp
+pg_loop= # set by native
 native pg_loop -lpq -lpthread
 database --pgbouncer
 database_config 10

@@ -11,6 +11,7 @@ ratios, guest over native (pgbouncer: through pgbouncer over direct).
   db_roundtrip_c10_epoll     the same; peer: one native epoll loop with ten connections
   db_roundtrip_c1_pgbouncer  the native loop through pgbouncer (session pooling)" "$@"
 find_warp
+pg_loop= # set by native
 native pg_loop -lpq -lpthread
 database --pgbouncer
 database_config 10

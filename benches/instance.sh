@@ -11,6 +11,7 @@ ratio = ours over peer.
 need curl curl
 find_warp
 find_wasmtime
+http_probe= # set by native
 native http_probe
 n=$((5000 * scale / 100))
 held=$((200 * scale / 100))

@@ -73,10 +73,8 @@ need() { command -v "$1" >/dev/null || die "cannot find $1" "apt-get install $2"
 find_warp() {
   local f
   if [ -z "${WARP_BIN:-}" ]; then
-    for f in "$root/build/release" "$root/build/dev"; do
-      for f in "$f/warp" "$f/bin/warp" "$f/src/warp" "$f/src/cli/warp"; do
-        [ ! -x "$f" ] || { WARP_BIN=$f; break 2; }
-      done
+    for f in "$root/build/release/warp" "$root/build/dev/warp"; do
+      [ ! -x "$f" ] || { WARP_BIN=$f; break; }
     done
   fi
   [ -x "${WARP_BIN:-}" ] || die "cannot find warp" "build it with 'make', or set WARP_BIN"

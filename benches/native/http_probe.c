@@ -189,13 +189,16 @@ static size_t number(const char *text, size_t max) {
 int main(int argc, char **argv) {
   uint16_t port = argc > 2 ? (uint16_t)number(argv[2], 65535) : 0;
   size_t n = argc > 4 ? number(argv[4], 1000000) : 0;
-  if (port && argc == 5 && n && strcmp(argv[1], "requests") == 0) mode_requests(port, argv[3], n);
-  else if (port && argc == 5 && n && strcmp(argv[1], "hold") == 0) mode_hold(port, argv[3], n);
+  if (port && argc == 5 && n && strcmp(argv[1], "requests") == 0)
+    mode_requests(port, argv[3], n);
+  else if (port && argc == 5 && n && strcmp(argv[1], "hold") == 0)
+    mode_hold(port, argv[3], n);
   else if (port && argc > 5 && strcmp(argv[1], "process") == 0 && strcmp(argv[4], "--") == 0)
     mode_process(port, argv[3], argv + 5);
   else {
-    fputs("usage: http_probe requests PORT PATH N | process PORT PATH -- CMD... | hold PORT PATH C\n",
-          stderr);
+    fputs(
+        "usage: http_probe requests PORT PATH N | process PORT PATH -- CMD... | hold PORT PATH C\n",
+        stderr);
     return 2;
   }
   return 0;

@@ -226,10 +226,14 @@ static size_t number(const char *text, size_t max) {
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   size_t a = argc > 2 ? number(argv[2], 10000000) : 0, b = argc > 3 ? number(argv[3], 10000000) : 0;
-  if (argc == 3 && a && strcmp(mode, "loop") == 0) mode_loop(a);
-  else if (argc == 3 && a && strcmp(mode, "connect") == 0) mode_connect(a);
-  else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "threads") == 0) mode_threads(a, b);
-  else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "epoll") == 0) mode_epoll(a, b);
+  if (argc == 3 && a && strcmp(mode, "loop") == 0)
+    mode_loop(a);
+  else if (argc == 3 && a && strcmp(mode, "connect") == 0)
+    mode_connect(a);
+  else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "threads") == 0)
+    mode_threads(a, b);
+  else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "epoll") == 0)
+    mode_epoll(a, b);
   else {
     fputs("usage: pg_loop loop N | connect N | threads C N | epoll C N\n", stderr);
     return 2;

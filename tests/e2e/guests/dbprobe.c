@@ -53,9 +53,9 @@ static void fail(conn *c, int status, const char *sqlstate, const char *message)
 /* The host's own errors, told as the SQLSTATE that a client library would make of them. */
 static void fail_db(conn *c, const wg_db_error *e) {
   static const char *const states[] = {
-      [WG_DB_NOT_ALLOWED] = "08004",        [WG_DB_CONNECTION_FAILED] = "08001",
-      [WG_DB_CONNECTION_LOST] = "08006",    [WG_DB_AUTHENTICATION_FAILED] = "28000",
-      [WG_DB_POOL_EXHAUSTED] = "53300",     [WG_DB_TIMEOUT] = "57014",
+      [WG_DB_NOT_ALLOWED] = "08004",     [WG_DB_CONNECTION_FAILED] = "08001",
+      [WG_DB_CONNECTION_LOST] = "08006", [WG_DB_AUTHENTICATION_FAILED] = "28000",
+      [WG_DB_POOL_EXHAUSTED] = "53300",  [WG_DB_TIMEOUT] = "57014",
   };
   char text[300];
   const char *state = e->code <= WG_DB_TIMEOUT ? states[e->code] : NULL;
