@@ -385,6 +385,26 @@ pub fn db_try_recv(inst: &Instance, handle: u64, max: usize) -> Result<Vec<u8>, 
     })
 }
 
+/// Sends some bytes, waiting at most the configured timeout until one can be taken.
+pub async fn db_send(inst: &Arc<Instance>, handle: u64, data: &[u8]) -> Result<u64, HostError> {
+    loop {
+        match db_try_send(inst, handle, data) {
+            Err(e) if e.code == AGAIN => db_wait(inst, handle, WRITE, true).await?,
+            r => return r.map(|n| n as u64),
+        }
+    }
+}
+
+/// Receives 1 to `max` bytes, waiting at most the configured timeout; none: the peer closed.
+pub async fn db_recv(inst: &Arc<Instance>, handle: u64, max: u32) -> Result<Vec<u8>, HostError> {
+    loop {
+        match db_try_recv(inst, handle, max as usize) {
+            Err(e) if e.code == AGAIN => db_wait(inst, handle, READ, true).await?,
+            r => return r,
+        }
+    }
+}
+
 pub fn db_shutdown(inst: &Instance, handle: u64, how: u32) -> Result<(), HostError> {
     let h = host();
     let r = with_error(|e| unsafe { (h.db_shutdown)(h.ctx, inst.ptr(), handle, how, e) }.into());

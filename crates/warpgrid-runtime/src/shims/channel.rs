@@ -51,14 +51,43 @@ impl Half {
     }
 }
 
-pub struct Receiver<E> {
+/// A half and the future that tells how it ended.
+struct Side<E> {
     half: Half,
     end: End<E>,
 }
 
+impl<E> Side<E> {
+    fn new(inst: Arc<Instance>, handle: u64, events: u32, end: End<E>) -> Self {
+        Side { half: Half { inst, handle, events, wait: None }, end }
+    }
+
+    /// After an attempt that failed: what to answer, or None to try again.
+    fn after(
+        &mut self,
+        e: HostError,
+        cx: &mut Context<'_>,
+        finish: bool,
+    ) -> Option<Poll<Result<StreamResult>>> {
+        let mut e = e;
+        if e.code == AGAIN {
+            match self.half.poll_wait(cx) {
+                Poll::Ready(Ok(())) => return None,
+                Poll::Ready(Err(failed)) => e = failed,
+                Poll::Pending if finish => return Some(Poll::Ready(Ok(StreamResult::Cancelled))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        self.end.finish(Err(e));
+        Some(Poll::Ready(Ok(StreamResult::Dropped)))
+    }
+}
+
+pub struct Receiver<E>(Side<E>);
+
 impl<E> Receiver<E> {
     pub fn new(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
-        Receiver { half: Half { inst, handle, events: READ, wait: None }, end }
+        Receiver(Side::new(inst, handle, READ, end))
     }
 }
 
@@ -73,51 +102,41 @@ impl<E: Send + 'static, D> StreamProducer<D> for Receiver<E> {
         destination: Destination<'a, u8, Option<u8>>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
+        let side = &mut self.0;
         let mut to = destination.as_direct(store, host::RECV_CHUNK);
         loop {
             if to.remaining().is_empty() {
                 // A read of 0 bytes asks whether there is something to read.
-                return match self.half.poll_wait(cx) {
+                return match side.half.poll_wait(cx) {
                     Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(_) => Poll::Ready(Ok(StreamResult::Completed)),
                 };
             }
-            match host::db_try_recv_into(&self.half.inst, self.half.handle, to.remaining()) {
+            match host::db_try_recv_into(&side.half.inst, side.half.handle, to.remaining()) {
                 Ok(0) => {
-                    self.end.finish(Ok(()));
+                    side.end.finish(Ok(()));
                     return Poll::Ready(Ok(StreamResult::Dropped));
                 }
                 Ok(n) => {
                     to.mark_written(n);
                     return Poll::Ready(Ok(StreamResult::Completed));
                 }
-                Err(e) if e.code == AGAIN => match self.half.poll_wait(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => {
-                        self.end.finish(Err(e));
-                        return Poll::Ready(Ok(StreamResult::Dropped));
-                    }
-                    Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-                    Poll::Pending => return Poll::Pending,
-                },
                 Err(e) => {
-                    self.end.finish(Err(e));
-                    return Poll::Ready(Ok(StreamResult::Dropped));
+                    if let Some(answer) = side.after(e, cx, finish) {
+                        return answer;
+                    }
                 }
             }
         }
     }
 }
 
-pub struct Sender<E> {
-    half: Half,
-    end: End<E>,
-}
+pub struct Sender<E>(Side<E>);
 
 impl<E> Sender<E> {
     pub fn new(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
-        Sender { half: Half { inst, handle, events: WRITE, wait: None }, end }
+        Sender(Side::new(inst, handle, WRITE, end))
     }
 }
 
@@ -131,28 +150,21 @@ impl<E: Send + 'static, D> StreamConsumer<D> for Sender<E> {
         source: Source<'_, u8>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
+        let side = &mut self.0;
         let mut from = source.as_direct(store);
         loop {
             if from.remaining().is_empty() {
                 return Poll::Ready(Ok(StreamResult::Completed));
             }
-            match host::db_try_send(&self.half.inst, self.half.handle, from.remaining()) {
+            match host::db_try_send(&side.half.inst, side.half.handle, from.remaining()) {
                 Ok(n) => {
                     from.mark_read(n);
                     return Poll::Ready(Ok(StreamResult::Completed));
                 }
-                Err(e) if e.code == AGAIN => match self.half.poll_wait(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(e)) => {
-                        self.end.finish(Err(e));
-                        return Poll::Ready(Ok(StreamResult::Dropped));
-                    }
-                    Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-                    Poll::Pending => return Poll::Pending,
-                },
                 Err(e) => {
-                    self.end.finish(Err(e));
-                    return Poll::Ready(Ok(StreamResult::Dropped));
+                    if let Some(answer) = side.after(e, cx, finish) {
+                        return answer;
+                    }
                 }
             }
         }

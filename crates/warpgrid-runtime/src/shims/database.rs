@@ -80,16 +80,7 @@ impl Host for State {
             return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
         let inst = self.inst.clone();
-        loop {
-            match host::db_try_send(&inst, h, &data) {
-                Err(e) if e.code == AGAIN => {
-                    if let Err(e) = host::db_wait(&inst, h, WRITE, true).await {
-                        return Ok(Err(handle_error(e)));
-                    }
-                }
-                r => return Ok(r.map(|n| n as u64).map_err(handle_error)),
-            }
-        }
+        Ok(host::db_send(&inst, h, &data).await.map_err(handle_error))
     }
 
     async fn recv(&mut self, h: ConnectionHandle, max: u32) -> Result<Result<Vec<u8>, DbError>> {
@@ -100,7 +91,7 @@ impl Host for State {
             return Ok(Err(DbError::InvalidArgument(ZERO_MAX.into())));
         }
         let inst = self.inst.clone();
-        Ok(recv(&inst, h, max).await.map_err(handle_error))
+        Ok(host::db_recv(&inst, h, max).await.map_err(handle_error))
     }
 
     async fn shutdown(
@@ -166,15 +157,6 @@ impl HostPendingConnect for State {
             let _ = host::db_close(&self.inst, handle);
         }
         Ok(())
-    }
-}
-
-async fn recv(inst: &Arc<Instance>, handle: u64, max: u32) -> Result<Vec<u8>, HostError> {
-    loop {
-        match host::db_try_recv(inst, handle, max as usize) {
-            Err(e) if e.code == AGAIN => host::db_wait(inst, handle, READ, true).await?,
-            r => return r,
-        }
     }
 }
 

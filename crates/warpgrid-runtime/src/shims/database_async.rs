@@ -75,16 +75,7 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
             Ok(inst) => inst,
             Err(e) => return Ok(Err(e)),
         };
-        loop {
-            match host::db_try_send(&inst, h, &data) {
-                Err(e) if e.code == AGAIN => {
-                    if let Err(e) = host::db_wait(&inst, h, WRITE, true).await {
-                        return Ok(Err(handle_error(e)));
-                    }
-                }
-                r => return Ok(r.map(|n| n as u64).map_err(handle_error)),
-            }
-        }
+        Ok(host::db_send(&inst, h, &data).await.map_err(handle_error))
     }
 
     async fn recv(
@@ -99,16 +90,7 @@ impl<T: 'static> HostWithStore<T> for HasSelf<State> {
             Ok(inst) => inst,
             Err(e) => return Ok(Err(e)),
         };
-        loop {
-            match host::db_try_recv(&inst, h, max as usize) {
-                Err(e) if e.code == AGAIN => {
-                    if let Err(e) = host::db_wait(&inst, h, READ, true).await {
-                        return Ok(Err(handle_error(e)));
-                    }
-                }
-                r => return Ok(r.map_err(handle_error)),
-            }
-        }
+        Ok(host::db_recv(&inst, h, max).await.map_err(handle_error))
     }
 
     async fn close(a: &Accessor<T, Self>, h: ConnectionHandle) -> Result<Result<(), DbError>> {
