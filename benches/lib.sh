@@ -109,17 +109,13 @@ native() {
   printf -v "$name" %s "$work/$name"
 }
 
-median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {print NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
+median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {printf "%.6g\n", NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
 over() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a / b}'; }
 # field NAME TEXT: the value of NAME=value.
 field() { sed -n "s/.*\\b$1=\\([0-9.]*\\).*/\\1/p" <<<"$2" | tail -n 1; }
 
-# result NAME OURS PEER N [UNIT] [inverse]: ratio is ours over peer; `inverse` gives peer over ours.
-result() {
-  local ratio
-  if [ "${6:-}" = inverse ]; then ratio=$(over "$3" "$2"); else ratio=$(over "$2" "$3"); fi
-  printf 'RESULT %s ratio=%s ours=%s%s peer=%s%s n=%s\n' "$1" "$ratio" "$2" "${5:-}" "$3" "${5:-}" "$4"
-}
+# result NAME OURS PEER N [UNIT]: ratio is ours over peer.
+result() { ratio_result "$1" "$(over "$2" "$3")" "$2" "$3" "$4" "${5:-}"; }
 
 # ratio_result NAME RATIO OURS PEER N [UNIT]: the same with a ratio made of per-round ratios.
 ratio_result() {
