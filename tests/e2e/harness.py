@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -331,27 +330,27 @@ class Warp:
     @contextmanager
     def serve(self, component, config=None, args=(), env=None, listen=None, ready=True):
         """`warp serve` with a warp.toml made of `config`, on a free port; stopped and checked."""
-        folder = Path(tempfile.mkdtemp(prefix="warpgrid-e2e."))
         config = dict(config or {})
         config["http"] = {"listen": listen or ["127.0.0.1:0"], "workers": 1, **config.get("http", {})}
-        (folder / "warp.toml").write_text(toml(config))
-        server = Server(
-            self.popen("serve", component, "--config", folder / "warp.toml", *args, env=env, cwd=folder)
-        )
-        try:
-            if ready:
-                server.wait_listening(len(config["http"]["listen"]))
-            yield server
-            server.stop()
-        except BaseException:
-            server.kill()
-            server.log.join()
-            log = "\n".join(server.log.lines[-60:])
-            print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp, its end\n{log}")
-            raise
-        finally:
-            server.kill()
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="warpgrid-e2e.") as folder:
+            file = Path(folder) / "warp.toml"
+            file.write_text(toml(config))
+            server = Server(
+                self.popen("serve", component, "--config", file, *args, env=env, cwd=folder)
+            )
+            try:
+                if ready:
+                    server.wait_listening(len(config["http"]["listen"]))
+                yield server
+                server.stop()
+            except BaseException:
+                server.kill()
+                server.log.join()
+                log = "\n".join(server.log.lines[-60:])
+                print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp, its end\n{log}")
+                raise
+            finally:
+                server.kill()
 
 
 def find_build():
