@@ -200,7 +200,9 @@ async fn command(app: &Arc<App>) -> Result<c_int, Failure> {
         Ok(Err(())) => Ok(1),
         Err(e) => match e.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
-            None => Err(Failure::new(Kind::Trap, format!("{e:?}"))),
+            None => {
+                Err(Failure::new(Kind::Trap, format!("guest failed: {}\n{e:?}", e.root_cause())))
+            }
         },
     }
 }
