@@ -145,7 +145,7 @@ impl HandlerState for Factory {
                 control: control.clone(),
                 sleep: Box::pin(tokio::time::sleep(app.policy.instance_idle)),
             },
-            state: Life { app: app.clone(), slot: Slot::new(&control), control },
+            state: Life { app: app.clone(), _slot: Slot::new(&control), control },
         })
     }
 }
@@ -226,7 +226,7 @@ impl WorkerExpiration for Expiration {
 pub struct Life {
     app: Arc<App>,
     control: Arc<Control>,
-    slot: Slot,
+    _slot: Slot,
 }
 
 impl WorkerState for Life {
@@ -264,7 +264,6 @@ impl WorkerState for Life {
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
-        let _ = &self.slot;
         if let Err(e) = result
             && !self.control.works_for_nobody()
             && STOP.get() != Stop::Cut
