@@ -36,7 +36,7 @@ const cli_command cli_commands[] = {
      "Without FILE it serves the component of warp.toml. Prints one URL a line when it listens.\n"
      "Ctrl-C or SIGTERM lets requests in progress finish; a second one does not.",
      CLI_FILE_OR_CONFIG,
-     {{"listen", 0, "ADDR:PORT", "Address to listen on (default: [http] listen, 127.0.0.1:8080)",
+     {{"listen", 0, "ADDR:PORT", "Address to listen on (default: [http] listen, localhost:8080)",
        true},
       {"workers", 0, "N", "Threads (default: [http] workers, one per core)", false},
       OPT_ENV,

@@ -30,8 +30,9 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags),
         .help = "More arguments for the compiler"),
 
-    KEY(CFG_HTTP, "listen", CFG_LISTEN, AT(listen), .standard = "127.0.0.1:8080",
-        .help = "Address and port, or a list of them; IPv6 in brackets: `[::1]:8080`"),
+    KEY(CFG_HTTP, "listen", CFG_LISTEN, AT(listen), .standard = "localhost:8080",
+        .help = "Address and port, or a list of them; localhost is both families; IPv6 in "
+                "brackets: `[::1]:8080`"),
     KEY(CFG_HTTP, "workers", CFG_COUNT, AT(workers), RANGE(0, 1024), .standard = "0",
         .help = "Threads that serve, each with its own loop; 0: one per core"),
     KEY(CFG_HTTP, "max_inflight", CFG_COUNT, AT(max_inflight), RANGE(1, 1000000),

@@ -24,7 +24,7 @@ static void defaults_are_the_documented_ones(void **state) {
   assert_string_equal(c->dir, ".");
   assert_null(c->path);
   assert_null(c->lang);
-  assert_string_equal(c->listen[0], "127.0.0.1:8080");
+  assert_string_equal(c->listen[0], "localhost:8080");
   assert_null(c->listen[1]);
   assert_int_equal(c->workers, 0);
   assert_int_equal(c->max_inflight, 1000);
