@@ -83,16 +83,18 @@ WG_API const char *wg_component_kind_name(wg_component_kind kind);
 WG_API WG_MUSTCHECK wg_code wg_component_save(wg_component *c, const char *path, wg_error *err);
 WG_API void wg_component_free(wg_component *c);
 
-/** One import or export of a component and what this engine can do for it. */
+/** What an engine can do for an import. */
+typedef enum wg_interface_status {
+  WG_INTERFACE_OK,          /**< linked, or an export */
+  WG_INTERFACE_DISABLED,    /**< a shim that warp.toml turns off */
+  WG_INTERFACE_UNAVAILABLE, /**< a shim that this version does not have yet */
+  WG_INTERFACE_UNKNOWN      /**< no host interface of this name or version */
+} wg_interface_status;
+/** One import or export of a component. */
 typedef struct wg_interface {
-  const char *name;   /**< "warpgrid:shim/dns@0.1.0"; NUL-terminated, borrowed for the call */
+  const char *name; /**< "warpgrid:shim/dns@0.1.0"; NUL-terminated, borrowed for the call */
   int is_export;
-  enum {
-    WG_INTERFACE_OK,          /**< linked, or an export */
-    WG_INTERFACE_DISABLED,    /**< a shim that warp.toml turns off */
-    WG_INTERFACE_UNAVAILABLE, /**< a shim that this version does not have yet */
-    WG_INTERFACE_UNKNOWN      /**< no host interface of this name or version */
-  } status;
+  wg_interface_status status;
   const char *reason; /**< for people, with the line of warp.toml that helps; "" when OK */
 } wg_interface;
 /** Names every import, then every export. */

@@ -119,7 +119,7 @@ static bool shim_on(const wg_engine *e, uint32_t bit) { return e->config->shims 
 static bool shim_off(const wg_engine *e, uint32_t bit) { return !shim_on(e, bit); }
 /** On in the configuration, but nothing to link in this version. */
 static bool shim_later(const wg_engine *e, uint32_t bit) {
-  return shim_on(e, bit) && !(bit & (WGRT_LINK_DATABASE_PROXY | WGRT_LINK_THREADING));
+  return shim_on(e, bit) && !(bit & WGRT_LINK_ALL);
 }
 
 /** US-121: which shims are on, and their key settings. */
@@ -282,41 +282,25 @@ void wg_component_free(wg_component *c) {
 
 /* ---- apps ---- */
 
-typedef struct link_check {
-  const wg_engine *engine;
-  char *name;        /**< the first import that cannot be linked */
-  char reason[600];
-  int status;
-  uint32_t shim;
-} link_check;
-
-static void check_import(void *user, int is_export, wgrt_bytes name) {
-  link_check *check = user;
-  if (is_export || check->status != WG_INTERFACE_OK) return;
-  char *text = strndup((const char *)name.p, name.n);
-  if (!text) return; /* linking itself will say what is missing */
-  check->status =
-      wg__interface_status(check->engine, text, check->reason, sizeof check->reason, &check->shim);
-  if (check->status == WG_INTERFACE_OK)
-    free(text);
+/** Keeps the first import that cannot be linked as an error. */
+static void refuse_import(void *user, const wg_interface *i) {
+  wg_error *err = user;
+  if (i->status == WG_INTERFACE_OK || err->code != WG_OK) return;
+  wg_error_set(err, WG_LINK, 0, "the component imports '%s', which is %s", i->name,
+               i->status == WG_INTERFACE_DISABLED      ? "turned off"
+               : i->status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
+                                                       : "unknown to this host");
+  if (i->status == WG_INTERFACE_UNAVAILABLE)
+    wg_error_hint(err, "this is version %s; 'warp validate' lists what it has", wg_version());
   else
-    check->name = text;
+    wg_error_hint(err, "%s", i->reason);
 }
 
 static wg_code check_imports(const wg_engine *e, const wg_component *c, wg_error *err) {
-  link_check check = {.engine = e, .status = WG_INTERFACE_OK};
-  wgrt_component_each(c->rt, check_import, &check);
-  if (check.status == WG_INTERFACE_OK) return WG_OK;
-  wg_error_set(err, WG_LINK, 0, "the component imports '%s', which is %s", check.name,
-               check.status == WG_INTERFACE_DISABLED      ? "turned off"
-               : check.status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
-                                                          : "unknown to this host");
-  if (check.status == WG_INTERFACE_UNAVAILABLE)
-    wg_error_hint(err, "this is version %s; 'warp validate' lists what it has", wg_version());
-  else
-    wg_error_hint(err, "%s", check.reason);
-  free(check.name);
-  return WG_LINK;
+  wg_error found = {.code = WG_OK};
+  wg_engine_inspect(e, c, refuse_import, &found);
+  if (found.code != WG_OK && err) *err = found;
+  return found.code;
 }
 
 wg_code wg_engine_instantiate(wg_engine *e, wg_component *c, const wg_app_options *options,
@@ -349,7 +333,7 @@ wg_code wg_engine_instantiate(wg_engine *e, wg_component *c, const wg_app_option
   }
   wgrt_app_cfg ac = {
       .size = sizeof ac,
-      .link = cfg->shims & (WGRT_LINK_DATABASE_PROXY | WGRT_LINK_THREADING),
+      .link = cfg->shims & WGRT_LINK_ALL,
       .app = app,
       .env = env,
       .env_count = env_n,

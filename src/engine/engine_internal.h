@@ -68,14 +68,8 @@ static inline wgrt_bytes wg__bytes(const char *s, size_t n) {
   return (wgrt_bytes){(const uint8_t *)s, n};
 }
 
-/** What this engine can do for an import.
- *  @param reason  filled for people when the status is not OK
- *  @return a status of wg_interface */
-int wg__interface_status(const wg_engine *e, const char *name, char *reason, size_t cap,
-                         uint32_t *shim_bit);
-
 /** Opens the listening sockets of one worker after another.
- *  @param listen  NULL-terminated "ADDR:PORT"
+ *  @param listen  NULL-terminated "ADDR:PORT"; NULL or empty: localhost:8080
  *  @param out     fds of all workers: worker i has out[i * *per_worker ...]; caller's to free and
  *                 close
  *  @param urls    NULL-terminated, caller's to free, each and all */

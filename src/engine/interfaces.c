@@ -39,20 +39,20 @@ static unsigned bit_index(uint32_t bit) {
   return i;
 }
 
-static int disabled(const wg_config *c, uint32_t bit, char *reason, size_t cap) {
+static wg_interface_status disabled(const wg_config *c, uint32_t bit, char *reason, size_t cap) {
   uint32_t line = c->shim_line[bit_index(bit)];
   snprintf(reason, cap, "'%s' is turned off by %s:%u; write '%s = true' there, under [shims]",
            wg_shim_name(bit), c->path ? c->path : "warp.toml", line, wg_shim_name(bit));
   return WG_INTERFACE_DISABLED;
 }
 
-int wg__interface_status(const wg_engine *e, const char *name, char *reason, size_t cap,
-                         uint32_t *shim_bit) {
-  reason[0] = 0;
-  *shim_bit = shim_of(name);
-  if (*shim_bit) {
+/** @param reason  filled for people when the status is not OK */
+static wg_interface_status status_of(const wg_engine *e, const char *name, char *reason,
+                                     size_t cap) {
+  uint32_t shim = shim_of(name);
+  if (shim) {
     uint32_t link;
-    if (!(e->config->shims & *shim_bit)) return disabled(e->config, *shim_bit, reason, cap);
+    if (!(e->config->shims & shim)) return disabled(e->config, shim, reason, cap);
     if (wgrt_implements(wg__bytes(name, strlen(name)), &link)) return WG_INTERFACE_OK;
     snprintf(reason, cap, "not available in this version (%s)", wg_version());
     return WG_INTERFACE_UNAVAILABLE;
@@ -75,19 +75,10 @@ typedef struct inspection {
 
 static void on_interface(void *user, int is_export, wgrt_bytes name) {
   inspection *in = user;
-  char text[256], reason[600] = "";
-  uint32_t bit;
+  char text[512], reason[600] = "";
   snprintf(text, sizeof text, "%.*s", (int)name.n, (const char *)name.p);
   wg_interface i = {.name = text, .is_export = is_export, .reason = reason};
-  i.status = WG_INTERFACE_OK;
-  if (!is_export) {
-    switch (wg__interface_status(in->engine, text, reason, sizeof reason, &bit)) {
-    case WG_INTERFACE_DISABLED: i.status = WG_INTERFACE_DISABLED; break;
-    case WG_INTERFACE_UNAVAILABLE: i.status = WG_INTERFACE_UNAVAILABLE; break;
-    case WG_INTERFACE_UNKNOWN: i.status = WG_INTERFACE_UNKNOWN; break;
-    default: break;
-    }
-  }
+  i.status = is_export ? WG_INTERFACE_OK : status_of(in->engine, text, reason, sizeof reason);
   in->item(in->user, &i);
 }
 

@@ -111,7 +111,8 @@ typedef struct wgrt_preopen {
 } wgrt_preopen;
 enum { /* which host interfaces go into the linker */
        WGRT_LINK_DATABASE_PROXY = 1u << 3,
-       WGRT_LINK_THREADING = 1u << 4
+       WGRT_LINK_THREADING = 1u << 4,
+       WGRT_LINK_ALL = WGRT_LINK_DATABASE_PROXY | WGRT_LINK_THREADING
 };
 /** True when this version of the runtime implements the interface, for example
  *  "warpgrid:shim/database-proxy@0.1.0"; *link then is its WGRT_LINK_ bit. */
