@@ -12,8 +12,11 @@
 
 static uint64_t skewed_now(void *user) {
   db_fixture *f = user;
-  return wg_now_ms(&wg_clock_monotonic) + atomic_load(&f->skew_ms);
+  uint64_t frozen = atomic_load(&f->frozen_ms);
+  return (frozen ? frozen : wg_now_ms(&wg_clock_monotonic)) + atomic_load(&f->skew_ms);
 }
+
+void db_freeze(db_fixture *f) { atomic_store(&f->frozen_ms, wg_now_ms(&wg_clock_monotonic)); }
 
 int db_open_fds(void) {
   int n = 0;

@@ -18,6 +18,7 @@ typedef struct db_fixture {
   wg_config config;
   wg_database_config database;
   _Atomic uint64_t skew_ms; /* added to the monotonic clock */
+  _Atomic uint64_t frozen_ms; /* what stands for the monotonic clock; 0: it runs */
   wg_db *db;
   db_worker_fixture one;    /* the only worker of most tests */
   wg_db_guest *guest;       /* its guest */
@@ -47,6 +48,8 @@ void db_worker_fixture_stop(db_worker_fixture *wf);
 void db_run_until(db_worker_fixture *wf, const bool *flag);
 /** Runs the loop for what is due now. */
 void db_run(db_worker_fixture *wf);
+/** Stops the clock but for db_advance(), for tests that count single milliseconds. */
+void db_freeze(db_fixture *f);
 /** Moves the clock and expires what is due then. */
 void db_advance(db_fixture *f, uint64_t ms);
 wg_db_stats db_stats(db_fixture *f);

@@ -84,6 +84,7 @@ static void test_us113_exhausted_deadline(void **state) {
   db_fixture_start(&f);
   uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
   db_result r1, r2;
+  db_freeze(&f);
   db_start_connect(f.guest, &r1);
   db_advance(&f, 3000);
   db_start_connect(f.guest, &r2);

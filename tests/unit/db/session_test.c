@@ -240,6 +240,7 @@ static void test_recv_deadline(void **state) {
   fixture(&f);
   uint64_t h = db_open(&f, f.guest);
   db_result r, none;
+  db_freeze(&f);
   start_wait(&f, h, WG_WATCH_READ, true, &r);
   db_advance(&f, 3999);
   assert_false(r.done);
