@@ -9,12 +9,9 @@
  *  @code
  *    wg_error err;
  *    wg_engine *engine;
- *    wg_component *component;
- *    wg_app *app;
- *    if (wg_engine_new(NULL, &engine, &err) == WG_OK &&
- *        wg_engine_load(engine, "service.wasm", 0, &component, &err) == WG_OK &&
- *        wg_engine_instantiate(engine, component, NULL, &app, &err) == WG_OK)
- *      wg_engine_serve(engine, app, NULL, NULL, &err);
+ *    const wg_serve_options service = {.component = "service.wasm"};
+ *    if (wg_engine_new(NULL, &engine, &err) == WG_OK)
+ *      wg_engine_serve(engine, &service, &err);
  *  @endcode */
 #pragma once
 #include <stddef.h>
@@ -119,11 +116,21 @@ WG_API void wg_app_free(wg_app *a);
 /** Called once, when all sockets listen. @param urls  NULL-terminated, "http://127.0.0.1:8080";
  *  borrowed for the call */
 typedef void (*wg_listening_cb)(void *user, const char *const *urls);
+/** What to serve; zero-initialise: what warp.toml names. Borrowed until wg_engine_serve() returns. */
+typedef struct wg_serve_options {
+  wg_app *app; /**< one made with wg_engine_instantiate(); or */
+  const char *component; /**< a file to load; both NULL: the component of warp.toml */
+  unsigned load_flags; /**< WG_LOAD_* for files */
+  wg_listening_cb on_listening; /**< may be NULL */
+  void *user; /**< first argument of the callbacks */
+} wg_serve_options;
 /** Serves HTTP/1.1 and h2c until wg_engine_stop(); then drains: no new connections, requests in
  *  flight finish for at most drain_timeout.
- *  @return WG_OK after a stop; WG_IO (a port in use: err names it), WG_INVALID (not a service) */
-WG_API WG_MUSTCHECK wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening,
-                                            void *user, wg_error *err);
+ *  @param options  NULL: what warp.toml names
+ *  @return WG_OK after a stop; WG_IO (a port in use: err names it), WG_INVALID (not a service), and
+ *          what wg_engine_load() and wg_engine_instantiate() return */
+WG_API WG_MUSTCHECK wg_code wg_engine_serve(wg_engine *e, const wg_serve_options *options,
+                                            wg_error *err);
 /** Runs a command component with the process's standard streams, to its end or to a stop.
  *  @param exit_code  the guest's, 0..255; 130 after wg_engine_stop()
  *  @return WG_OK; WG_INVALID (not a command), WG_TRAP (err carries the backtrace) */

@@ -66,7 +66,8 @@ int cmd_serve(const cli_args *args) {
     wg_code rc = wg_engine_instantiate(x.engine, x.component, NULL, &x.app, &err);
     if (rc == WG_OK) {
       common_stop_on_signals(x.engine);
-      rc = wg_engine_serve(x.engine, x.app, on_listening, NULL, &err);
+      rc = wg_engine_serve(x.engine,
+                           &(wg_serve_options){.app = x.app, .on_listening = on_listening}, &err);
       common_stop_on_signals(NULL);
     }
     if (rc != WG_OK) code = ui_fail("serve", &err, CLI_FAILED);

@@ -403,8 +403,7 @@ static void *serve_thread(void *p) {
   return NULL;
 }
 
-wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening, void *user,
-                        wg_error *err) {
+static wg_code serve_app(wg_engine *e, wg_app *app, const wg_serve_options *o, wg_error *err) {
   if (app->kind != WG_COMPONENT_P2_SERVICE && app->kind != WG_COMPONENT_P3_SERVICE) {
     wg_error_set(err, WG_INVALID, 0, "cannot serve the component: it exports no HTTP handler");
     wg_error_hint(err, "a service exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3; "
@@ -435,7 +434,7 @@ wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening, vo
       wg_engine_stop(e);
     }
   }
-  if (listening) listening(user, (const char *const *)urls);
+  if (o->on_listening) o->on_listening(o->user, (const char *const *)urls);
   (void)serve_thread(&threads[0]);
   for (unsigned i = 0; i < e->worker_count; i++) {
     if (threads[i].started) pthread_join(threads[i].thread, NULL);
@@ -447,6 +446,23 @@ wg_code wg_engine_serve(wg_engine *e, wg_app *app, wg_listening_cb listening, vo
   free(threads);
   free(fds);
   wg__listen_free_urls(urls);
+  return c;
+}
+
+wg_code wg_engine_serve(wg_engine *e, const wg_serve_options *options, wg_error *err) {
+  const wg_serve_options none = {0}, *o = options ? options : &none;
+  if (o->app) return serve_app(e, o->app, o, err);
+  wg_component *component;
+  wg_app *app;
+  const char *path = o->component ? o->component : wg_engine_component_path(e);
+  wg_code c = wg_engine_load(e, path, o->load_flags, &component, err);
+  if (c != WG_OK) return c;
+  c = wg_engine_instantiate(e, component, NULL, &app, err);
+  if (c == WG_OK) {
+    c = serve_app(e, app, o, err);
+    wg_app_free(app);
+  }
+  wg_component_free(component);
   return c;
 }
 

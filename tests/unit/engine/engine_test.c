@@ -251,7 +251,8 @@ static void us_101_a_service_is_served_until_the_stop(void **state) {
     void *answer;
     if (wg_engine_load(s.engine, path, 0, &c, &err) != WG_OK) fail_msg("%s", err.msg);
     assert_int_equal(wg_engine_instantiate(s.engine, c, NULL, &app, &err), WG_OK);
-    assert_int_equal(wg_engine_serve(s.engine, app, on_listening, &s, &err), WG_OK);
+    const wg_serve_options o = {.app = app, .on_listening = on_listening, .user = &s};
+    assert_int_equal(wg_engine_serve(s.engine, &o, &err), WG_OK);
     pthread_join(client, &answer);
     assert_non_null(strstr(answer, "HTTP/1.1 200 OK"));
     free(answer);
@@ -259,6 +260,23 @@ static void us_101_a_service_is_served_until_the_stop(void **state) {
     wg_component_free(c);
     wg_engine_free(s.engine);
   }
+}
+
+static void a_file_is_loaded_and_served(void **state) {
+  (void)state;
+  server s = {.engine = new_engine("[http]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n")};
+  const wg_serve_options o = {.component = WARPGRID_BINARY_DIR "/guests/hello-p2.wasm",
+                              .on_listening = on_listening,
+                              .user = &s};
+  wg_error err = {0};
+  void *answer;
+  if (wg_engine_serve(s.engine, &o, &err) != WG_OK) fail_msg("%s", err.msg);
+  pthread_join(client, &answer);
+  assert_non_null(strstr(answer, "HTTP/1.1 200 OK"));
+  free(answer);
+  const wg_serve_options missing = {.component = WARPGRID_BINARY_DIR "/guests/none.wasm"};
+  assert_int_equal(wg_engine_serve(s.engine, &missing, &err), WG_NOT_FOUND);
+  wg_engine_free(s.engine);
 }
 
 static void a_command_is_not_served(void **state) {
@@ -271,7 +289,7 @@ static void a_command_is_not_served(void **state) {
   wg_error err;
   assert_int_equal(wg_engine_load_bytes(e, wat, strlen(wat), &c, &err), WG_OK);
   assert_int_equal(wg_engine_instantiate(e, c, NULL, &app, &err), WG_OK);
-  assert_int_equal(wg_engine_serve(e, app, NULL, NULL, &err), WG_INVALID);
+  assert_int_equal(wg_engine_serve(e, &(wg_serve_options){.app = app}, &err), WG_INVALID);
   assert_non_null(strstr(err.msg, "exports no HTTP handler"));
   wg_app_free(app);
   wg_component_free(c);
@@ -291,6 +309,7 @@ int main(void) {
       TEST(bad_components_are_told_apart),
       TEST(compiled_code_needs_trust),
       TEST(us_101_a_service_is_served_until_the_stop),
+      TEST(a_file_is_loaded_and_served),
       TEST(a_command_is_not_served),
 #undef TEST
   };
