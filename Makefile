@@ -43,8 +43,9 @@ coverage: ## which lines of the host's C the tests run
 	@scripts/coverage.sh
 
 docs: ## write the generated parts of docs/ again
-	@bash -c '. scripts/common.sh && build dev test_config_docs'
+	@bash -c '. scripts/common.sh && build dev test_config_docs test_cli_docs'
 	@build/dev/tests/config/docs_test --update >/dev/null
+	@build/dev/tests/cli/docs_test --update >/dev/null
 	@scripts/audit-licenses.py
 
 clean: ## remove build/ and dist/; the cache stays

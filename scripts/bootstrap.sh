@@ -94,7 +94,11 @@ python3-venv: a folder of their own for Python packages
 util-linux: flock, setpriv and taskset
 ca-certificates: downloads
 LIST
-  if wants test; then echo "pgbouncer: pooler in front of the server, for its tests"; fi
+  if wants test; then
+    echo "pgbouncer: pooler in front of the server, for its tests"
+    echo "zsh: test of its completion"
+    echo "fish: test of its completion"
+  fi
   if wants lint; then
     echo "clang-format-$LLVM_MAJOR: layout of C"
     echo "clang-tidy-$LLVM_MAJOR: static analysis"
@@ -233,7 +237,7 @@ fi
   echo "/usr/lib/postgresql/$POSTGRES_MAJOR/bin/initdb"
   "$root/scripts/build-guest-sysroot.sh"
   "$root/scripts/fetch-guest-json.sh"
-  if wants test; then echo "$venv/bin/python3"; fi
+  if wants test; then echo "$venv/bin/python3"; command -v zsh fish; fi
   if wants lint; then command -v "clang-format-$LLVM_MAJOR" "clang-tidy-$LLVM_MAJOR" shellcheck; fi
   if wants bench; then echo "$cache/tools/wasmtime"; command -v wrk; fi
 } >"$stamp.$$"

@@ -8,41 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/** The place of a word in a list; -1: none, and the mistake was told. */
-static int word_index(const cli_args *args, const char *option, const char *const *words,
-                      size_t count) {
-  const char *value = cli_value(args, option);
-  for (size_t i = 0; i < count; i++)
-    if (strcmp(value, words[i]) == 0) return (int)i;
-  char hint[128] = "one of:";
-  for (size_t i = 0; i < count; i++) {
-    strncat(hint, " ", sizeof hint - strlen(hint) - 1);
-    strncat(hint, words[i], sizeof hint - strlen(hint) - 1);
-  }
-  ui_usage(args->command->name, hint, "unknown value '%s' of '--%s'", value, option);
-  return -1;
-}
-
-static bool has_option(const cli_command *c, const char *name) {
-  for (const cli_option *o = c->options; o->name; o++)
-    if (strcmp(o->name, name) == 0) return true;
-  return false;
-}
-
 int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_options *options) {
-  static const char *const levels[] = {"error", "warn", "info", "debug"};
-  static const char *const formats[] = {"logfmt", "json"};
   int level = (int)standard, format = WG_LOG_LOGFMT;
   options->config_path = cli_value(args, "config");
-  if (has_option(args->command, "log-level")) {
-    if (cli_value(args, "log-level"))
-      level = word_index(args, "log-level", levels, WG_COUNT(levels));
-    if (level >= 0 && cli_value(args, "log-format"))
-      format = word_index(args, "log-format", formats, WG_COUNT(formats));
-    if (level < 0 || format < 0) return CLI_USAGE;
+  if (cli_has_option(args->command, "log-level")) {
+    level = cli_choice(args, "log-level", level);
+    format = cli_choice(args, "log-format", format);
   }
   wg_log_setup((wg_log_level)level, (wg_log_format)format, 2);
-  if (has_option(args->command, "env")) {
+  if (cli_has_option(args->command, "env")) {
     options->env = cli_values(args, "env");
     options->dirs = cli_values(args, "dir");
     for (const char *const *e = options->env; e && *e; e++) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { JSON_MAX = 16 << 20 };
@@ -31,24 +32,72 @@ void ui_print(const char *fmt, ...) {
   va_end(ap);
 }
 
-/** A label in colour, then text in which nothing can steer the terminal. */
+unsigned ui_width(int fd) {
+  struct winsize size;
+  if (!isatty(fd) || ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col < 20 ? 20 : size.ws_col > 120 ? 120 : size.ws_col;
+}
+
+void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, unsigned width) {
+  bool first = true; /* of its line: is never put on another one */
+  while (*text) {
+    size_t len = strcspn(text, " \n");
+    unsigned columns = 0;
+    for (size_t i = 0; i < len; i++) columns += ((unsigned char)text[i] & 0xC0) != 0x80;
+    if (len && !first && column + 1 + columns > width) {
+      wg_buf_printf(out, "\n%*s", (int)indent, "");
+      column = indent;
+    } else if (len && !first) {
+      wg_buf_put_u8(out, ' ');
+      column++;
+    }
+    wg_buf_put(out, text, len);
+    column += columns;
+    if (len) first = false;
+    text += len;
+    if (*text == '\n') {
+      wg_buf_put_u8(out, '\n');
+      if (text[1]) wg_buf_printf(out, "%*s", (int)indent, "");
+      column = indent;
+      first = true;
+    }
+    if (*text) text++;
+  }
+}
+
+/** Appends the text so that nothing in it can steer the terminal. */
+static void put_safe(wg_buf *out, const char *text) {
+  for (const char *p = text; *p; p++) {
+    unsigned char c = (unsigned char)*p;
+    if (c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7F))
+      wg_buf_put_u8(out, c);
+    else
+      wg_buf_printf(out, "\\x%02x", c);
+  }
+  wg_buf_put_u8(out, 0);
+}
+
+/** A label in colour, then the text. */
 static void put_labelled(const char *label, const char *sgr, const char *text) {
-  wg_buf line;
+  wg_buf line, safe;
   wg_buf_init(&line, 1 << 16);
+  wg_buf_init(&safe, 1 << 16);
   if (in_color)
     wg_buf_printf(&line, "\x1b[%sm%s\x1b[0m ", sgr, label);
   else
     wg_buf_printf(&line, "%s ", label);
-  for (const char *p = text; *p; p++) {
-    unsigned char c = (unsigned char)*p;
-    if (c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7F))
-      wg_buf_put_u8(&line, c);
-    else
-      wg_buf_printf(&line, "\\x%02x", c);
-  }
+  put_safe(&safe, text);
+  /* A terminal would break lines anywhere; a file or another program gets each as it is. Texts of
+   * several lines (a backtrace) are laid out already. */
+  const char *told = safe.failed ? "" : (const char *)wg_buf_head(&safe);
+  if (isatty(2) && !strchr(told, '\n'))
+    ui_wrap(&line, told, (unsigned)strlen(label) + 1, 2, ui_width(2));
+  else
+    wg_buf_put(&line, told, strlen(told));
   wg_buf_put_u8(&line, '\n');
   if (line.data) fwrite(wg_buf_head(&line), 1, wg_buf_len(&line), stderr);
   wg_buf_release(&line);
+  wg_buf_release(&safe);
 }
 
 void ui_warn(const char *text) { put_labelled("warning:", "1;33", text); }

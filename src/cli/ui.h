@@ -9,12 +9,20 @@ typedef enum ui_color { UI_COLOR_AUTO, UI_COLOR_ALWAYS, UI_COLOR_NEVER } ui_colo
 /** Process-wide; before anything is printed. */
 void ui_setup(ui_color color, bool json);
 bool ui_json(void);
+/** Columns of the terminal behind a file descriptor, 20 to 120; 80 when it is none. */
+unsigned ui_width(int fd);
+/** Appends text, broken between words so that no line is longer than `width` columns, where that
+ *  is possible. Newlines in the text stay.
+ *  @param column  where the text begins in its line
+ *  @param indent  of all lines but the first */
+void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, unsigned width);
 
 /** A result, on stdout. */
 void ui_print(const char *fmt, ...) WG_PRINTF(1, 2);
 /** "warning: ...", on stderr. */
 void ui_warn(const char *text);
-/** "error: ..." and "hint: ..." on stderr; under --json one object on stdout. @return the code */
+/** "error: ..." and "hint: ..." on stderr, where a terminal breaks them between words; under --json
+ *  one object on stdout. @return the code */
 int ui_fail(const char *command, const wg_error *err, int exit_code);
 /** A mistake in the command line: error, hint, exit code 2. */
 int ui_usage(const char *command, const char *hint, const char *fmt, ...) WG_PRINTF(3, 4);

@@ -21,11 +21,15 @@ static void the_table_is_sound(void **state) {
     const cli_command *c = &cli_commands[i];
     assert_non_null(c->run);
     assert_non_null(c->summary);
+    assert_int_not_equal(c->summary[strlen(c->summary) - 1], '.'); /* one is added */
+    assert_true(!c->about || c->about[strlen(c->about) - 1] == '.');
+    assert_true((c->needs >= CLI_WORD) == (c->operand != NULL));
     size_t n = 0;
     for (const cli_option *o = c->options; o->name; o++, n++) {
       assert_true(n < CLI_OPTIONS_MAX - 1); /* room for the end */
       assert_non_null(o->help);
-      assert_true(o->value || !o->repeats);
+      assert_true(o->value || !(o->repeats || o->choices || o->standard));
+      assert_int_not_equal(o->help[strlen(o->help) - 1], '.'); /* one is added */
       assert_string_not_equal(o->name, "help");
       assert_string_not_equal(o->name, "json");
       assert_string_not_equal(o->name, "color");
