@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # A thin front: each target is a script of scripts/, which has --help.
-.PHONY: help run build test lint bench asan tsan fuzz coverage docs clean
+.PHONY: help run build install test lint bench asan tsan fuzz coverage docs clean
 .DEFAULT_GOAL := build
 
 help: ## this list
@@ -9,6 +9,11 @@ help: ## this list
 build: ## build warp and the C SDK in build/dev
 	@scripts/bootstrap.sh run
 	@bash -c '. scripts/common.sh && build dev warp sdk && say "build/dev/warp"'
+
+install: ## build release and install it; PREFIX=/usr/local, DESTDIR=
+	@scripts/bootstrap.sh run
+	@bash -c '. scripts/common.sh && build release installable'
+	cmake --install build/release --prefix $(or $(PREFIX),/usr/local)
 
 run: ## pack a C service, serve it with a private PostgreSQL, ask it, stop
 	@scripts/bootstrap.sh run

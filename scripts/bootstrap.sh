@@ -98,11 +98,14 @@ LIST
     echo "pgbouncer: pooler in front of the server, for its tests"
     echo "zsh: test of its completion"
     echo "fish: test of its completion"
+    echo "pkg-config: finds the installed library, in its tests"
   fi
   if wants lint; then
     echo "clang-format-$LLVM_MAJOR: layout of C"
     echo "clang-tidy-$LLVM_MAJOR: static analysis"
     echo "shellcheck: static analysis of scripts"
+    echo "gcc-aarch64-linux-gnu: compiles the host's C for aarch64"
+    echo "libc6-dev-arm64-cross: its C library"
   fi
   if wants bench; then
     echo "wrk: load of the benches"

@@ -7,10 +7,11 @@ set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-usage: scripts/lint.sh [c|tidy|rust|shell|licenses|bindings]...
+usage: scripts/lint.sh [c|tidy|aarch64|rust|shell|licenses|bindings]...
 
   c         clang-format: layout of C
   tidy      clang-tidy: analysis of the host's C
+  aarch64   the host's C compiles for aarch64
   rust      cargo fmt --check and clippy with warnings as errors
   shell     shellcheck: scripts
   licenses  docs/licenses.md against Cargo.lock
@@ -22,18 +23,18 @@ parts=()
 for arg; do
   case $arg in
     -h | --help) usage; exit 0 ;;
-    c | tidy | rust | shell | licenses | bindings) parts+=("$arg") ;;
+    c | tidy | aarch64 | rust | shell | licenses | bindings) parts+=("$arg") ;;
     *) say "error: unknown part '$arg'"; usage >&2; exit 2 ;;
   esac
 done
-[ ${#parts[@]} -gt 0 ] || parts=(c tidy rust shell licenses bindings)
+[ ${#parts[@]} -gt 0 ] || parts=(c tidy aarch64 rust shell licenses bindings)
 cd "$root"
 failed=0
 
 # Our C, without what is generated or taken from others.
 c_files() {
   git ls-files -co --exclude-standard -- 'include/*.h' 'src/*.[ch]' 'crates/*.h' 'tests/*.[ch]' \
-    'benches/*.[ch]' 'test-apps/*.[ch]' 'sdk/c/include/*.h' 'sdk/c/src/*.[ch]'
+    'benches/*.[ch]' 'docs/*.c' 'test-apps/*.[ch]' 'sdk/c/include/*.h' 'sdk/c/src/*.[ch]'
 }
 lint_c() {
   local files
@@ -47,6 +48,7 @@ lint_tidy() {
   printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -n 8 \
     "clang-tidy-$LLVM_MAJOR" -p build/dev --quiet 2>/dev/null
 }
+lint_aarch64() { scripts/check-aarch64.sh; }
 lint_rust() {
   cargo fmt --check &&
     CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings

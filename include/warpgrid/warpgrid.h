@@ -3,3 +3,4 @@
 #pragma once
 #include <warpgrid/engine.h>
 #include <warpgrid/error.h>
+#include <warpgrid/version.h>

@@ -73,9 +73,12 @@ wg_code cli_sdk_find(cli_sdk *out, wg_error *err) {
     return wg_error_set(err, WG_IO, errno, "cannot read '/proc/self/exe': %s", wg_os_error(errno));
   self[n] = '\0';
   *strrchr(self, '/') = '\0';
-  snprintf(dir, sizeof dir, "%s/sdk/c", self);
-  if (sdk_try(out, dir)) return WG_OK;
-  wg_error_set(err, WG_NOT_FOUND, 0, "no C SDK was found beside '%s/warp'", self);
+  static const char *const places[] = {"sdk/c", "../share/warpgrid/sdk/c"}; /* built, installed */
+  for (size_t i = 0; i < WG_COUNT(places); i++) {
+    snprintf(dir, sizeof dir, "%s/%s", self, places[i]);
+    if (sdk_try(out, dir)) return WG_OK;
+  }
+  wg_error_set(err, WG_NOT_FOUND, 0, "no C SDK was found for '%s/warp'", self);
   wg_error_hint(err, "run: scripts/build-guest-c.sh --sdk %s/sdk/c\nor set WARPGRID_SDK", self);
   return WG_NOT_FOUND;
 }

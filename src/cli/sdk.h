@@ -9,7 +9,8 @@ typedef struct cli_sdk {
   char *flags; /**< text of guest.flags */
 } cli_sdk;
 
-/** Looks in $WARPGRID_SDK, else in sdk/c beside the executable.
+/** Looks in $WARPGRID_SDK, else in sdk/c beside the executable, else where it is installed:
+ *  ../share/warpgrid/sdk/c.
  *  @param out  cli_sdk_release() afterwards
  *  @return WG_OK; WG_NOT_FOUND with a hint how to get it; WG_IO, WG_NOMEM */
 WG_MUSTCHECK wg_code cli_sdk_find(cli_sdk *out, wg_error *err);

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <warpgrid/version.h>
 
 /** How often a guest that computes is interrupted, so that others get their turn. */
 enum { EPOCH_MS = 10 };
@@ -33,7 +34,7 @@ wg_code wg__engine_error(wg_error *err, const wgrt_error *from) {
   return c;
 }
 
-const char *wg_version(void) { return WARPGRID_VERSION; }
+const char *wg_version(void) { return WARPGRID_VERSION_STRING; }
 const char *wg_wasmtime_version(void) { return wgrt_wasmtime_version(); }
 
 /* ---- engine ---- */
