@@ -52,7 +52,7 @@ set +a
 
 say "# warp pack"
 packed=$work/c-users.wasm
-"$warp" pack --lang c --config "$app/warp.toml" --output "$packed" >/dev/null
+"$warp" pack --lang c --config "$app/warp.toml" --out "$packed" >/dev/null
 say "c-users.wasm: $(stat -c %s "$packed") bytes"
 
 say "# warp serve"
