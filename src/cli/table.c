@@ -47,6 +47,36 @@
   }
 
 const cli_command cli_commands[] = {
+    {.name = "init",
+     .run = cmd_init,
+     .summary = "Begin a project in a new or existing folder",
+     .about = "Writes a small HTTP service with its configuration and tests to DIR, or to the "
+              "current folder, and prints the files. A file that is there already is never "
+              "overwritten: then nothing is written at all.\n"
+              "On a terminal it asks for what is not given.",
+     .examples = "warp init shop\nwarp init shop --template c --http p3 --database postgres --yes",
+     .needs = CLI_FOLDER,
+     .options = {{.name = "template",
+                  .letter = 't',
+                  .value = "NAME",
+                  .help = "What to begin with",
+                  .choices = "c",
+                  .standard = "c"},
+                 {.name = "name",
+                  .value = "NAME",
+                  .help = "Name of the service: lower-case letters, digits and '-'",
+                  .standard = "that of the folder"},
+                 {.name = "http",
+                  .value = "WASI",
+                  .help = "WASI 0.2 or 0.3",
+                  .choices = "p2|p3",
+                  .standard = "p2"},
+                 {.name = "database",
+                  .value = "KIND",
+                  .help = "Database that the service talks to",
+                  .choices = "none|postgres",
+                  .standard = "none"},
+                 {.name = "yes", .letter = 'y', .help = "Ask nothing, take the defaults"}}},
     {.name = "pack",
      .run = cmd_pack,
      .summary = "Compile a project to a WebAssembly component",

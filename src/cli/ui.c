@@ -100,6 +100,24 @@ static void put_labelled(const char *label, const char *sgr, const char *text) {
   wg_buf_release(&safe);
 }
 
+void ui_note(const char *label, const char *text) {
+  fflush(stdout);
+  put_labelled(label, "1;36", text);
+}
+
+bool ui_ask(const char *question, char *answer, size_t size) {
+  fflush(stdout);
+  fputs(question, stderr);
+  fflush(stderr);
+  size_t n = 0;
+  int c;
+  while ((c = getchar()) != EOF && c != '\n')
+    if (n + 1 < size) answer[n++] = (char)c;
+  answer[n] = '\0';
+  if (c == EOF) fputc('\n', stderr);
+  return c != EOF;
+}
+
 void ui_warn(const char *text) { put_labelled("warning:", "1;33", text); }
 
 int ui_fail(const char *command, const wg_error *err, int exit_code) {

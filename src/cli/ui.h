@@ -21,6 +21,11 @@ void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, un
 void ui_print(const char *fmt, ...) WG_PRINTF(1, 2);
 /** "warning: ...", on stderr. */
 void ui_warn(const char *text);
+/** "LABEL text", on stderr: what is good to know beside the result. */
+void ui_note(const char *label, const char *text);
+/** Asks on stderr and reads a line of stdin, without its end; what is longer than `size` is cut.
+ *  Only for a terminal. @return false at the end of input */
+bool ui_ask(const char *question, char *answer, size_t size);
 /** "error: ..." and "hint: ..." on stderr, where a terminal breaks them between words; under --json
  *  one object on stdout. @return the code */
 int ui_fail(const char *command, const wg_error *err, int exit_code);

@@ -353,6 +353,13 @@ class Warp:
                 server.kill()
 
 
+def pack_env():
+    """What the compiler needs of the user's environment: the tools' cache and cargo's home."""
+    home = os.environ.get("HOME", "/")
+    cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    return {"WARPGRID_CACHE": cache, "HOME": home}
+
+
 def find_build():
     """The folder of the build under test: WARPGRID_BUILD, else build/dev."""
     return Path(os.environ.get("WARPGRID_BUILD", ROOT / "build" / "dev"))

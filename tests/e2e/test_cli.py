@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 import wat
+from harness import pack_env
 from infra import ROOT, process_cpu_s, wait_until
 
 BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
@@ -221,13 +222,6 @@ def test_pack_builds_what_serve_serves(warp, project):
         server.stop()
     finally:
         server.kill()
-
-
-def pack_env():
-    """What the compiler needs of the user's environment: the tools' cache and cargo's home."""
-    home = os.environ.get("HOME", "/")
-    cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    return {"WARPGRID_CACHE": cache, "HOME": home}
 
 
 def test_pack_passes_compiler_errors_through(warp, project):

@@ -16,10 +16,17 @@ from infra import ROOT
 GOLDEN = ROOT / "tests" / "e2e" / "golden"
 CASES = {
     "help": "--help",
+    "help-init": "init --help",
     "help-pack": "pack --help",
     "help-serve": "serve --help",
     "help-run": "run --help",
     "help-validate": "validate --help",
+    "help-completion": "completion --help",
+    "help-help": "help --help",
+    "completion-without-shell": "completion",
+    "completion-unknown-shell": "completion tcsh",
+    "init-bad-template": "init --template cobol",
+    "init-bad-name": "init --name 'My Shop'",
     "no-command": "",
     "unknown-command": "sreve",
     "unknown-command-far": "deploy",

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file cmd_init.c  `warp init`: a new project out of a template. Everything is checked before
+ *  anything is written; a file that is there is never touched. */
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/sdk.h"
+#include "cli/templates.h"
+#include "cli/ui.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1 << 20 };
+
+typedef struct init {
+  const cli_args *args;
+  const char *dir; /**< as given; "." when not */
+  char name[64];
+  char template[32], http[32], database[32]; /**< choices of the table */
+  bool asks;                                 /**< somebody is there to be asked */
+  bool assumed;   /**< a parameter was neither given nor asked for */
+  char **paths;   /**< of the files, as they are written and printed */
+  size_t written; /**< how many of them are there */
+} init;
+
+/* ---- parameters ---- */
+
+/** Asks until the answer is one of the words, or the standard by an empty line.
+ *  @return false at the end of input */
+static bool ask_choice(const char *what, const char *choices, char *value, size_t size) {
+  char standard[64], answer[64];
+  snprintf(standard, sizeof standard, "%s", value);
+  for (;;) {
+    char question[160];
+    size_t n = (size_t)snprintf(question, sizeof question, "%s", what);
+    const char *at = choices, *word;
+    size_t len;
+    for (bool first = true; cli_next_choice(&at, &word, &len); first = false)
+      n += (size_t)snprintf(question + n, sizeof question - n, "%s%.*s", first ? " (" : ", ",
+                            (int)len, word);
+    snprintf(question + n, sizeof question - n, "%s [%s]: ", choices ? ")" : "", standard);
+    if (!ui_ask(question, answer, sizeof answer)) return false;
+    if (!answer[0]) snprintf(answer, sizeof answer, "%s", standard);
+    bool ok = choices ? cli_choice_index(choices, answer) >= 0 : cli_template_name_ok(answer);
+    if (ok) {
+      snprintf(value, size, "%s", answer);
+      return true;
+    }
+    ui_warn(choices ? "please answer with one of these words"
+                    : "a name has lower-case letters, digits and '-', and begins with a letter");
+  }
+}
+
+/** The value of an option with choices: given, asked for, or the first one.
+ *  @return false at the end of input */
+static bool read_choice(init *x, const char *option, char out[32]) {
+  const cli_option *o = x->args->command->options;
+  while (strcmp(o->name, option) != 0) o++;
+  const char *given = cli_value(x->args, option);
+  snprintf(out, 32, "%.*s", given ? (int)strlen(given) : (int)strcspn(o->choices, "|"),
+           given ? given : o->choices);
+  if (given) return true;
+  if (x->asks) return ask_choice(option, o->choices, out, 32);
+  x->assumed = true;
+  return true;
+}
+
+/** The name that a project in this folder has by itself. */
+static void folder_name(const char *dir, char out[64]) {
+  char *whole = realpath(dir, NULL); /* "." has no name of its own; a new folder is not there */
+  char *text = whole ? whole : strdup(dir);
+  size_t n = text ? strlen(text) : 0;
+  while (n > 1 && text[n - 1] == '/') text[--n] = '\0';
+  const char *slash = text ? strrchr(text, '/') : NULL;
+  cli_template_name(slash ? slash + 1 : text ? text : "", out);
+  free(text);
+}
+
+static int canceled(void) {
+  wg_error err;
+  wg_error_set(&err, WG_CANCELED, 0, "no answer; nothing was written");
+  wg_error_hint(&err, "pass --yes to take what is proposed");
+  return ui_fail("init", &err, CLI_FAILED);
+}
+
+static int read_parameters(init *x) {
+  const char *name = cli_value(x->args, "name");
+  if (name && !cli_template_name_ok(name))
+    return ui_usage("init", "write --name my-service",
+                    "'--name' must be lower-case letters, digits and '-', from 1 to 63, and begin "
+                    "with a letter, got '%s'",
+                    name);
+  x->dir = x->args->file ? x->args->file : ".";
+  x->asks = !cli_flag(x->args, "yes") && !ui_json() && isatty(0) && isatty(2);
+  if (name)
+    snprintf(x->name, sizeof x->name, "%s", name);
+  else
+    folder_name(x->dir, x->name);
+  if (!read_choice(x, "template", x->template)) return canceled();
+  if (!name && x->asks && !ask_choice("name", NULL, x->name, sizeof x->name)) return canceled();
+  if (!name && !x->asks) x->assumed = true;
+  if (!read_choice(x, "http", x->http) || !read_choice(x, "database", x->database))
+    return canceled();
+  return CLI_DONE;
+}
+
+/* ---- files ---- */
+
+static const char *file_name(const cli_template_file *f) {
+  return strcmp(f->path, "gitignore") == 0 ? ".gitignore" : f->path;
+}
+
+static wg_code add_path(init *x, const cli_template_file *f, wg_error *err) {
+  char *whole;
+  size_t n = strlen(x->dir);
+  while (n > 1 && x->dir[n - 1] == '/') n--;
+  bool here = strcmp(x->dir, ".") == 0, root = n == 1 && x->dir[0] == '/';
+  if (asprintf(&whole, "%.*s%s%s", here ? 0 : (int)n, x->dir, here || root ? "" : "/",
+               file_name(f)) < 0)
+    return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  wg_code code = cli_list_add(&x->paths, whole, err);
+  free(whole);
+  return code;
+}
+
+static bool of_template(const init *x, const cli_template_file *f) {
+  return strcmp(f->template_name, x->template) == 0;
+}
+
+/** Makes the list of paths and looks whether one of them is taken. */
+static wg_code plan(init *x, wg_error *err) {
+  wg_buf taken;
+  wg_buf_init(&taken, FILE_MAX);
+  struct stat st;
+  size_t n = 0;
+  wg_code code = WG_OK;
+  for (const cli_template_file *f = cli_template_files; f->path && code == WG_OK; f++) {
+    if (!of_template(x, f)) continue;
+    code = add_path(x, f, err);
+    if (code == WG_OK && lstat(x->paths[n++], &st) == 0)
+      wg_buf_printf(&taken, "%s%s", wg_buf_len(&taken) ? ", " : "", file_name(f));
+  }
+  if (code == WG_OK && wg_buf_len(&taken)) {
+    code = wg_error_set(err, WG_INVALID, 0, "nothing was written, because '%s' already has %.*s",
+                        x->dir, (int)wg_buf_len(&taken), (const char *)wg_buf_head(&taken));
+    wg_error_hint(err, "give another folder: warp init DIR");
+  }
+  wg_buf_release(&taken);
+  return code;
+}
+
+/** Makes the folders of a path. */
+static wg_code make_folders(char *path, wg_error *err) {
+  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    int sys = mkdir(path, 0777) == 0 ? 0 : errno;
+    if (sys != 0 && sys != EEXIST)
+      wg_error_set(err, WG_IO, sys, "cannot make folder '%s': %s", path, wg_os_error(sys));
+    *slash = '/';
+    if (sys != 0 && sys != EEXIST) return WG_IO;
+  }
+  return WG_OK;
+}
+
+static wg_code write_file(const char *path, const wg_buf *text, wg_error *err) {
+  size_t n = strlen(path), done = 0;
+  mode_t mode = n > 3 && strcmp(path + n - 3, ".sh") == 0 ? 0777 : 0666;
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  int sys = fd < 0 ? errno : 0;
+  while (fd >= 0 && sys == 0 && done < wg_buf_len(text)) {
+    ssize_t put = write(fd, wg_buf_head(text) + done, wg_buf_len(text) - done);
+    if (put > 0)
+      done += (size_t)put;
+    else if (errno != EINTR)
+      sys = errno;
+  }
+  if (fd >= 0 && close(fd) != 0 && sys == 0) sys = errno;
+  if (sys == 0) return WG_OK;
+  if (fd >= 0) unlink(path);
+  return wg_error_set(err, WG_IO, sys, "cannot write '%s': %s", path, wg_os_error(sys));
+}
+
+static wg_code write_all(init *x, wg_error *err) {
+  const cli_template_values values = {x->name, x->http, x->database};
+  wg_code code = WG_OK;
+  for (const cli_template_file *f = cli_template_files; f->path && code == WG_OK; f++) {
+    if (!of_template(x, f)) continue;
+    wg_buf text;
+    wg_buf_init(&text, FILE_MAX);
+    cli_template_render(&text, f->text, &values);
+    if (text.failed) code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
+    if (code == WG_OK) code = make_folders(x->paths[x->written], err);
+    if (code == WG_OK) code = write_file(x->paths[x->written], &text, err);
+    if (code == WG_OK) x->written++;
+    wg_buf_release(&text);
+  }
+  if (code != WG_OK)
+    while (x->written) unlink(x->paths[--x->written]);
+  return code;
+}
+
+/* ---- the result ---- */
+
+static void print_json(const init *x) {
+  wg_buf out;
+  ui_json_begin(&out, "init", true);
+  const char *pairs[][2] = {{"template", x->template},
+                            {"name", x->name},
+                            {"http", x->http},
+                            {"database", x->database},
+                            {"dir", x->dir}};
+  for (size_t i = 0; i < WG_COUNT(pairs); i++) {
+    wg_buf_printf(&out, ",\"%s\":", pairs[i][0]);
+    ui_json_string(&out, pairs[i][1]);
+  }
+  wg_buf_printf(&out, ",\"files\":[");
+  for (size_t i = 0; i < x->written; i++) {
+    if (i) wg_buf_put_u8(&out, ',');
+    ui_json_string(&out, x->paths[i]);
+  }
+  wg_buf_printf(&out, "],\"next\":[\"warp pack\",\"warp serve\"]");
+  ui_json_end(&out);
+}
+
+static void print_text(const init *x) {
+  for (size_t i = 0; i < x->written; i++) ui_print("%s\n", x->paths[i]);
+  if (x->assumed) {
+    char text[512];
+    snprintf(text, sizeof text, "--template %s --name %s --http %s --database %s", x->template,
+             x->name, x->http, x->database);
+    ui_note("taken:", text);
+  }
+  char next[4200];
+  bool here = strcmp(x->dir, ".") == 0;
+  snprintf(next, sizeof next, "%s%s%swarp pack && warp serve", here ? "" : "cd ",
+           here ? "" : x->dir, here ? "" : " && ");
+  ui_note("next:", next);
+}
+
+int cmd_init(const cli_args *args) {
+  init x = {.args = args};
+  wg_error err;
+  int exit_code = read_parameters(&x);
+  if (exit_code != CLI_DONE) return exit_code;
+  wg_code code = plan(&x, &err);
+  if (code == WG_OK) code = write_all(&x, &err);
+  if (code != WG_OK)
+    exit_code = ui_fail("init", &err, CLI_FAILED);
+  else if (ui_json())
+    print_json(&x);
+  else
+    print_text(&x);
+  cli_list_free(x.paths);
+  return exit_code;
+}

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`warp init`: the project that it writes builds, passes its own tests and serves; what is there
+already is never touched."""
+import fcntl
+import json
+import os
+import pty
+import select
+import subprocess
+import termios
+import time
+
+import pytest
+from harness import SLOW, Server, pack_env
+
+FILES = {
+    "c": {".gitignore", "README.md", "warp.toml", "src/main.c", "tests/test.sh"},
+}
+
+
+def written(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def contents(folder):
+    return {p: (folder / p).read_bytes() for p in written(folder)}
+
+
+# ---- the project works ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("database", ["none", "postgres"])
+@pytest.mark.parametrize("http", ["p2", "p3"])
+def test_c_project_builds_tests_and_serves(warp, tmp_path, postgres, http, database):
+    out = warp("init", "shop", "--template", "c", "--http", http, "--database", database, "-y", cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    project = tmp_path / "shop"
+    assert written(project) == FILES["c"]
+    works(warp, project, postgres, http, database)
+
+
+def works(warp, project, postgres, http, database):
+    env = {**pack_env(), **(postgres.env if database == "postgres" else {})}
+    tests = subprocess.run(
+        [project / "tests" / "test.sh"], env={**warp.env(env), "WARP": warp.binary},
+        capture_output=True, text=True, timeout=600 * SLOW,
+    )  # fmt: skip
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert tests.stdout.endswith("all passed\n") and "FAIL" not in tests.stdout
+    assert ("/time" in tests.stdout) == (database == "postgres") and "skip" not in tests.stdout
+    out = warp("validate", "--strict", "--json", cwd=project, env=env)
+    assert out.returncode == 0 and json.loads(out.stdout)["kind"] == f"{http} service", out
+    server = Server(warp.popen("serve", "--listen", "127.0.0.1:0", cwd=project, env=env))
+    try:
+        server.wait_listening()
+        assert server.get("/hello?name=G%C3%B6del").json == {"hello": "Gödel"}
+        assert server.request("POST", "/echo", b'{"a":[1,2]}').json == {"echo": {"a": [1, 2]}}
+        assert server.request("POST", "/echo", b"nonsense").status == 400
+        assert server.get("/nothing").status == 404
+        if database == "postgres":
+            assert server.get("/time").json["time"].startswith("20")
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_its_test_fails_when_the_service_is_wrong(warp, tmp_path):
+    assert warp("init", "shop", "-y", cwd=tmp_path).returncode == 0
+    source = tmp_path / "shop" / "src" / "main.c"
+    source.write_text(source.read_text().replace('"hello"', '"goodbye"'))
+    tests = subprocess.run(
+        [tmp_path / "shop" / "tests" / "test.sh"], env={**warp.env(pack_env()), "WARP": warp.binary},
+        capture_output=True, text=True, timeout=600 * SLOW,
+    )  # fmt: skip
+    assert tests.returncode == 1 and "FAIL" in tests.stderr, tests.stdout + tests.stderr
+
+
+# ---- what it says ---------------------------------------------------------------------------
+
+
+def test_lists_the_files_and_the_next_command(warp, tmp_path):
+    out = warp("init", "shop", cwd=tmp_path)
+    assert out.returncode == 0
+    assert {line.removeprefix("shop/") for line in out.stdout.splitlines()} == FILES["c"]
+    assert "taken: --template c --name shop --http p2 --database none" in out.stderr
+    assert out.stderr.endswith("next: cd shop && warp pack && warp serve\n")
+
+
+def test_json(warp, tmp_path):
+    out = warp("init", "--json", "--name", "till", "--http", "p3", cwd=tmp_path)
+    assert out.returncode == 0 and out.stderr == ""
+    found = json.loads(out.stdout)
+    assert set(found["files"]) == written(tmp_path) == FILES["c"]
+    assert (found["template"], found["name"], found["http"], found["database"]) == ("c", "till", "p3", "none")
+    assert 'name = "till"' in (tmp_path / "warp.toml").read_text()
+    assert 'world = "service-p3"' in (tmp_path / "warp.toml").read_text()
+
+
+def test_the_name_is_that_of_the_folder(warp, tmp_path):
+    for folder, name in (("My Shop", "my-shop"), ("a/b/2nd_till/", "nd-till"), ("...", "service")):
+        out = warp("init", folder, "--json", cwd=tmp_path)
+        assert out.returncode == 0 and json.loads(out.stdout)["name"] == name
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["--template", "cobol"], "unknown value 'cobol' of '--template'"),
+        (["--http", "1.1"], "unknown value '1.1' of '--http'"),
+        (["--database", "oracle"], "one of: none postgres"),
+        (["--name", "Has Space"], "got 'Has Space'"),
+        (["--name", ""], "got ''"),
+        (["--name", "../../x"], "got '../../x'"),
+        (["one", "two"], "unexpected argument 'two'"),
+    ],
+)
+def test_parameters_are_checked(warp, tmp_path, args, words):
+    out = warp("init", *args, cwd=tmp_path)
+    assert out.returncode == 2 and words in out.stderr
+    assert written(tmp_path) == set()
+
+
+# ---- nothing is overwritten -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", ["warp.toml", "src/main.c", ".gitignore"])
+def test_never_overwrites(warp, tmp_path, there):
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_text("mine\n")
+    out = warp("init", "-y", cwd=tmp_path)
+    assert out.returncode == 1 and there in out.stderr and "nothing was written" in out.stderr
+    assert contents(tmp_path) == {there: b"mine\n"}
+
+
+def test_a_dangling_link_is_a_file_too(warp, tmp_path):
+    (tmp_path / "warp.toml").symlink_to("elsewhere")
+    assert warp("init", "-y", cwd=tmp_path).returncode == 1
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "README.md").exists()
+
+
+def test_goes_beside_files_of_other_names(warp, tmp_path):
+    (tmp_path / "LICENSE").write_text("mine\n")
+    assert warp("init", "-y", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "LICENSE").read_text() == "mine\n"
+    before = contents(tmp_path)
+    assert warp("init", "-y", cwd=tmp_path).returncode == 1
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(warp, tmp_path):
+    (tmp_path / "src").write_text("a file, where a folder is needed\n")
+    out = warp("init", "-y", cwd=tmp_path)
+    assert out.returncode == 1 and "src" in out.stderr
+    assert written(tmp_path) == {"src"}
+
+
+# ---- questions ------------------------------------------------------------------------------
+
+
+class Terminal:
+    """`warp` on a terminal: what it says, and what somebody types."""
+
+    def __init__(self, warp, args, cwd):
+        master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [warp.binary, *args], cwd=cwd, env={**warp.env(), "TERM": "xterm"},
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(slave)
+        self.master, self.text = master, ""
+
+    def wait_for(self, text):
+        end = time.monotonic() + 20 * SLOW
+        while text not in self.text:
+            assert time.monotonic() < end, self.text
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.text += os.read(self.master, 4096).decode()
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        try:
+            while part := os.read(self.master, 4096):
+                self.text += part.decode()
+        except OSError:  # the terminal is gone with its last user
+            pass
+        os.close(self.master)
+        return self.process.wait(20 * SLOW)
+
+
+def test_asks_on_a_terminal(warp, tmp_path):
+    t = Terminal(warp, ["init", "--http", "p3"], tmp_path)
+    t.wait_for("template (")
+    t.type("c\n")
+    t.wait_for("name [")
+    t.type("No Good\n")
+    t.wait_for(" a name has lower-case letters")
+    t.type("till\n")
+    t.wait_for("database (none, postgres) [none]: ")
+    t.type("postgres\n")
+    assert t.end() == 0 and "http" not in t.text.split("next:")[0].replace("http p3", "")
+    text = (tmp_path / "warp.toml").read_text()
+    assert 'name = "till"' in text and "[databases.main]" in text and "service-p3" in text
+    assert "taken:" not in t.text
+
+
+def test_an_empty_answer_takes_what_is_proposed(warp, tmp_path):
+    t = Terminal(warp, ["init", "shop"], tmp_path)
+    for question in ("template (", "name [shop]", "http (p2, p3) [p2]", "database ("):
+        t.wait_for(question)
+        t.type("\n")
+    assert t.end() == 0
+    assert 'name = "shop"' in (tmp_path / "shop" / "warp.toml").read_text()
+
+
+def test_the_end_of_input_writes_nothing(warp, tmp_path):
+    t = Terminal(warp, ["init"], tmp_path)
+    t.wait_for("template (")
+    t.type("\x04")
+    assert t.end() == 1 and "nothing was written" in t.text
+    assert written(tmp_path) == set()
+
+
+def test_ctrl_c_writes_nothing(warp, tmp_path):
+    t = Terminal(warp, ["init"], tmp_path)
+    t.wait_for("template (")
+    t.type("\x03")
+    assert t.end() != 0 and written(tmp_path) == set()
+
+
+def test_yes_asks_nothing(warp, tmp_path):
+    t = Terminal(warp, ["init", "-y"], tmp_path)
+    assert t.end() == 0 and "[" not in t.text.replace("\x1b[", "")
+    assert written(tmp_path) == FILES["c"]
