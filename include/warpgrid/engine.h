@@ -35,6 +35,7 @@ typedef struct wg_engine_options {
   const char *config_text; /**< instead of a file; not NULL wins */
   const char *const *listen; /**< NULL-terminated "ADDR:PORT"; overrides [http] listen */
   uint32_t workers;        /**< 0: as configured */
+  int allow_loopback_databases; /**< undeclared ones of this machine; for development */
   const char *const *env;  /**< NULL-terminated "K=V", added to [env] */
   const char *const *dirs; /**< NULL-terminated "HOST::GUEST[:rw]", added to [files] */
   const char *cache_dir;   /**< compilation cache; NULL: the user's cache folder; "": none */

@@ -102,6 +102,8 @@ typedef struct wg_config {
 
   wg_database_config *databases;
   size_t database_count;
+  bool loopback_databases; /**< those of this machine need no declaration; an option of the engine,
+                              never of a file */
   wg_registry_entry *registry;
   size_t registry_count;
   char **env; /**< "K=V", NULL-terminated; NULL: none */

@@ -26,6 +26,7 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   db->config = config;
   pthread_mutex_init(&db->lock, NULL);
   wg_list_init(&db->pools);
+  wg_list_init(&db->loopbacks);
   *out = db;
   return WG_OK;
 }
@@ -37,6 +38,7 @@ void wg_db_free(wg_db *db) {
     wg_list_remove(&db->pools, n);
     wg__pool_free(WG_CONTAINER(n, wg_pool, by_db));
   }
+  wg__loopbacks_free(db);
   pthread_mutex_destroy(&db->lock);
   free(db);
 }
@@ -131,15 +133,19 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
 
 wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const char *database,
                         size_t database_len, wg_local **out, wg_error *err) {
-  size_t index = (size_t)(config - w->db->config->databases);
-  if (config->database) {
-    if (!w->by_database[index]) {
-      wg_code code = local_new(w, config, config->database, &w->by_database[index], err);
+  const wg_config *all = w->db->config;
+  bool declared = false;
+  for (size_t i = 0; i < all->database_count && !declared; i++) {
+    declared = config == &all->databases[i];
+    if (!declared || !config->database) continue;
+    if (!w->by_database[i]) {
+      wg_code code = local_new(w, config, config->database, &w->by_database[i], err);
       if (code != WG_OK) return code;
     }
-    *out = w->by_database[index];
+    *out = w->by_database[i];
     return WG_OK;
   }
+  if (!declared) return local_new(w, config, config->database, out, err); /* of this machine */
   /* As the server itself does, an unnamed database is the one named like the user. */
   char *name = database_len ? strndup(database, database_len) : strdup(config->user);
   if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);

@@ -30,6 +30,8 @@ typedef struct wg_guard {
 
 enum {
   DB_POOLS_MAX = 1024, /**< keys; guests can make them where `database` is not declared */
+  DB_LOOPBACKS_MAX = 32, /**< undeclared databases of this machine */
+  DB_PASSWORD_MAX = 4096, /**< bytes of a password that a guest brings */
   DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
   DB_ADDRESSES_MAX = 8, /**< of a name that are tried */
   DB_RESET_TIMEOUT_MS = 5000, /**< also of a ping and of the guest's settings */
@@ -181,8 +183,9 @@ void wg__local_free(wg_local *local);
 
 struct wg_db {
   const wg_config *config;
-  pthread_mutex_t lock; /* guards the two below */
+  pthread_mutex_t lock; /* guards what is below */
   wg_list pools;
+  wg_list loopbacks; /* of loopback.c; its members are immutable */
   unsigned workers;
 };
 
@@ -266,7 +269,22 @@ void wg__session_on_ready(wg_session *s, unsigned events);
 /** The server of a session is cut by the host (drain). */
 void wg__session_cut(wg_session *s, const wg_error *err);
 
+/* ---- loopback.c ---- */
+
+/** True when the target is on this machine and such databases need no declaration. */
+bool wg__loopback_meant(const wg_db *db, const wg_db_target *t);
+/** Finds or makes the database of a target that wg__loopback_meant() and whose texts are checked.
+ *  @param out  valid as long as the db
+ *  @return WG_OK; WG_INVALID, WG_EXHAUSTED, WG_NOMEM */
+WG_MUSTCHECK wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t,
+                                        const wg_database_config **out, wg_error *err);
+/** All pools must be gone. */
+void wg__loopbacks_free(wg_db *db);
+
 /* ---- target.c ---- */
+
+/** "postgres", "mysql", "redis"; NULL for others. */
+const char *wg_db_protocol_name(wg_db_protocol protocol);
 
 /** Finds the declared database that a guest means.
  *  @return WG_OK; WG_INVALID, WG_UNSUPPORTED, WG_REFUSED with a hint that shows the lines to add */

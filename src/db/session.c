@@ -211,6 +211,8 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
   wg_error err;
   req_add(g, req, done, user);
   wg_code code = wg__target_match(g->worker->db->config, target, &config, &err);
+  if (code == WG_REFUSED && wg__loopback_meant(g->worker->db, target))
+    code = wg__loopback_match(g->worker, target, &config, &err);
   if (code == WG_OK && g->worker->state != WORKER_RUNNING)
     code = wg_error_set(&err, WG_REFUSED, 0, "database '%s': the host is stopping", config->name);
   if (code == WG_OK && g->sessions.count + g->reqs.count > DB_SESSIONS_MAX)

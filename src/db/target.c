@@ -32,7 +32,7 @@ static bool same_host(const char *a, const char *p, size_t n) {
   return strlen(a) == n && strncasecmp(a, p, n) == 0;
 }
 
-static const char *protocol_name(wg_db_protocol protocol) {
+const char *wg_db_protocol_name(wg_db_protocol protocol) {
   switch (protocol) {
   case WG_DB_POSTGRES: return "postgres";
   case WG_DB_MYSQL: return "mysql";
@@ -42,7 +42,7 @@ static const char *protocol_name(wg_db_protocol protocol) {
 }
 
 static wg_code target_check(const wg_db_target *t, wg_error *err) {
-  if (!protocol_name(t->protocol))
+  if (!wg_db_protocol_name(t->protocol))
     return wg_error_set(err, WG_INVALID, 0, "connect: unknown protocol %u", (unsigned)t->protocol);
   const struct {
     const char *what, *p;
@@ -106,7 +106,7 @@ wg_code wg__target_match(const wg_config *config, const wg_db_target *t,
   if (best)
     return wg_error_set(err, WG_UNSUPPORTED, 0,
                         "connect: this version does not speak %s (database '%s')",
-                        protocol_name(best->protocol), best->name);
+                        wg_db_protocol_name(best->protocol), best->name);
 
   clean_text host = clean(t->host, t->host_len), user = clean(t->user, t->user_len);
   clean_text database = clean(t->database, t->database_len);
@@ -117,16 +117,16 @@ wg_code wg__target_match(const wg_config *config, const wg_db_target *t,
                  there->name);
   } else if (other_protocol) {
     wg_error_set(err, WG_REFUSED, 0, "connect: %s:%u is declared as %s, not %s", host.s, t->port,
-                 protocol_name(other_protocol->protocol), protocol_name(t->protocol));
+                 wg_db_protocol_name(other_protocol->protocol), wg_db_protocol_name(t->protocol));
     return WG_REFUSED;
   } else {
     wg_error_set(err, WG_REFUSED, 0, "connect: no %s database at %s:%u is declared",
-                 protocol_name(t->protocol), host.s, t->port);
+                 wg_db_protocol_name(t->protocol), host.s, t->port);
   }
   wg_error_hint(err,
                 "add to %.200s:\n[databases.main]\nprotocol = \"%s\"\nhost = \"%s\"\nport = %u\n"
                 "database = \"%s\"\nuser = \"%s\"",
-                config->path ? config->path : "warp.toml", protocol_name(t->protocol), host.s,
+                config->path ? config->path : "warp.toml", wg_db_protocol_name(t->protocol), host.s,
                 t->port, database.s, user.s);
   return WG_REFUSED;
 }

@@ -97,6 +97,7 @@ static wg_code apply_options(wg_config *c, const wg_engine_options *o, wg_error 
     c->listen = NULL;
     code = list_append(&c->listen, o->listen, err);
   }
+  c->loopback_databases = o->allow_loopback_databases != 0;
   if (o->workers) c->workers = o->workers;
   if (c->workers == 0) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
