@@ -30,6 +30,7 @@ OTHERS = [
     ("WASI interfaces", "WIT files under wit/*/deps", "Apache-2.0 WITH LLVM-exception", "in this repository"),
     ("cmocka", "unit tests", "Apache-2.0", "tests only"),
     ("pytest", "end-to-end tests", "MIT", "tests only"),
+    ("jsonschema, attrs, pyrsistent", "test of the JSON Schema", "MIT", "tests only"),
 ]
 
 

@@ -106,7 +106,17 @@ static void print_list(const char *title, const wg_buf *items) {
   if (!wg_buf_len(items)) ui_print("  none\n");
 }
 
+static int print_schema(void) {
+  wg_buf out;
+  wg_buf_init(&out, 1 << 20);
+  wg_config_schema(&out);
+  ui_print("%.*s", (int)wg_buf_len(&out), (const char *)wg_buf_head(&out));
+  wg_buf_release(&out);
+  return CLI_DONE;
+}
+
 int cmd_validate(const cli_args *args) {
+  if (cli_flag(args, "schema")) return print_schema();
   wg_engine_options options = {0};
   int code = common_options_read(args, WG_LOG_ERROR, &options);
   if (code != CLI_DONE) return code;

@@ -149,6 +149,7 @@ const cli_command cli_commands[] = {
      .examples = "warp validate\nwarp validate dist/app.wasm --strict --json",
      .needs = CLI_FILE_OR_CONFIG,
      .options = {{.name = "strict", .help = "Warnings about warp.toml are findings, too"},
+                 {.name = "schema", .help = "Print the JSON Schema of warp.toml, and do no more"},
                  OPT_TRUSTED,
                  OPT_CONFIG}},
     {.name = "completion",

@@ -2,7 +2,7 @@
 /** @file config.h  warp.toml, read whole, checked whole, immutable afterwards.
  *  Shared by all workers behind one pointer; freed when the last user is gone. */
 #pragma once
-#include "base/base.h"
+#include "base/buf.h"
 
 /** The shims of `[shims]`; bit positions of wg_config.shims. */
 enum {
@@ -127,6 +127,9 @@ WG_MUSTCHECK wg_code wg_config_parse(const char *name, const char *text, size_t 
                                      wg_config_warn_cb warn, void *user, wg_config **out,
                                      wg_error *err);
 void wg_config_free(wg_config *c);
+
+/** Appends the JSON Schema (draft 2020-12) of warp.toml, as docs/warp.schema.json has it. */
+void wg_config_schema(wg_buf *out);
 
 /** Splits "HOST::GUEST" or "HOST::GUEST:rw" (also "HOST::GUEST:ro"); GUEST is an absolute path.
  *  @param dir  folder that a relative HOST counts from; NULL: the current one

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables in docs/config.md are those of keys.c. `docs_test --update` writes them again. */
+/* The tables in docs/config.md and docs/warp.schema.json are those of keys.c. `docs_test --update`
+ * writes them again. */
 #include "base/buf.h"
 #include "config/keys.h"
 #include "config/support.h"
@@ -84,6 +85,66 @@ static void put_row(wg_buf *out, const cfg_key *k) {
   wg_buf_printf(out, " | %s | %s. |\n", k->live ? "yes" : "", k->help);
 }
 
+/* Limits that are no keys. `line` stands in the file: whoever changes it comes here. */
+static const struct {
+  const char *what, *value, *file, *line;
+} built_in[] = {
+    {"warp.toml", "1 MiB", "src/config/config.c", "CONFIG_FILE_MAX = 1 << 20"},
+    {"Tables and lists in each other in warp.toml", "32", "src/config/doc.c", "DOC_DEPTH_MAX = 32"},
+    {"Values of warp.toml", "100000", "src/config/doc.c", "DOC_NODES_MAX = 100000"},
+    {"`password_file`", "64 KiB", "src/config/read.c", "SECRET_FILE_MAX = 64 * 1024"},
+    {"Time for a request's header", "30s", "crates/warpgrid-runtime/src/serve.rs",
+     "HEAD_TIMEOUT: Duration = Duration::from_secs(30)"},
+    {"Connections that wait to be accepted, by address", "1024", "src/engine/listen.c",
+     "BACKLOG = 1024"},
+    {"Addresses to listen on", "16", "src/engine/listen.c", "MAX_ADDRESSES = 16"},
+    {"A guest that computes lets others on the worker go on after", "10ms", "src/engine/engine.c",
+     "EPOCH_MS = 10"},
+    {"Requests of one instance's life, unless `reuse` is set: WASI 0.2", "1", "src/engine/engine.c",
+     "REUSE_P2 = 1"},
+    {"The same: WASI 0.3", "128", "src/engine/engine.c", "REUSE_P3 = 128"},
+    {"Line that a guest writes to stdout or stderr; the rest is cut", "8 KiB",
+     "crates/warpgrid-runtime/src/stdio.rs", "MAX_LINE: usize = 8 << 10"},
+    {"Such lines a second in the log; more are counted and dropped", "1000",
+     "src/engine/engine_internal.h", "WG_GUEST_LINES_PER_S = 1000"},
+    {"Line of the log", "12 KiB", "src/base/log.c", "LOG_LINE_MAX = 12 * 1024"},
+    {"Pools of databases", "1024", "src/db/db_internal.h", "DB_POOLS_MAX = 1024"},
+    {"Database connections of one guest", "4096", "src/db/db_internal.h", "DB_SESSIONS_MAX = 4096"},
+    {"Reset or check of a database connection", "5s", "src/db/db_internal.h",
+     "DB_RESET_TIMEOUT_MS = 5000"},
+    {"Pause after a failed database connect, doubled each time: first", "50ms",
+     "src/db/db_internal.h", "DB_BACKOFF_MIN_MS = 50"},
+    {"The same: longest", "2s", "src/db/db_internal.h", "DB_BACKOFF_MAX_MS = 2000"},
+    {"Message of a database server that the host itself reads", "64 KiB", "src/db/wire/wire.h",
+     "WG_WIRE_IN_MAX = 64 * 1024"},
+    {"Rounds of SCRAM that a server may ask for", "1000000", "src/db/wire/scram.h",
+     "WG_SCRAM_ITERATIONS_MAX = 1000000"},
+    {"Addresses of one name", "64", "src/dns/dns.c", "DNS_ADDRESSES_MAX = 64"},
+    {"Lookups of names in progress, a worker", "1024", "src/dns/dns.c", "DNS_PENDING_MAX = 1024"},
+};
+
+/** Everything that has a default or a limit, in one place. */
+static void write_limits(wg_buf *out) {
+  wg_buf_printf(out, "\n### All defaults and limits\n\n| key | default | least | most |\n"
+                     "| --- | --- | --- | --- |\n");
+  for (size_t i = 0; i < cfg_key_count; i++) {
+    const cfg_key *k = &cfg_keys[i];
+    if (!k->max && !k->standard) continue;
+    const char *section = cfg_section_name(k->section);
+    wg_buf_printf(out, "| `%s%s%s` | ", section, *section ? " " : "", k->name);
+    if (k->standard) wg_buf_printf(out, "`%s`", k->standard);
+    wg_buf_printf(out, " | ");
+    if (k->max) put_number(out, k, k->min);
+    wg_buf_printf(out, " | ");
+    if (k->max) put_number(out, k, k->max);
+    wg_buf_printf(out, " |\n");
+  }
+  wg_buf_printf(out, "\nThese are built in:\n\n| what | limit | where |\n| --- | --- | --- |\n");
+  for (size_t i = 0; i < WG_COUNT(built_in); i++)
+    wg_buf_printf(out, "| %s | %s | `%s` |\n", built_in[i].what, built_in[i].value,
+                  built_in[i].file);
+}
+
 /** The generated part. */
 static void write_tables(wg_buf *out) {
   wg_buf_printf(out,
@@ -101,12 +162,13 @@ static void write_tables(wg_buf *out) {
     }
     put_row(out, k);
   }
+  write_limits(out);
   wg_buf_put_u8(out, '\n');
   assert_false(out->failed);
 }
 
-static char *read_docs(void) {
-  FILE *f = fopen(path, "r");
+static char *read_file(const char *name) {
+  FILE *f = fopen(name, "r");
   assert_non_null(f);
   char *text = calloc(1, 1 << 20);
   size_t n = fread(text, 1, (1 << 20) - 1, f);
@@ -121,7 +183,7 @@ static void docs_have_the_tables_of_the_code(void **state) {
   wg_buf_init(&expected, 1 << 20);
   write_tables(&expected);
   wg_buf_put_u8(&expected, 0);
-  char *text = read_docs();
+  char *text = read_file(path);
   char *begin = strstr(text, begin_mark), *end = strstr(text, end_mark);
   assert_true(begin && end && begin < end);
   begin += strlen(begin_mark);
@@ -141,10 +203,53 @@ static void docs_have_the_tables_of_the_code(void **state) {
   wg_buf_release(&expected);
 }
 
+static void the_schema_is_that_of_the_code(void **state) {
+  static const char schema[] = WARPGRID_SOURCE_DIR "/docs/warp.schema.json";
+  wg_buf out;
+  wg_buf_init(&out, 1 << 20);
+  wg_config_schema(&out);
+  wg_buf_put_u8(&out, 0);
+  assert_false(out.failed);
+  const char *expected = (const char *)wg_buf_head(&out);
+  if (*(bool *)*state) {
+    FILE *f = fopen(schema, "w");
+    assert_non_null(f);
+    fputs(expected, f);
+    assert_int_equal(fclose(f), 0);
+  } else {
+    char *seen = read_file(schema);
+    if (strcmp(seen, expected) != 0)
+      print_error("docs/warp.schema.json differs from src/config/keys.c: run 'make docs'\n");
+    assert_string_equal(seen, expected);
+    free(seen);
+  }
+  /* Each key is in it; those of pools stand in two tables. */
+  for (size_t i = 0; i < cfg_key_count; i++) {
+    char name[128];
+    snprintf(name, sizeof name, "\"%s\": {", cfg_keys[i].name);
+    assert_non_null(strstr(expected, name));
+  }
+  wg_buf_release(&out);
+}
+
+static void built_in_limits_are_those_of_the_code(void **state) {
+  (void)state;
+  for (size_t i = 0; i < WG_COUNT(built_in); i++) {
+    char name[1024];
+    snprintf(name, sizeof name, "%s/%s", WARPGRID_SOURCE_DIR, built_in[i].file);
+    char *text = read_file(name), *at = strstr(text, built_in[i].line);
+    if (!at) print_error("%s no longer has '%s'\n", built_in[i].file, built_in[i].line);
+    assert_non_null(at);
+    /* "BACKLOG = 1024" is not "BACKLOG = 10240". */
+    assert_non_null(strchr(",; })\n/", at[strlen(built_in[i].line)]));
+    free(text);
+  }
+}
+
 static void the_example_is_right(void **state) {
   (void)state;
   setenv("APP_PASSWORD", "x", 1);
-  char *text = read_docs();
+  char *text = read_file(path);
   char *begin = strstr(text, "```toml\n");
   assert_non_null(begin);
   begin += strlen("```toml\n");
@@ -174,6 +279,8 @@ int main(int argc, char **argv) {
   bool update = argc > 1 && strcmp(argv[1], "--update") == 0;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_prestate(docs_have_the_tables_of_the_code, &update),
+      cmocka_unit_test_prestate(the_schema_is_that_of_the_code, &update),
+      cmocka_unit_test(built_in_limits_are_those_of_the_code),
       cmocka_unit_test(the_example_is_right),
       cmocka_unit_test(the_table_is_sound),
   };
