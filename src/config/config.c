@@ -6,6 +6,7 @@
 #include "config/read.h"
 #include "config/value.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,6 +58,20 @@ bad:
   return WG_INVALID;
 }
 
+wg_code wg_admin_listen_check(const char *text, wg_error *err) {
+  char host[256];
+  uint16_t port;
+  struct in_addr v4;
+  wg_code code = wg_listen_parse(text, host, &port, err);
+  if (code != WG_OK) return code;
+  bool loopback = strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+                  (inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127);
+  if (loopback) return WG_OK;
+  wg_error_set(err, WG_INVALID, 0, "the admin endpoint cannot listen on '%s'", text);
+  wg_error_hint(err, "it has no log-in, so it listens on loopback only: 127.0.0.1:%u", port);
+  return WG_INVALID;
+}
+
 wg_code wg_preopen_parse(const char *text, const char *dir, wg_preopen *out, wg_error *err) {
   const char *mid = strstr(text, "::");
   const char *guest = mid ? mid + 2 : NULL;
@@ -100,16 +115,19 @@ static wg_code config_read_root(cfg_reader *r, const cfg_node *root) {
   } tables[] = {
       {"build", CFG_BUILD, NULL},
       {"http", CFG_HTTP, NULL},
+      {"admin", CFG_ADMIN, NULL},
       {"limits", CFG_LIMITS, NULL},
       {"files", CFG_FILES, NULL},
       {"shims", CFG_SHIMS, cfg_read_shims},
       /* After shims, wherever it stands: [shims.database_proxy] gives its defaults. */
       {"databases", CFG_DATABASE, cfg_read_databases},
+      {"services", CFG_SERVICE, cfg_read_services},
       {"registry", CFG_ROOT, cfg_read_registry},
       {"env", CFG_ROOT, cfg_read_env},
   };
-  static const char *const names[] = {"build",     "http",     "limits", "files", "shims",
-                                      "databases", "registry", "env",    "name",  "lang"};
+  static const char *const names[] = {"build",    "http",  "admin",     "limits",
+                                      "files",    "shims", "databases", "services",
+                                      "registry", "env",   "name",      "lang"};
   wg_config *c = r->c;
   wg_code code = WG_OK;
   for (size_t i = 0; i < WG_COUNT(tables) && code == WG_OK; i++) {
@@ -153,6 +171,23 @@ static wg_code config_check_name(cfg_reader *r, const cfg_node *root) {
   return WG_OK;
 }
 
+/** Who reaches the admin endpoint can stop the process, so it is for this machine only. */
+static wg_code config_check_admin(cfg_reader *r, const cfg_node *root) {
+  uint32_t line = 0, column = 0;
+  for (const cfg_node *n = root->child; n; n = n->next)
+    if (strcmp(n->key, "admin") == 0)
+      for (const cfg_node *k = n->child; k; k = k->next)
+        line = k->value_line, column = k->value_column;
+  for (char **l = r->c->admin_listen; l && *l; l++) {
+    wg_error why;
+    if (wg_admin_listen_check(*l, &why) == WG_OK) continue;
+    cfg_fail(r, line, column, "%s", why.msg);
+    wg_error_hint(r->err, "%s", why.hint);
+    return WG_CONFIG;
+  }
+  return WG_OK;
+}
+
 static bool root_is_other(const cfg_node *n) {
   uint64_t unit;
   return cfg_find_key(CFG_ROOT, n->key, &unit) == NULL;
@@ -170,6 +205,7 @@ static wg_code config_fill(cfg_reader *r, const cfg_node *root) {
   if (code == WG_OK) code = cfg_read_table(r, root, &target, 1, root_is_other);
   if (code == WG_OK) code = config_check_name(r, root);
   if (code == WG_OK) code = config_read_root(r, root);
+  if (code == WG_OK) code = config_check_admin(r, root);
   if (code == WG_OK && !c->component) {
     char *path;
     if (asprintf(&path, "dist/%s.wasm", c->name) < 0) return cfg_nomem(r);
@@ -263,6 +299,7 @@ wg_code wg_config_load(const char *path, wg_config_warn_cb warn, void *user, wg_
 void wg_config_free(wg_config *c) {
   if (!c) return;
   for (size_t i = 0; i < c->database_count; i++) cfg_database_release(&c->databases[i]);
+  for (size_t i = 0; i < c->service_count; i++) cfg_service_release(&c->services[i]);
   for (size_t i = 0; i < c->registry_count; i++) {
     free(c->registry[i].name);
     cfg_free_list(c->registry[i].addresses);
@@ -273,10 +310,12 @@ void wg_config_free(wg_config *c) {
   }
   for (char **e = c->env; e && *e; e++) wg_wipe(*e, strlen(*e));
   free(c->databases);
+  free(c->services);
   free(c->registry);
   free(c->preopens);
   cfg_free_list(c->env);
   cfg_free_list(c->listen);
+  cfg_free_list(c->admin_listen);
   cfg_free_list(c->build_sources);
   cfg_free_list(c->build_flags);
   cfg_free_list(c->extra_virtual_paths);

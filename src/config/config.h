@@ -52,6 +52,17 @@ typedef struct wg_registry_entry {
   size_t address_count;
 } wg_registry_entry;
 
+/** One `[services.NAME]`: a component and which requests it gets. */
+typedef struct wg_service_config {
+  char *name;
+  char *component; /**< joined with the file's folder; never NULL */
+  char **hosts; /**< lower case, "*.example.com" for all below; NULL-terminated; NULL: any */
+  char **paths; /**< prefixes that begin with '/', no '/' at the end; NULL-terminated; NULL: all */
+  char **env; /**< "K=V", added to [env]; NULL-terminated; NULL: none */
+  uint32_t line; /**< of warp.toml, for messages */
+} wg_service_config;
+enum { WG_SERVICES_MAX = 128 };
+
 /** "HOST::GUEST[:rw]" of `[files]` preopens; host is joined with the file's folder. */
 typedef struct wg_preopen {
   char *host, *guest;
@@ -80,6 +91,9 @@ typedef struct wg_config {
   uint32_t max_concurrent; /**< requests at once in one p3 instance */
   uint32_t instance_idle_ms; /**< a reusable instance is dropped after this */
 
+  /* [admin] */
+  char **admin_listen; /**< loopback "ADDR:PORT", NULL-terminated; NULL: no admin endpoint */
+
   /* [limits] */
   uint64_t memory_bytes; /**< linear memory of an instance */
   uint32_t request_timeout_ms;
@@ -104,6 +118,8 @@ typedef struct wg_config {
   size_t database_count;
   bool loopback_databases; /**< those of this machine need no declaration; an option of the engine,
                               never of a file */
+  wg_service_config *services;
+  size_t service_count; /**< 0: `component` is served, to all requests */
   wg_registry_entry *registry;
   size_t registry_count;
   char **env; /**< "K=V", NULL-terminated; NULL: none */
@@ -130,6 +146,14 @@ void wg_config_free(wg_config *c);
 
 /** Appends the JSON Schema (draft 2020-12) of warp.toml, as docs/warp.schema.json has it. */
 void wg_config_schema(wg_buf *out);
+/** Before a reload: puts the values of `old` back into `c` for every key that only a restart can
+ *  change.
+ *  @param names  gets "http.listen, limits.memory" of those that differed, cut to cap; "" for none
+ *  @return WG_OK; WG_NOMEM */
+WG_MUSTCHECK wg_code wg_config_keep_fixed(wg_config *c, const wg_config *old, char *names,
+                                          size_t cap, wg_error *err);
+/** True when both describe the same databases and pools, credentials included. */
+bool wg_config_same_databases(const wg_config *a, const wg_config *b);
 
 /** Splits "HOST::GUEST" or "HOST::GUEST:rw" (also "HOST::GUEST:ro"); GUEST is an absolute path.
  *  @param dir  folder that a relative HOST counts from; NULL: the current one
@@ -142,6 +166,10 @@ WG_MUSTCHECK wg_code wg_preopen_parse(const char *text, const char *dir, wg_preo
  *  @return WG_OK; WG_INVALID (the message has no position) */
 WG_MUSTCHECK wg_code wg_listen_parse(const char *text, char host[256], uint16_t *port,
                                      wg_error *err);
+
+/** An address that the admin endpoint may listen on: loopback, as for wg_listen_parse().
+ *  @return WG_OK; WG_INVALID (the message has no position) */
+WG_MUSTCHECK wg_code wg_admin_listen_check(const char *text, wg_error *err);
 
 /** "filesystem", "dns", ... of one WG_SHIM_* bit; NULL for others. */
 const char *wg_shim_name(uint32_t bit);

@@ -8,6 +8,7 @@
 #define AT(field) offsetof(wg_config, field)
 #define POOL(field) offsetof(wg_pool_config, field)
 #define DB(field) offsetof(wg_database_config, field)
+#define SERVICE(field) offsetof(wg_service_config, field)
 #define KEY(sec, key, kind, where, ...) \
   {.section = (sec), .name = (key), .type = (kind), .offset = (where), __VA_ARGS__}
 #define RANGE(lo, hi) .min = (lo), .max = (hi)
@@ -15,19 +16,19 @@
 #define DAY 86400000u
 
 const cfg_key cfg_keys[] = {
-    KEY(CFG_ROOT, "name", CFG_STRING, AT(name), .standard = "service",
+    KEY(CFG_ROOT, "name", CFG_STRING, AT(name), .standard = "service", .live = true,
         .help = "Name of the service, in logs and as the name of its packed file"),
-    KEY(CFG_ROOT, "lang", CFG_STRING, AT(lang),
+    KEY(CFG_ROOT, "lang", CFG_STRING, AT(lang), .live = true,
         .help = "Language that `warp pack` compiles; this version knows `c`"),
 
-    KEY(CFG_BUILD, "component", CFG_PATH, AT(component),
+    KEY(CFG_BUILD, "component", CFG_PATH, AT(component), .live = true,
         .help = "Component to write and to serve; not set: `dist/NAME.wasm`"),
-    KEY(CFG_BUILD, "sources", CFG_STRINGS, AT(build_sources),
+    KEY(CFG_BUILD, "sources", CFG_STRINGS, AT(build_sources), .live = true,
         .help = "C files and globs to compile, relative to this file; not set: `src/*.c`"),
-    KEY(CFG_BUILD, "world", CFG_STRING, AT(build_world),
+    KEY(CFG_BUILD, "world", CFG_STRING, AT(build_world), .live = true,
         .help = "What to make, a world of the SDK: `service-p2` (also when not set), `service-p3`, "
                 "`command-p2`, `command-p3`"),
-    KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags),
+    KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags), .live = true,
         .help = "More arguments for the compiler"),
 
     KEY(CFG_HTTP, "listen", CFG_LISTEN, AT(listen), .standard = "localhost:8080",
@@ -36,15 +37,18 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_HTTP, "workers", CFG_COUNT, AT(workers), RANGE(0, 1024), .standard = "0",
         .help = "Threads that serve, each with its own loop; 0: one per core"),
     KEY(CFG_HTTP, "max_inflight", CFG_COUNT, AT(max_inflight), RANGE(1, 1000000),
-        .standard = "1000", .live = true,
-        .help = "Requests in progress in the process; more are answered 503"),
-    KEY(CFG_HTTP, "reuse", CFG_COUNT, AT(reuse), RANGE(0, 1000000), .standard = "0",
+        .standard = "1000", .help = "Requests in progress in the process; more are answered 503"),
+    KEY(CFG_HTTP, "reuse", CFG_COUNT, AT(reuse), RANGE(0, 1000000), .standard = "0", .live = true,
         .help = "Requests that one instance serves in its life; 0: 1 for WASI 0.2, 128 for 0.3"),
     KEY(CFG_HTTP, "max_concurrent", CFG_COUNT, AT(max_concurrent), RANGE(1, 10000),
-        .standard = "16",
+        .standard = "16", .live = true,
         .help = "Requests at once in one WASI 0.3 instance; WASI 0.2 always serves one"),
     KEY(CFG_HTTP, "instance_idle", CFG_DURATION, AT(instance_idle_ms), RANGE(1, DAY),
-        .standard = "1s", .help = "An instance without work is dropped after this"),
+        .standard = "1s", .live = true, .help = "An instance without work is dropped after this"),
+
+    KEY(CFG_ADMIN, "listen", CFG_LISTEN, AT(admin_listen),
+        .help = "Loopback address and port of the admin endpoint: health, metrics, statistics, "
+                "reload and drain; not set: none"),
 
     KEY(CFG_LIMITS, "memory", CFG_SIZE, AT(memory_bytes), RANGE(65536, 1ull << 32),
         .standard = "128MiB", .help = "Linear memory of one instance"),
@@ -62,30 +66,30 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_LIMITS, "epochs", CFG_FLAG, AT(epochs), .standard = "true",
         .help = "Interrupt guests that compute for long, so that others on the worker go on"),
 
-    KEY(CFG_FILES, "preopens", CFG_PREOPENS, AT(preopens),
+    KEY(CFG_FILES, "preopens", CFG_PREOPENS, AT(preopens), .live = true,
         .help = "Folders that guests see: `HOST::GUEST`, or `HOST::GUEST:rw` to write there too"),
 
-    KEY(CFG_SHIMS, "filesystem", CFG_SHIM, WG_SHIM_FILESYSTEM, .standard = "true",
+    KEY(CFG_SHIMS, "filesystem", CFG_SHIM, WG_SHIM_FILESYSTEM, .standard = "true", .live = true,
         .help = "Virtual files, such as `/etc/hosts`"),
-    KEY(CFG_SHIMS, "dns", CFG_SHIM, WG_SHIM_DNS, .standard = "true",
+    KEY(CFG_SHIMS, "dns", CFG_SHIM, WG_SHIM_DNS, .standard = "true", .live = true,
         .help = "Names from `[registry]`, then from the host"),
-    KEY(CFG_SHIMS, "signals", CFG_SHIM, WG_SHIM_SIGNALS, .standard = "true",
+    KEY(CFG_SHIMS, "signals", CFG_SHIM, WG_SHIM_SIGNALS, .standard = "true", .live = true,
         .help = "Signals of the process, for guests that ask for them"),
     KEY(CFG_SHIMS, "database_proxy", CFG_SHIM, WG_SHIM_DATABASE_PROXY, .standard = "true",
-        .help = "Connections to `[databases.NAME]` from the host's pool"),
-    KEY(CFG_SHIMS, "threading", CFG_SHIM, WG_SHIM_THREADING, .standard = "true",
+        .live = true, .help = "Connections to `[databases.NAME]` from the host's pool"),
+    KEY(CFG_SHIMS, "threading", CFG_SHIM, WG_SHIM_THREADING, .standard = "true", .live = true,
         .help = "Declaration of the guest's threading model"),
 
     KEY(CFG_FILESYSTEM, "extra_virtual_paths", CFG_PATH_PAIRS, AT(extra_virtual_paths),
-        .help = "More virtual files: a table of `\"/guest/path\" = \"host/path\"`"),
+        .live = true, .help = "More virtual files: a table of `\"/guest/path\" = \"host/path\"`"),
     KEY(CFG_DNS, "ttl", CFG_DURATION_S, AT(dns_ttl_s), RANGE(0, 86400), .standard = "30s",
         .live = true, .help = "Longest time that an answer is kept"),
     KEY(CFG_DNS, "cache_size", CFG_COUNT, AT(dns_cache_size), RANGE(0, 1000000), .standard = "1024",
-        .help = "Names whose answers a worker keeps"),
-    KEY(CFG_DNS, "domain", CFG_STRING, AT(dns_domain), .standard = "warp.local",
+        .live = true, .help = "Names whose answers a worker keeps"),
+    KEY(CFG_DNS, "domain", CFG_STRING, AT(dns_domain), .standard = "warp.local", .live = true,
         .help = "Names below it are answered by `[registry]` alone and never leave the host"),
     KEY(CFG_SIGNALS, "queue", CFG_COUNT, AT(signals_queue), RANGE(1, 1024), .standard = "16",
-        .help = "Signals that wait for one instance"),
+        .live = true, .help = "Signals that wait for one instance"),
 
     KEY(CFG_POOL, "pool_size", CFG_COUNT, POOL(pool_size), RANGE(1, 10000), .standard = "10",
         .live = true,
@@ -112,26 +116,35 @@ const cfg_key cfg_keys[] = {
         .help = "Between two guests: clear the session and reuse it, or close it"),
 
     KEY(CFG_DATABASE, "protocol", CFG_CHOICE, DB(protocol), .choices = "postgres|mysql|redis",
-        .standard = "postgres", .help = "Protocol of the server"),
-    KEY(CFG_DATABASE, "host", CFG_STRING, DB(host),
+        .standard = "postgres", .live = true, .help = "Protocol of the server"),
+    KEY(CFG_DATABASE, "host", CFG_STRING, DB(host), .live = true,
         .help = "Host name that guests ask for, and that is dialled; not set: NAME"),
-    KEY(CFG_DATABASE, "port", CFG_PORT, DB(port), RANGE(1, 65535),
+    KEY(CFG_DATABASE, "port", CFG_PORT, DB(port), RANGE(1, 65535), .live = true,
         .help = "Port that guests ask for; not set: 5432, 3306 or 6379 by the protocol"),
-    KEY(CFG_DATABASE, "address", CFG_STRING, DB(address),
+    KEY(CFG_DATABASE, "address", CFG_STRING, DB(address), .live = true,
         .help = "Where the server really is, when that is not `host`: a name, an IP address, or "
                 "the folder of its Unix socket"),
-    KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535),
+    KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535), .live = true,
         .help = "Port of `address`; not set: `port`"),
-    KEY(CFG_DATABASE, "database", CFG_STRING, DB(database),
+    KEY(CFG_DATABASE, "database", CFG_STRING, DB(database), .live = true,
         .help = "Database that guests may use; not set: any that the user may"),
-    KEY(CFG_DATABASE, "user", CFG_STRING, DB(user),
+    KEY(CFG_DATABASE, "user", CFG_STRING, DB(user), .live = true,
         .help = "User that the host logs in as; guests need no credentials"),
-    KEY(CFG_DATABASE, "password", CFG_SECRET, DB(password),
+    KEY(CFG_DATABASE, "password", CFG_SECRET, DB(password), .live = true,
         .help = "Its password; better `${VARIABLE}` than the text itself"),
-    KEY(CFG_DATABASE, "password_env", CFG_SECRET_ENV, DB(password),
+    KEY(CFG_DATABASE, "password_env", CFG_SECRET_ENV, DB(password), .live = true,
         .help = "Environment variable that holds the password"),
-    KEY(CFG_DATABASE, "password_file", CFG_SECRET_FILE, DB(password),
+    KEY(CFG_DATABASE, "password_file", CFG_SECRET_FILE, DB(password), .live = true,
         .help = "File that holds the password; one newline at its end is dropped"),
+
+    KEY(CFG_SERVICE, "component", CFG_PATH, SERVICE(component), .live = true,
+        .help = "Its component; not set: `dist/NAME.wasm`"),
+    KEY(CFG_SERVICE, "host", CFG_STRINGS, SERVICE(hosts), .live = true,
+        .help = "Hosts of the requests it gets, without port; `*.example.com` is every name below; "
+                "not set: any"),
+    KEY(CFG_SERVICE, "path", CFG_STRINGS, SERVICE(paths), .live = true,
+        .help = "Paths of the requests it gets: `/api` is itself and all below; the longest wins; "
+                "not set: `/`"),
 };
 const size_t cfg_key_count = WG_COUNT(cfg_keys);
 
@@ -140,6 +153,7 @@ const char *cfg_section_name(cfg_section s) {
   case CFG_ROOT: return "";
   case CFG_BUILD: return "[build]";
   case CFG_HTTP: return "[http]";
+  case CFG_ADMIN: return "[admin]";
   case CFG_LIMITS: return "[limits]";
   case CFG_FILES: return "[files]";
   case CFG_SHIMS: return "[shims]";
@@ -149,6 +163,7 @@ const char *cfg_section_name(cfg_section s) {
   case CFG_POOL: return "[shims.database_proxy]";
   case CFG_THREADING: return "[shims.threading]";
   case CFG_DATABASE: return "[databases.NAME]";
+  case CFG_SERVICE: return "[services.NAME]";
   }
   return "";
 }

@@ -9,6 +9,7 @@ typedef enum cfg_section {
   CFG_ROOT,       /**< before the first table; wg_config */
   CFG_BUILD,      /**< [build]; wg_config */
   CFG_HTTP,       /**< [http]; wg_config */
+  CFG_ADMIN,      /**< [admin]; wg_config */
   CFG_LIMITS,     /**< [limits]; wg_config */
   CFG_FILES,      /**< [files]; wg_config */
   CFG_SHIMS,      /**< [shims]; wg_config */
@@ -17,7 +18,8 @@ typedef enum cfg_section {
   CFG_SIGNALS,    /**< [shims.signals]; wg_config */
   CFG_POOL,       /**< [shims.database_proxy] and [databases.NAME]; wg_pool_config */
   CFG_THREADING,  /**< [shims.threading]; wg_config */
-  CFG_DATABASE    /**< [databases.NAME]; wg_database_config */
+  CFG_DATABASE,   /**< [databases.NAME]; wg_database_config */
+  CFG_SERVICE     /**< [services.NAME]; wg_service_config */
 } cfg_section;
 
 typedef enum cfg_type {
@@ -49,7 +51,7 @@ typedef struct cfg_key {
   uint64_t min, max;    /**< of numbers, in the unit of the field */
   const char *standard; /**< default, as one would write it; NULL: not set */
   const char *choices;  /**< of CFG_CHOICE: "a|b|c" in the order of the enum */
-  bool live;            /**< can change without a restart */
+  bool live;            /**< a reload takes it up; false: only a restart does */
   const char *help;     /**< one sentence for docs, without its full stop */
 } cfg_key;
 

@@ -48,11 +48,18 @@ WG_MUSTCHECK wg_code cfg_defaults(cfg_reader *r, cfg_section section, void *base
 WG_MUSTCHECK wg_code cfg_read_table(cfg_reader *r, const cfg_node *table, const cfg_target *targets,
                                     size_t count, bool (*other)(const cfg_node *child));
 
-/** [shims], [databases], [registry], [env]: sections.c. */
+/** [shims], [databases], [services], [registry], [env]: sections.c and services.c. */
 WG_MUSTCHECK wg_code cfg_read_shims(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_databases(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_env(cfg_reader *r, const cfg_node *table);
+WG_MUSTCHECK wg_code cfg_read_services(cfg_reader *r, const cfg_node *table);
+/** Appends a table of variables to a list of "K=V". */
+WG_MUSTCHECK wg_code cfg_read_variables(cfg_reader *r, const cfg_node *table, char ***list);
+/** Frees what a service owns. */
+void cfg_service_release(wg_service_config *s);
+/** To lower case, ASCII only. */
+void cfg_lower(char *text);
 /** Frees what a database owns. */
 void cfg_database_release(wg_database_config *d);
 /** Frees a NULL-terminated list. NULL is fine. */

@@ -71,7 +71,7 @@ static bool database_host_ok(const char *host, bool path) {
   return true;
 }
 
-static void lower(char *text) {
+void cfg_lower(char *text) {
   for (; *text; text++)
     if (*text >= 'A' && *text <= 'Z') *text = (char)(*text - 'A' + 'a');
 }
@@ -85,7 +85,7 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
     d->host = strdup(d->name);
     if (!d->host) return cfg_nomem(r);
   }
-  lower(d->host);
+  cfg_lower(d->host);
   if (d->port == 0) d->port = ports[d->protocol];
   if (!database_host_ok(d->host, false))
     return cfg_fail(r, table->line, table->column, "database '%s': '%s' is not a host name",
@@ -193,7 +193,7 @@ static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n) {
   wg_registry_entry *e = &grown[c->registry_count++];
   *e = (wg_registry_entry){.name = strdup(n->key)};
   if (!e->name) return cfg_nomem(r);
-  lower(e->name);
+  cfg_lower(e->name);
   size_t len = strlen(e->name);
   if (len && e->name[len - 1] == '.') e->name[len - 1] = '\0';
   if (!database_host_ok(e->name, false) || strchr(e->name, ':'))
@@ -225,6 +225,10 @@ wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table) {
 /* ---- [env] ---- */
 
 wg_code cfg_read_env(cfg_reader *r, const cfg_node *table) {
+  return cfg_read_variables(r, table, &r->c->env);
+}
+
+wg_code cfg_read_variables(cfg_reader *r, const cfg_node *table, char ***list) {
   if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
   for (const cfg_node *n = table->child; n; n = n->next) {
     if (!n->key[0] || strchr(n->key, '='))
@@ -245,7 +249,7 @@ wg_code cfg_read_env(cfg_reader *r, const cfg_node *table) {
       return cfg_fail_type(r, n, "a string, an integer, true or false");
     }
     if (len < 0) return cfg_nomem(r);
-    wg_code code = cfg_append(r, &r->c->env, pair);
+    wg_code code = cfg_append(r, list, pair);
     if (code != WG_OK) return code;
   }
   return WG_OK;
