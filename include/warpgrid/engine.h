@@ -34,7 +34,8 @@ typedef struct wg_engine_options {
   const char *config_path; /**< NULL: warp.toml or .warpgrid.toml of the current folder, if any */
   const char *config_text; /**< instead of a file; not NULL wins */
   const char *const *listen; /**< NULL-terminated "ADDR:PORT"; overrides [http] listen */
-  uint32_t workers;        /**< 0: as configured */
+  const char *const *admin; /**< the same for [admin] listen: loopback only */
+  uint32_t workers; /**< 0: as configured */
   int allow_loopback_databases; /**< undeclared ones of this machine; for development */
   const char *const *env;  /**< NULL-terminated "K=V", added to [env] */
   const char *const *dirs; /**< NULL-terminated "HOST::GUEST[:rw]", added to [files] */
@@ -117,13 +118,20 @@ WG_API void wg_app_free(wg_app *a);
 /** Called once, when all sockets listen. @param urls  NULL-terminated, "http://127.0.0.1:8080";
  *  borrowed for the call */
 typedef void (*wg_listening_cb)(void *user, const char *const *urls);
-/** What to serve; zero-initialise: what warp.toml names. Borrowed until wg_engine_serve() returns. */
+/** Called after each reload, on a thread of the library: new requests get the new code (err is
+ *  NULL), or all is as it was and err says why. Borrowed for the call.
+ *  @param generation  what is served now: 1 at the start, one more with each good reload */
+typedef void (*wg_reloaded_cb)(void *user, uint64_t generation, const wg_error *err);
+/** What to serve; zero-initialise: what warp.toml names. Borrowed until wg_engine_serve() returns.
+ */
 typedef struct wg_serve_options {
-  wg_app *app; /**< one made with wg_engine_instantiate(); or */
-  const char *component; /**< a file to load; both NULL: the component of warp.toml */
-  unsigned load_flags; /**< WG_LOAD_* for files */
+  wg_app *app;           /**< one made with wg_engine_instantiate(); or */
+  const char *component; /**< a file to load; both NULL: [services], or the one component that
+                              warp.toml names */
+  unsigned load_flags;   /**< WG_LOAD_* for files */
   wg_listening_cb on_listening; /**< may be NULL */
-  void *user; /**< first argument of the callbacks */
+  wg_reloaded_cb on_reloaded;   /**< may be NULL */
+  void *user;                   /**< first argument of the callbacks */
 } wg_serve_options;
 /** Serves HTTP/1.1 and h2c until wg_engine_stop(); then drains: no new connections, requests in
  *  flight finish for at most drain_timeout.
@@ -132,6 +140,12 @@ typedef struct wg_serve_options {
  *          what wg_engine_load() and wg_engine_instantiate() return */
 WG_API WG_MUSTCHECK wg_code wg_engine_serve(wg_engine *e, const wg_serve_options *options,
                                             wg_error *err);
+/** Reads warp.toml and the components again, and serves them in place of the old ones, which finish
+ *  the requests that they have; no connection is closed. When anything is wrong with the new ones,
+ *  the old ones stay. Returns at once; the log and on_reloaded tell the end. Nothing happens unless
+ *  wg_engine_serve() is running. An app given by the program cannot be read again.
+ *  Any thread; safe in a signal handler. */
+WG_API void wg_engine_reload(wg_engine *e);
 /** Runs a command component with the process's standard streams, to its end or to a stop.
  *  @param exit_code  the guest's, 0..255; 130 after wg_engine_stop()
  *  @return WG_OK; WG_INVALID (not a command), WG_TRAP (err carries the backtrace) */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +97,19 @@ void wg_buf_put_u32(wg_buf *b, uint32_t v) {
 }
 
 void wg_buf_put_cstr(wg_buf *b, const char *s) { wg_buf_put(b, s, strlen(s) + 1); }
+
+void wg_buf_put_json(wg_buf *out, const char *text) {
+  char one[8];
+  size_t len, left = strlen(text);
+  wg_buf_put_u8(out, '"');
+  while (left) {
+    size_t used = wg_json_escape(text, left, one, &len);
+    wg_buf_put(out, one, len);
+    text += used;
+    left -= used;
+  }
+  wg_buf_put_u8(out, '"');
+}
 
 void wg_buf_printf(wg_buf *b, const char *fmt, ...) {
   if (b->failed) return;

@@ -42,6 +42,8 @@ void wg_buf_put_u16(wg_buf *b, uint16_t v);
 void wg_buf_put_u32(wg_buf *b, uint32_t v);
 /** The string and its terminating NUL. */
 void wg_buf_put_cstr(wg_buf *b, const char *s);
+/** A text as a JSON string, with its quotes (RFC 8259, section 7). */
+void wg_buf_put_json(wg_buf *b, const char *text);
 void wg_buf_printf(wg_buf *b, const char *fmt, ...) WG_PRINTF(2, 3);
 /** Overwrites 4 bytes at `at` (counted from the head) with v: for lengths known afterwards. */
 void wg_buf_patch_u32(wg_buf *b, size_t at, uint32_t v);

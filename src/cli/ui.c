@@ -154,18 +154,7 @@ int ui_usage(const char *command, const char *hint, const char *fmt, ...) {
 
 bool ui_flush(void) { return fflush(stdout) == 0 && !ferror(stdout); }
 
-void ui_json_string(wg_buf *out, const char *text) {
-  char one[8];
-  size_t len, left = strlen(text);
-  wg_buf_put_u8(out, '"');
-  while (left) {
-    size_t used = wg_json_escape(text, left, one, &len);
-    wg_buf_put(out, one, len);
-    text += used;
-    left -= used;
-  }
-  wg_buf_put_u8(out, '"');
-}
+void ui_json_string(wg_buf *out, const char *text) { wg_buf_put_json(out, text); }
 
 void ui_json_begin(wg_buf *out, const char *command, bool ok) {
   wg_buf_init(out, JSON_MAX);

@@ -296,8 +296,13 @@ wg_code wg_config_load(const char *path, wg_config_warn_cb warn, void *user, wg_
   return code;
 }
 
+wg_config *wg_config_ref(wg_config *c) {
+  atomic_fetch_add(&c->refs, 1);
+  return c;
+}
+
 void wg_config_free(wg_config *c) {
-  if (!c) return;
+  if (!c || atomic_fetch_sub(&c->refs, 1) > 0) return;
   for (size_t i = 0; i < c->database_count; i++) cfg_database_release(&c->databases[i]);
   for (size_t i = 0; i < c->service_count; i++) cfg_service_release(&c->services[i]);
   for (size_t i = 0; i < c->registry_count; i++) {

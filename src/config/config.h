@@ -3,6 +3,7 @@
  *  Shared by all workers behind one pointer; freed when the last user is gone. */
 #pragma once
 #include "base/buf.h"
+#include <stdatomic.h>
 
 /** The shims of `[shims]`; bit positions of wg_config.shims. */
 enum {
@@ -70,6 +71,7 @@ typedef struct wg_preopen {
 } wg_preopen;
 
 typedef struct wg_config {
+  atomic_uint refs; /**< who else uses it: wg_config_ref() */
   char *path; /**< the file that was read; NULL: defaults only */
   char *name; /**< service name, for logs; never NULL */
   char *lang; /**< NULL: unknown */
@@ -142,7 +144,10 @@ WG_MUSTCHECK wg_code wg_config_load(const char *path, wg_config_warn_cb warn, vo
 WG_MUSTCHECK wg_code wg_config_parse(const char *name, const char *text, size_t len,
                                      wg_config_warn_cb warn, void *user, wg_config **out,
                                      wg_error *err);
+/** Drops one reference; NULL is fine. Any thread. */
 void wg_config_free(wg_config *c);
+/** One more to call wg_config_free(). Any thread. */
+wg_config *wg_config_ref(wg_config *c);
 
 /** Appends the JSON Schema (draft 2020-12) of warp.toml, as docs/warp.schema.json has it. */
 void wg_config_schema(wg_buf *out);

@@ -68,43 +68,71 @@ static int entry_order(const void *a, const void *b) {
   return strcmp(((const dns_entry *)a)->name, ((const dns_entry *)b)->name);
 }
 
+static void entries_free(dns_entry *entries, size_t count) {
+  for (size_t i = 0; i < count; i++) free(entries[i].addresses);
+  free(entries);
+}
+
+/** The registry of a configuration, sorted by name; its names are borrowed. */
+static wg_code entries_new(const wg_config *config, dns_entry **out, size_t *out_count,
+                           wg_error *err) {
+  size_t count = 0;
+  wg_code code = WG_OK;
+  dns_entry *entries = calloc(config->registry_count ? config->registry_count : 1, sizeof *entries);
+  if (!entries) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  for (size_t i = 0; i < config->registry_count && code == WG_OK; i++) {
+    const wg_registry_entry *from = &config->registry[i];
+    dns_entry *e = &entries[count++];
+    e->name = from->name;
+    e->addresses = calloc(from->address_count ? from->address_count : 1, sizeof *e->addresses);
+    if (!e->addresses) code = wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+    for (; code == WG_OK && e->count < from->address_count; e->count++)
+      if (!dns_literal(from->addresses[e->count], &e->addresses[e->count])) {
+        code = wg_error_set(err, WG_INVALID, 0, "registry name '%s': '%s' is not an IP address",
+                            from->name, from->addresses[e->count]);
+        break;
+      }
+  }
+  if (code != WG_OK) {
+    entries_free(entries, count);
+    return code;
+  }
+  qsort(entries, count, sizeof *entries, entry_order);
+  *out = entries;
+  *out_count = count;
+  return WG_OK;
+}
+
 wg_code wg_dns_new(const wg_config *config, const wg_loop *loop, wg_dns **out, wg_error *err) {
   wg_dns *d = calloc(1, sizeof *d);
   if (!d) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
-  d->config = config;
   d->loop = *loop;
   wg_list_init(&d->lookups);
-  d->entries = calloc(config->registry_count ? config->registry_count : 1, sizeof *d->entries);
-  if (!d->entries) goto nomem;
-  for (size_t i = 0; i < config->registry_count; i++) {
-    const wg_registry_entry *from = &config->registry[i];
-    dns_entry *e = &d->entries[d->entry_count++];
-    e->name = from->name;
-    e->addresses = calloc(from->address_count ? from->address_count : 1, sizeof *e->addresses);
-    if (!e->addresses) goto nomem;
-    for (size_t k = 0; k < from->address_count; k++) {
-      if (!dns_literal(from->addresses[k], &e->addresses[e->count])) {
-        wg_error_set(err, WG_INVALID, 0, "registry name '%s': '%s' is not an IP address",
-                     from->name, from->addresses[k]);
-        wg_dns_free(d);
-        return WG_INVALID;
-      }
-      e->count++;
-    }
+  wg_code code = wg_dns_configure(d, config, err);
+  if (code != WG_OK) {
+    wg_dns_free(d);
+    return code;
   }
-  qsort(d->entries, d->entry_count, sizeof *d->entries, entry_order);
   *out = d;
   return WG_OK;
-nomem:
-  wg_dns_free(d);
-  return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+}
+
+wg_code wg_dns_configure(wg_dns *d, const wg_config *config, wg_error *err) {
+  dns_entry *entries;
+  size_t count;
+  wg_code code = entries_new(config, &entries, &count, err);
+  if (code != WG_OK) return code;
+  entries_free(d->entries, d->entry_count);
+  d->entries = entries;
+  d->entry_count = count;
+  d->config = config;
+  return WG_OK;
 }
 
 void wg_dns_free(wg_dns *d) {
   if (!d) return;
   WG_ASSERT(wg_list_empty(&d->lookups));
-  for (size_t i = 0; i < d->entry_count; i++) free(d->entries[i].addresses);
-  free(d->entries);
+  entries_free(d->entries, d->entry_count);
   free(d);
 }
 

@@ -7,6 +7,8 @@
 
 /** A guest instance as the host sees it. */
 typedef struct instance {
+  wg_tenure *tenure; /**< whose use it is */
+  unsigned slot;     /**< of its app's counters */
   wg_db_guest *db; /**< NULL until its first connect */
   bool declared;   /**< a threading model, with the first call */
   uint32_t model;
@@ -17,19 +19,57 @@ _Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_wait *)0)->space), "room
 _Static_assert((int)WGRT_LINK_DATABASE_PROXY == (int)WG_SHIM_DATABASE_PROXY, "same bits");
 _Static_assert((int)WGRT_LINK_THREADING == (int)WG_SHIM_THREADING, "same bits");
 
-static int loop_backend_fd(void *ctx) { return uv_backend_fd(&((wg_worker *)ctx)->uv); }
-static int loop_backend_timeout(void *ctx) { return uv_backend_timeout(&((wg_worker *)ctx)->uv); }
-static void loop_run(void *ctx) { (void)uv_run(&((wg_worker *)ctx)->uv, UV_RUN_NOWAIT); }
+static int loop_backend_fd(void *ctx) { return uv_backend_fd(&((wg_thread *)ctx)->uv); }
+static int loop_backend_timeout(void *ctx) { return uv_backend_timeout(&((wg_thread *)ctx)->uv); }
+static void loop_run(void *ctx) { (void)uv_run(&((wg_thread *)ctx)->uv, UV_RUN_NOWAIT); }
+
+/* Counters of this worker: no other thread writes them. */
+static void count(atomic_uint_fast64_t *counter, uint64_t more) {
+  atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                        memory_order_relaxed);
+}
+static void count_instance(wg_worker *w, unsigned slot, int more) {
+  atomic_int_fast64_t *n = &w->metrics[slot].instances;
+  atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + more,
+                        memory_order_relaxed);
+}
+
+static const wgrt_app *bridge_route(void *ctx, wgrt_bytes host, wgrt_bytes path) {
+  wg_tenure *t = ((wg_worker *)ctx)->current;
+  wg_app *app =
+      wg_router_find(t->site->router, (const char *)host.p, host.n, (const char *)path.p, path.n);
+  if (!app) return NULL;
+  t->uses++;
+  return app->rt;
+}
+
+static void bridge_route_end(void *ctx, void *app) {
+  wg__tenure_unuse(wg__worker_tenure(ctx, app));
+}
+
+/* Only control listens for the admin. */
+static void bridge_admin(void *ctx, wgrt_op_admin *op) {
+  (void)ctx;
+  wgrt_op_complete(&op->op, 404, "not found\n");
+}
+static void bridge_admin_cancel(void *ctx, wgrt_op_admin *op) { (void)ctx, (void)op; }
 
 static void *bridge_instance_new(void *ctx, void *app) {
-  (void)ctx, (void)app;
-  return calloc(1, sizeof(instance));
+  wg_worker *w = ctx;
+  instance *i = calloc(1, sizeof *i);
+  if (!i) return NULL;
+  i->tenure = wg__worker_tenure(w, app);
+  i->tenure->uses++;
+  i->slot = ((wg_app *)app)->slot;
+  count_instance(w, i->slot, 1);
+  return i;
 }
 
 static void bridge_instance_gone(void *ctx, void *inst) {
-  (void)ctx;
   instance *i = inst;
   wg_db_guest_free(i->db);
+  count_instance(ctx, i->slot, -1);
+  wg__tenure_unuse(i->tenure);
   free(i);
 }
 
@@ -51,10 +91,10 @@ static void on_connected(wg_db_req *req, const wg_error *err) {
 }
 
 static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
-  wg_worker *w = ctx;
+  (void)ctx;
   instance *i = inst;
   wg_error err;
-  if (!i->db && wg_db_guest_new(w->db, &i->db, &err) != WG_OK) {
+  if (!i->db && wg_db_guest_new(i->tenure->pools->db, &i->db, &err) != WG_OK) {
     op_complete(&op->op, &err);
     return;
   }
@@ -176,13 +216,21 @@ static void bridge_guest_output(void *ctx, void *app, uint64_t request, int32_t 
 static void bridge_guest_failed(void *ctx, void *app, uint64_t request, wgrt_bytes text) {
   wg_worker *w = ctx;
   wg_log_ctx lc = {.app = ((wg_app *)app)->name, .worker = w->index, .request = request};
+  count(&w->metrics[((wg_app *)app)->slot].failures, 1);
   wg_log(&lc, WG_LOG_ERROR, "guest_failed", WG_KV_N("cause", (const char *)text.p, text.n));
 }
 
 static void bridge_request_done(void *ctx, void *app, uint64_t request, uint32_t status,
                                 uint64_t usec) {
   wg_worker *w = ctx;
-  wg_log_ctx lc = {.app = ((wg_app *)app)->name, .worker = w->index, .request = request};
+  const wg_app *a = app;
+  wg_service_metrics *m = &w->metrics[a ? a->slot : 0];
+  size_t bucket = 0;
+  while (bucket < WG_LATENCY_BUCKETS && usec > wg__latency_bounds[bucket]) bucket++;
+  if (status >= 100 && status < 600) count(&m->by_class[status / 100 - 1], 1);
+  count(&m->buckets[bucket], 1);
+  count(&m->latency_us, usec);
+  wg_log_ctx lc = {.app = a ? a->name : NULL, .worker = w->index, .request = request};
   wg_log(&lc, WG_LOG_DEBUG, "request", WG_KV_U("status", status), WG_KV_U("usec", usec));
 }
 
@@ -193,6 +241,10 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .backend_fd = loop_backend_fd,
       .backend_timeout = loop_backend_timeout,
       .run_nowait = loop_run,
+      .route = bridge_route,
+      .route_end = bridge_route_end,
+      .admin = bridge_admin,
+      .admin_cancel = bridge_admin_cancel,
       .instance_new = bridge_instance_new,
       .instance_gone = bridge_instance_gone,
       .db_connect = bridge_db_connect,

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file engine.c  The embedding API: configuration, components, apps, serving and running. */
+/** @file engine.c  The embedding API: engines and their configuration, and components. */
 #include "base/text.h"
 #include "engine/engine_internal.h"
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <warpgrid/version.h>
 
 /** How often a guest that computes is interrupted, so that others get their turn. */
 enum { EPOCH_MS = 10 };
-/** Requests in the life of an instance unless [http] reuse says otherwise. */
-enum { REUSE_P2 = 1, REUSE_P3 = 128 };
 
 wg_code wg__engine_error(wg_error *err, const wgrt_error *from) {
   static const wg_code codes[] = {
@@ -55,15 +53,9 @@ static void warn_to_log(void *user, const char *text) {
   wg_log(NULL, WG_LOG_WARN, "config_warning", WG_KV_S("text", text));
 }
 
-static size_t list_len(const char *const *list) {
-  size_t n = 0;
-  while (list && list[n]) n++;
-  return n;
-}
-
 /** Appends copies to a NULL-terminated list of the configuration. */
 static wg_code list_append(char ***list, const char *const *more, wg_error *err) {
-  size_t n = list_len((const char *const *)*list), k = list_len(more);
+  size_t n = wg__list_len((const char *const *)*list), k = wg__list_len(more);
   if (!more || k == 0) return WG_OK;
   char **grown = realloc(*list, (n + k + 1) * sizeof *grown);
   if (!grown) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
@@ -75,7 +67,7 @@ static wg_code list_append(char ***list, const char *const *more, wg_error *err)
 }
 
 static wg_code append_dirs(wg_config *c, const char *const *dirs, wg_error *err) {
-  size_t k = list_len(dirs);
+  size_t k = wg__list_len(dirs);
   if (!dirs || k == 0) return WG_OK;
   wg_preopen *grown = realloc(c->preopens, (c->preopen_count + k) * sizeof *grown);
   if (!grown) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
@@ -88,21 +80,68 @@ static wg_code append_dirs(wg_config *c, const char *const *dirs, wg_error *err)
   return WG_OK;
 }
 
-static wg_code apply_options(wg_config *c, const wg_engine_options *o, wg_error *err) {
-  wg_code code = list_append(&c->env, o->env, err);
-  if (code == WG_OK) code = append_dirs(c, o->dirs, err);
-  if (code == WG_OK && list_len(o->listen) > 0) {
-    for (char **p = c->listen; p && *p; p++) free(*p);
-    free(c->listen);
-    c->listen = NULL;
-    code = list_append(&c->listen, o->listen, err);
-  }
-  c->loopback_databases = o->allow_loopback_databases != 0;
-  if (o->workers) c->workers = o->workers;
+static wg_code replace_list(char ***list, char *const *by, wg_error *err) {
+  if (!by) return WG_OK;
+  for (char **p = *list; p && *p; p++) free(*p);
+  free(*list);
+  *list = NULL;
+  return list_append(list, (const char *const *)by, err);
+}
+
+/** What wg_engine_new() was given wins over the file. */
+static wg_code apply_given(const wg_engine *e, wg_config *c, wg_error *err) {
+  wg_code code = list_append(&c->env, (const char *const *)e->given.env, err);
+  if (code == WG_OK) code = append_dirs(c, (const char *const *)e->given.dirs, err);
+  if (code == WG_OK) code = replace_list(&c->listen, e->given.listen, err);
+  if (code == WG_OK) code = replace_list(&c->admin_listen, e->given.admin, err);
+  for (char **l = e->given.admin; code == WG_OK && l && *l; l++)
+    code = wg_admin_listen_check(*l, err);
+  c->loopback_databases = e->given.loopback_databases;
+  if (e->given.workers) c->workers = e->given.workers;
   if (c->workers == 0) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     c->workers = n > 0 ? (uint32_t)n : 1;
   }
+  return code;
+}
+
+static wg_code read_config(wg_engine *e, wg_config_warn_cb warn, void *user, wg_config **out,
+                           wg_error *err) {
+  const char *text = e->given.config_text;
+  wg_config *config;
+  wg_code code = text ? wg_config_parse("warp.toml", text, strlen(text), warn, user, &config, err)
+                      : wg_config_load(e->given.config_path, warn, user, &config, err);
+  if (code != WG_OK) return code;
+  code = apply_given(e, config, err);
+  if (code != WG_OK) {
+    wg_config_free(config);
+    return code;
+  }
+  *out = config;
+  return WG_OK;
+}
+
+wg_code wg__engine_read_config(wg_engine *e, wg_config **out, wg_error *err) {
+  return read_config(e, warn_to_log, NULL, out, err);
+}
+
+static char *copy(const char *text, bool *failed) {
+  char *to = text ? strdup(text) : NULL;
+  *failed = *failed || (text && !to);
+  return to;
+}
+
+static wg_code keep_given(wg_engine *e, const wg_engine_options *o, wg_error *err) {
+  bool failed = false;
+  e->given.config_path = copy(o->config_path, &failed);
+  e->given.config_text = copy(o->config_text, &failed);
+  e->given.workers = o->workers;
+  e->given.loopback_databases = o->allow_loopback_databases != 0;
+  if (failed) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  wg_code code = list_append(&e->given.listen, o->listen, err);
+  if (code == WG_OK) code = list_append(&e->given.admin, o->admin, err);
+  if (code == WG_OK) code = list_append(&e->given.env, o->env, err);
+  if (code == WG_OK) code = list_append(&e->given.dirs, o->dirs, err);
   return code;
 }
 
@@ -163,30 +202,42 @@ static wg_code new_runtime(wg_engine *e, const char *cache_dir, wg_error *err) {
   return WG_OK;
 }
 
-static wg_code new_stop_fds(wg_engine *e, wg_error *err) {
-  e->stop_fds = calloc(e->config->workers, sizeof *e->stop_fds);
-  if (!e->stop_fds) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  for (; e->worker_count < e->config->workers; e->worker_count++) {
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    if (fd < 0)
-      return wg_error_set(err, WG_IO, errno, "cannot make an eventfd: %s", wg_os_error(errno));
-    e->stop_fds[e->worker_count] = fd;
+static wg_code new_event(int flags, int *fd, wg_error *err) {
+  *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | flags);
+  if (*fd >= 0) return WG_OK;
+  return wg_error_set(err, WG_IO, errno, "cannot make an eventfd: %s", wg_os_error(errno));
+}
+
+/** What there is one a worker of. */
+static wg_code new_worker_parts(wg_engine *e, wg_error *err) {
+  size_t n = e->config->workers;
+  e->stop_fds = calloc(n, sizeof *e->stop_fds);
+  e->workers = calloc(n, sizeof *e->workers);
+  e->metrics = calloc(n * WG_SLOTS, sizeof *e->metrics);
+  if (!e->stop_fds || !e->workers || !e->metrics)
+    return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  wg_code c = new_event(0, &e->reload_fd, err);
+  for (; c == WG_OK && e->worker_count < n; e->worker_count++) {
+    c = new_event(EFD_SEMAPHORE, &e->stop_fds[e->worker_count], err);
+    if (c != WG_OK) break;
   }
-  return WG_OK;
+  return c;
 }
 
 wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_error *err) {
-  wg_engine_options none = {0};
-  const wg_engine_options *o = options ? options : &none;
-  wg_config_warn_cb warn = o->on_warning ? o->on_warning : warn_to_log;
+  const wg_engine_options none = {0}, *o = options ? options : &none;
   wg_engine *e = calloc(1, sizeof *e);
   if (!e) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  wg_code c = o->config_text ? wg_config_parse("warp.toml", o->config_text, strlen(o->config_text),
-                                               warn, o->user, &e->config, err)
-                             : wg_config_load(o->config_path, warn, o->user, &e->config, err);
-  if (c == WG_OK) c = apply_options(e->config, o, err);
-  if (c == WG_OK) c = new_stop_fds(e, err);
-  if (c == WG_OK) c = wg_db_new(e->config, &e->db, err);
+  pthread_mutex_init(&e->lock, NULL);
+  e->reload_fd = -1;
+  e->slot_count = 1;
+  e->started = time(NULL);
+  e->started_ms = wg_now_ms(&wg_clock_monotonic);
+  wg_code c = keep_given(e, o, err);
+  if (c == WG_OK)
+    c = read_config(e, o->on_warning ? o->on_warning : warn_to_log, o->user, &e->config, err);
+  if (c == WG_OK) c = new_worker_parts(e, err);
+  if (c == WG_OK) c = wg__site_new(wg_config_ref(e->config), NULL, &e->site, err);
   if (c == WG_OK) c = new_runtime(e, o->cache_dir, err);
   if (c != WG_OK) {
     wg_engine_free(e);
@@ -197,23 +248,87 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
   return WG_OK;
 }
 
+static void free_list(char **list) {
+  for (char **p = list; p && *p; p++) {
+    wg_wipe(*p, strlen(*p)); /* variables of guests may be secrets */
+    free(*p);
+  }
+  free(list);
+}
+
 void wg_engine_free(wg_engine *e) {
   if (!e) return;
+  wg__site_unref(e->site);
   wgrt_engine_free(e->rt);
-  if (e->db) wg_db_free(e->db);
   wg_config_free(e->config);
   for (unsigned i = 0; i < e->worker_count; i++) close(e->stop_fds[i]);
+  if (e->reload_fd >= 0) close(e->reload_fd);
   free(e->stop_fds);
+  free(e->workers);
+  free(e->metrics);
+  for (unsigned i = 1; i < e->slot_count; i++) free(e->slots[i]);
+  if (e->given.config_text) wg_wipe(e->given.config_text, strlen(e->given.config_text));
+  free(e->given.config_text);
+  free(e->given.config_path);
+  free_list(e->given.listen);
+  free_list(e->given.admin);
+  free_list(e->given.env);
+  free_list(e->given.dirs);
+  pthread_mutex_destroy(&e->lock);
   free(e);
+}
+
+/* ---- what workers share ---- */
+
+wg_site *wg__engine_site(wg_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  wg_site *s = wg__site_ref(e->site);
+  pthread_mutex_unlock(&e->lock);
+  return s;
+}
+
+void wg__engine_publish(wg_engine *e, wg_site *site) {
+  pthread_mutex_lock(&e->lock);
+  wg_site *old = e->site;
+  e->site = site;
+  for (unsigned i = 0; i < e->worker_count; i++) {
+    wg_worker *w = e->workers[i];
+    if (!w || w->owes) continue;
+    w->owes = true;
+    e->adopting++;
+    uv_async_send(&w->thread.wake);
+  }
+  if (e->adopting == 0) wg__control_adopted(e->control);
+  pthread_mutex_unlock(&e->lock);
+  wg__site_unref(old);
+}
+
+unsigned wg__engine_slot(wg_engine *e, const char *name) {
+  unsigned slot = 1;
+  pthread_mutex_lock(&e->lock);
+  while (slot < e->slot_count && strcmp(e->slots[slot], name) != 0) slot++;
+  if (slot == e->slot_count) {
+    char *mine = slot < WG_SLOTS ? strdup(name) : NULL;
+    if (mine)
+      e->slots[e->slot_count++] = mine;
+    else
+      slot = 0;
+  }
+  pthread_mutex_unlock(&e->lock);
+  return slot;
 }
 
 const char *wg_engine_component_path(const wg_engine *e) { return e->config->component; }
 
 /* ---- components ---- */
 
-static wg_code new_component(wgrt_component *rt, wg_component **out, wg_error *err) {
-  wg_component *c = malloc(sizeof *c);
-  if (!c) {
+static wg_code new_component(wgrt_component *rt, const char *path, wg_component **out,
+                             wg_error *err) {
+  bool failed = false;
+  wg_component *c = calloc(1, sizeof *c);
+  if (c) c->path = copy(path, &failed);
+  if (!c || failed) {
+    free(c);
     wgrt_component_free(rt);
     return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   }
@@ -235,7 +350,7 @@ wg_code wg_engine_load(wg_engine *e, const char *path, unsigned flags, wg_compon
   if (wgrt_component_load(e->rt, wg__bytes(path, strlen(path)), (flags & WG_LOAD_TRUSTED) != 0, &rt,
                           &re) != 0)
     return wg__engine_error(err, &re);
-  return new_component(rt, out, err);
+  return new_component(rt, path, out, err);
 }
 
 wg_code wg_engine_load_bytes(wg_engine *e, const void *bytes, size_t len, wg_component **out,
@@ -244,7 +359,7 @@ wg_code wg_engine_load_bytes(wg_engine *e, const void *bytes, size_t len, wg_com
   wgrt_component *rt;
   if (wgrt_component_from_bytes(e->rt, wg__bytes(bytes, len), &rt, &re) != 0)
     return wg__engine_error(err, &re);
-  return new_component(rt, out, err);
+  return new_component(rt, NULL, out, err);
 }
 
 wg_component_kind wg_component_get_kind(const wg_component *c) {
@@ -279,215 +394,6 @@ wg_code wg_component_save(wg_component *c, const char *path, wg_error *err) {
 void wg_component_free(wg_component *c) {
   if (!c) return;
   wgrt_component_free(c->rt);
+  free(c->path);
   free(c);
-}
-
-/* ---- apps ---- */
-
-/** Keeps the first import that cannot be linked as an error. */
-static void refuse_import(void *user, const wg_interface *i) {
-  wg_error *err = user;
-  if (i->status == WG_INTERFACE_OK || err->code != WG_OK) return;
-  wg_error_set(err, WG_LINK, 0, "the component imports '%s', which is %s", i->name,
-               i->status == WG_INTERFACE_DISABLED      ? "turned off"
-               : i->status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
-                                                       : "unknown to this host");
-  if (i->status == WG_INTERFACE_UNAVAILABLE)
-    wg_error_hint(err, "this is version %s; 'warp validate' lists what it has", wg_version());
-  else
-    wg_error_hint(err, "%s", i->reason);
-}
-
-static wg_code check_imports(const wg_engine *e, const wg_component *c, wg_error *err) {
-  wg_error found = {.code = WG_OK};
-  wg_engine_inspect(e, c, refuse_import, &found);
-  if (found.code != WG_OK && err) *err = found;
-  return found.code;
-}
-
-wg_code wg_engine_instantiate(wg_engine *e, wg_component *c, const wg_app_options *options,
-                              wg_app **out, wg_error *err) {
-  const wg_config *cfg = e->config;
-  const char *const *args = options ? options->args : NULL;
-  wg_code code = check_imports(e, c, err);
-  if (code != WG_OK) return code;
-  wg_component_kind kind = wg_component_get_kind(c);
-  bool service = kind == WG_COMPONENT_P2_SERVICE || kind == WG_COMPONENT_P3_SERVICE;
-  size_t env_n = list_len((const char *const *)cfg->env), arg_n = list_len(args);
-
-  wg_app *app = calloc(1, sizeof *app);
-  wgrt_bytes *env = calloc(env_n + 1, sizeof *env), *argv = calloc(arg_n + 1, sizeof *argv);
-  wgrt_preopen *dirs = calloc(cfg->preopen_count + 1, sizeof *dirs);
-  if (app) app->name = strdup(options && options->name ? options->name : cfg->name);
-  if (!app || !app->name || !env || !argv || !dirs) {
-    code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
-    goto out;
-  }
-  app->kind = kind;
-  for (size_t i = 0; i < env_n; i++) env[i] = wg__bytes(cfg->env[i], strlen(cfg->env[i]));
-  argv[0] = wg__bytes(app->name, strlen(app->name));
-  for (size_t i = 0; args && i < arg_n; i++) argv[i + 1] = wg__bytes(args[i], strlen(args[i]));
-  for (size_t i = 0; i < cfg->preopen_count; i++) {
-    const wg_preopen *p = &cfg->preopens[i];
-    dirs[i] = (wgrt_preopen){.host = wg__bytes(p->host, strlen(p->host)),
-                             .guest = wg__bytes(p->guest, strlen(p->guest)),
-                             .writable = p->writable};
-  }
-  wgrt_app_cfg ac = {
-      .size = sizeof ac,
-      .link = cfg->shims & WGRT_LINK_ALL,
-      .app = app,
-      .env = env,
-      .env_count = env_n,
-      .args = argv,
-      .arg_count = arg_n + 1,
-      .preopens = dirs,
-      .preopen_count = cfg->preopen_count,
-      .memory_bytes = cfg->memory_bytes,
-      .body_bytes = cfg->body_bytes,
-      .header_bytes = cfg->header_bytes,
-      .reuse = cfg->reuse                        ? cfg->reuse
-               : kind == WG_COMPONENT_P3_SERVICE ? REUSE_P3
-                                                 : REUSE_P2,
-      .max_concurrent = cfg->max_concurrent,
-      .max_inflight = cfg->max_inflight,
-      .request_timeout_ms = cfg->request_timeout_ms,
-      .instance_idle_ms = cfg->instance_idle_ms,
-      .inherit_stdio = !service,
-  };
-  wgrt_error re;
-  if (wgrt_app_new(e->rt, c->rt, &ac, &app->rt, &re) != 0) code = wg__engine_error(err, &re);
-out:
-  free(env);
-  free(argv);
-  free(dirs);
-  if (code != WG_OK)
-    wg_app_free(app);
-  else
-    *out = app;
-  return code;
-}
-
-void wg_app_free(wg_app *a) {
-  if (!a) return;
-  wgrt_app_free(a->rt);
-  free(a->name);
-  free(a);
-}
-
-/* ---- serving ---- */
-
-typedef struct thread_arg {
-  wg_engine *engine;
-  wg_app *app;
-  const int *fds;
-  size_t count;
-  unsigned index;
-  wg_error err;
-  pthread_t thread;
-  bool started;
-} thread_arg;
-
-static void *serve_thread(void *p) {
-  thread_arg *t = p;
-  wg_worker w;
-  wg_code c = wg__worker_init(&w, t->engine, t->index, &t->err);
-  if (c == WG_OK) {
-    c = wg__worker_serve(&w, t->app, t->fds, t->count, &t->err);
-    wg__worker_release(&w);
-  } else {
-    for (size_t i = 0; i < t->count; i++) close(t->fds[i]);
-  }
-  if (c == WG_OK)
-    t->err.code = WG_OK;
-  else
-    wg_engine_stop(t->engine); /* one worker less would serve worse in silence */
-  return NULL;
-}
-
-static wg_code serve_app(wg_engine *e, wg_app *app, const wg_serve_options *o, wg_error *err) {
-  if (app->kind != WG_COMPONENT_P2_SERVICE && app->kind != WG_COMPONENT_P3_SERVICE) {
-    wg_error_set(err, WG_INVALID, 0, "cannot serve the component: it exports no HTTP handler");
-    wg_error_hint(err, "a service exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3; "
-                       "a command is run with 'warp run'");
-    return WG_INVALID;
-  }
-  int *fds;
-  size_t per_worker;
-  char **urls;
-  wg_code c = wg__listen_open(e->config->listen, e->worker_count, &fds, &per_worker, &urls, err);
-  if (c != WG_OK) return c;
-  thread_arg *threads = calloc(e->worker_count, sizeof *threads);
-  if (!threads) {
-    for (size_t i = 0; i < per_worker * e->worker_count; i++) close(fds[i]);
-    free(fds);
-    wg__listen_free_urls(urls);
-    return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  }
-  for (unsigned i = 0; i < e->worker_count; i++) {
-    threads[i] = (thread_arg){
-        .engine = e, .app = app, .fds = fds + i * per_worker, .count = per_worker, .index = i + 1};
-    if (i == 0) continue; /* the caller's thread is the first worker */
-    int rc = pthread_create(&threads[i].thread, NULL, serve_thread, &threads[i]);
-    threads[i].started = rc == 0;
-    if (rc != 0) {
-      wg_error_set(&threads[i].err, WG_IO, rc, "cannot start a worker: %s", wg_os_error(rc));
-      for (size_t k = 0; k < per_worker; k++) close(threads[i].fds[k]);
-      wg_engine_stop(e);
-    }
-  }
-  if (o->on_listening) o->on_listening(o->user, (const char *const *)urls);
-  (void)serve_thread(&threads[0]);
-  for (unsigned i = 0; i < e->worker_count; i++) {
-    if (threads[i].started) pthread_join(threads[i].thread, NULL);
-    if (c == WG_OK && threads[i].err.code != WG_OK) {
-      c = threads[i].err.code;
-      if (err) *err = threads[i].err;
-    }
-  }
-  free(threads);
-  free(fds);
-  wg__listen_free_urls(urls);
-  return c;
-}
-
-wg_code wg_engine_serve(wg_engine *e, const wg_serve_options *options, wg_error *err) {
-  const wg_serve_options none = {0}, *o = options ? options : &none;
-  if (o->app) return serve_app(e, o->app, o, err);
-  wg_component *component;
-  wg_app *app;
-  const char *path = o->component ? o->component : wg_engine_component_path(e);
-  wg_code c = wg_engine_load(e, path, o->load_flags, &component, err);
-  if (c != WG_OK) return c;
-  c = wg_engine_instantiate(e, component, NULL, &app, err);
-  if (c == WG_OK) {
-    c = serve_app(e, app, o, err);
-    wg_app_free(app);
-  }
-  wg_component_free(component);
-  return c;
-}
-
-wg_code wg_engine_run(wg_engine *e, wg_app *app, int *exit_code, wg_error *err) {
-  if (app->kind != WG_COMPONENT_P2_COMMAND && app->kind != WG_COMPONENT_P3_COMMAND) {
-    wg_error_set(err, WG_INVALID, 0, "cannot run the component: it exports no command");
-    wg_error_hint(err, "a command exports wasi:cli/run; a service is served with 'warp serve'");
-    return WG_INVALID;
-  }
-  wg_worker w;
-  wg_code c = wg__worker_init(&w, e, 1, err);
-  if (c != WG_OK) return c;
-  c = wg__worker_run(&w, app, exit_code, err);
-  wg__worker_release(&w);
-  return c;
-}
-
-void wg_engine_stop(wg_engine *e) {
-  const uint64_t one = 1;
-  atomic_fetch_add(&e->stops, 1);
-  for (unsigned i = 0; i < e->worker_count; i++) {
-    /* The counter cannot overflow before somebody presses Ctrl-C 2^64 times. */
-    ssize_t n = write(e->stop_fds[i], &one, sizeof one);
-    (void)n;
-  }
 }

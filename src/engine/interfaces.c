@@ -47,12 +47,12 @@ static wg_interface_status disabled(const wg_config *c, uint32_t bit, char *reas
 }
 
 /** @param reason  filled for people when the status is not OK */
-static wg_interface_status status_of(const wg_engine *e, const char *name, char *reason,
+static wg_interface_status status_of(const wg_config *c, const char *name, char *reason,
                                      size_t cap) {
   uint32_t shim = shim_of(name);
   if (shim) {
     uint32_t link;
-    if (!(e->config->shims & shim)) return disabled(e->config, shim, reason, cap);
+    if (!(c->shims & shim)) return disabled(c, shim, reason, cap);
     if (wgrt_implements(wg__bytes(name, strlen(name)), &link)) return WG_INTERFACE_OK;
     snprintf(reason, cap, "not available in this version (%s)", wg_version());
     return WG_INTERFACE_UNAVAILABLE;
@@ -68,7 +68,7 @@ static wg_interface_status status_of(const wg_engine *e, const char *name, char 
 }
 
 typedef struct inspection {
-  const wg_engine *engine;
+  const wg_config *config;
   void (*item)(void *user, const wg_interface *i);
   void *user;
 } inspection;
@@ -78,12 +78,17 @@ static void on_interface(void *user, int is_export, wgrt_bytes name) {
   char text[512], reason[600] = "";
   snprintf(text, sizeof text, "%.*s", (int)name.n, (const char *)name.p);
   wg_interface i = {.name = text, .is_export = is_export, .reason = reason};
-  i.status = is_export ? WG_INTERFACE_OK : status_of(in->engine, text, reason, sizeof reason);
+  i.status = is_export ? WG_INTERFACE_OK : status_of(in->config, text, reason, sizeof reason);
   in->item(in->user, &i);
+}
+
+void wg__inspect(const wg_config *config, const wg_component *c,
+                 void (*item)(void *user, const wg_interface *i), void *user) {
+  inspection in = {config, item, user};
+  wgrt_component_each(c->rt, on_interface, &in);
 }
 
 void wg_engine_inspect(const wg_engine *e, const wg_component *c,
                        void (*item)(void *user, const wg_interface *i), void *user) {
-  inspection in = {e, item, user};
-  wgrt_component_each(c->rt, on_interface, &in);
+  wg__inspect(e->config, c, item, user);
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WGRT_ABI_VERSION 1u
+#define WGRT_ABI_VERSION 2u
 
 typedef struct wgrt_bytes {
   const uint8_t *p;
@@ -79,6 +79,8 @@ typedef struct wgrt_engine_cfg {
 int wgrt_engine_new(const wgrt_engine_cfg *cfg, wgrt_engine **out, wgrt_error *err);
 /** Components, apps and workers made from it must be gone. NULL is fine. */
 void wgrt_engine_free(wgrt_engine *e);
+/** Requests in flight, all workers and apps. */
+uint32_t wgrt_engine_inflight(const wgrt_engine *e);
 
 /* ---- components: any thread ---- */
 typedef struct wgrt_component wgrt_component;
@@ -130,14 +132,12 @@ typedef struct wgrt_app_cfg {
   size_t preopen_count;
   uint64_t memory_bytes;
   uint64_t body_bytes; /**< 0: no limit */
-  uint32_t header_bytes;
   uint32_t reuse; /**< requests in the life of an instance; >= 1 */
   uint32_t max_concurrent; /**< p3: requests at once in an instance; >= 1 */
-  uint32_t max_inflight; /**< requests in flight, all workers */
+  uint32_t max_inflight; /**< requests in flight, all workers and apps */
   uint32_t request_timeout_ms;
   uint32_t instance_idle_ms;
   uint32_t inherit_stdio; /**< commands: stdin, stdout and stderr are the process's */
-  uint32_t reserved;
 } wgrt_app_cfg;
 /** Links; the component and the engine must outlive the app. */
 int wgrt_app_new(wgrt_engine *e, wgrt_component *c, const wgrt_app_cfg *cfg, wgrt_app **out,
@@ -168,8 +168,16 @@ typedef struct wgrt_op_db_wait {
   uint32_t deadline; /**< 1: the configured timeout applies */
   uint64_t space[24];
 } wgrt_op_db_wait;
-/** Ends an op, at most once. @param status  0 or a negative wg_code
- *  @param msg  the sentence for people when status < 0; copied */
+typedef struct wgrt_op_admin {
+  wgrt_op op;
+  wgrt_bytes method, path; /**< without the query */
+  wgrt_bytes host; /**< the Host header; empty: none */
+  wgrt_bytes origin; /**< the Origin header: a browser's page asks; empty: none */
+  uint32_t json; /**< out: the answer is JSON; 0: plain text */
+  uint32_t reserved;
+} wgrt_op_admin;
+/** Ends an op, at most once. @param status  0 or a negative wg_code; admin: the HTTP status
+ *  @param msg  the sentence for people when status < 0; admin: the body; copied; may be NULL */
 void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
 
 /** What C gives each worker. Every function runs on the worker's thread; none may block, none may be
@@ -181,6 +189,13 @@ typedef struct wgrt_host {
   int (*backend_fd)(void *ctx);
   int (*backend_timeout)(void *ctx); /**< ms, -1: none, 0: run at once */
   void (*run_nowait)(void *ctx);
+  /* which app gets a request: NULL for none. Each app given is given back by route_end, when the
+   * response was sent whole or the client went away. host as the client wrote it, path raw. */
+  const wgrt_app *(*route)(void *ctx, wgrt_bytes host, wgrt_bytes path);
+  void (*route_end)(void *ctx, void *app);
+  /* a request to a listener for the admin */
+  void (*admin)(void *ctx, wgrt_op_admin *op);
+  void (*admin_cancel)(void *ctx, wgrt_op_admin *op);
   /* guest instances */
   void *(*instance_new)(void *ctx, void *app); /**< C's own for one instance; NULL: out of memory */
   void (*instance_gone)(void *ctx, void *instance); /**< its ops are canceled already */
@@ -202,7 +217,7 @@ typedef struct wgrt_host {
   void (*guest_output)(void *ctx, void *app, uint64_t request, int32_t fd, wgrt_bytes line);
   /** The instance ended by a trap or a limit; text carries the cause and the backtrace. */
   void (*guest_failed)(void *ctx, void *app, uint64_t request, wgrt_bytes text);
-  /** usec: from the request's head to the response's head. */
+  /** usec: from the request's head to the response's head; app NULL: no app was found for it. */
   void (*request_done)(void *ctx, void *app, uint64_t request, uint32_t status, uint64_t usec);
 } wgrt_host;
 
@@ -213,9 +228,19 @@ typedef struct wgrt_worker wgrt_worker;
  *                  1 written to it asks for a stop, the next for one without draining */
 int wgrt_worker_new(wgrt_engine *e, const wgrt_host *host, int stop_fd, wgrt_worker **out,
                     wgrt_error *err);
+typedef struct wgrt_listen_cfg {
+  uint32_t size;
+  uint32_t header_bytes; /**< larger heads are refused before they are routed */
+  uint32_t admin; /**< 1: requests go to wgrt_host.admin, not to apps */
+  uint32_t reserved;
+} wgrt_listen_cfg;
 /** Serves connections of listening, non-blocking sockets (IPv4, IPv6) that C opened; the fds
- *  become Rust's. HTTP/1.1 and h2c. Takes effect in wgrt_worker_run(). */
-int wgrt_worker_serve(wgrt_worker *w, wgrt_app *app, const int *fds, size_t count, wgrt_error *err);
+ *  become Rust's, also on failure. HTTP/1.1 and h2c. Takes effect in wgrt_worker_run(). */
+int wgrt_worker_listen(wgrt_worker *w, const wgrt_listen_cfg *cfg, const int *fds, size_t count,
+                       wgrt_error *err);
+/** The worker routes nothing more to the app: its idle instances end now, the others with their
+ *  last request. */
+void wgrt_worker_retire(wgrt_worker *w, const wgrt_app *app);
 /** Runs until stopped. Then it closes the listeners, lets requests in flight finish for at most
  *  drain_ms, drops all instances, calls `idle` until that returns 0 (C ends its own work), and
  *  returns 0. */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Rust side of `include/wgrt.h`: plain data, in the order of the header.
 
+use crate::app::App;
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
 
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -139,14 +141,12 @@ pub struct AppCfg {
     pub preopen_count: usize,
     pub memory_bytes: u64,
     pub body_bytes: u64,
-    pub header_bytes: u32,
     pub reuse: u32,
     pub max_concurrent: u32,
     pub max_inflight: u32,
     pub request_timeout_ms: u32,
     pub instance_idle_ms: u32,
     pub inherit_stdio: u32,
-    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -179,6 +179,25 @@ pub struct OpDbWait {
     pub space: [u64; 24],
 }
 
+#[repr(C)]
+pub struct OpAdmin {
+    pub op: Op,
+    pub method: Bytes,
+    pub path: Bytes,
+    pub host: Bytes,
+    pub origin: Bytes,
+    pub json: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+pub struct ListenCfg {
+    pub size: u32,
+    pub header_bytes: u32,
+    pub admin: u32,
+    pub reserved: u32,
+}
+
 type Ctx = *mut c_void;
 type Inst = *mut c_void;
 
@@ -191,6 +210,10 @@ pub struct Host {
     pub backend_fd: unsafe extern "C" fn(Ctx) -> c_int,
     pub backend_timeout: unsafe extern "C" fn(Ctx) -> c_int,
     pub run_nowait: unsafe extern "C" fn(Ctx),
+    pub route: unsafe extern "C" fn(Ctx, Bytes, Bytes) -> *const Arc<App>,
+    pub route_end: unsafe extern "C" fn(Ctx, *mut c_void),
+    pub admin: unsafe extern "C" fn(Ctx, *mut OpAdmin),
+    pub admin_cancel: unsafe extern "C" fn(Ctx, *mut OpAdmin),
     pub instance_new: unsafe extern "C" fn(Ctx, *mut c_void) -> Inst,
     pub instance_gone: unsafe extern "C" fn(Ctx, Inst),
     pub db_connect: unsafe extern "C" fn(Ctx, Inst, *mut OpDbConnect),
@@ -224,7 +247,7 @@ pub fn layout() -> Vec<u32> {
         size_of::<AppCfg>(),
         offset_of!(AppCfg, app),
         offset_of!(AppCfg, memory_bytes),
-        offset_of!(AppCfg, header_bytes),
+        offset_of!(AppCfg, reuse),
         offset_of!(AppCfg, inherit_stdio),
         size_of::<Op>(),
         size_of::<OpDbConnect>(),
@@ -234,8 +257,14 @@ pub fn layout() -> Vec<u32> {
         size_of::<OpDbWait>(),
         offset_of!(OpDbWait, handle),
         offset_of!(OpDbWait, space),
+        size_of::<OpAdmin>(),
+        offset_of!(OpAdmin, path),
+        offset_of!(OpAdmin, json),
+        size_of::<ListenCfg>(),
+        offset_of!(ListenCfg, admin),
         size_of::<Host>(),
         offset_of!(Host, backend_fd),
+        offset_of!(Host, route),
         offset_of!(Host, instance_new),
         offset_of!(Host, db_connect),
         offset_of!(Host, db_wait),

@@ -2,14 +2,14 @@
 //! Apps: a component linked with what its policy allows, and the store of each of its instances.
 
 use crate::abi::{AppCfg, Failure, Kind};
-use crate::engine::{ComponentKind, Engine, Loaded};
+use crate::engine::{ComponentKind, Engine, Loaded, Traffic};
 use crate::host::Instance;
 use crate::shims;
 use crate::stdio::GuestOutput;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
 use wasmtime::{Result, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
@@ -94,7 +94,6 @@ struct Dir {
 pub struct Policy {
     pub memory_bytes: usize,
     pub body_bytes: u64,
-    pub header_bytes: usize,
     pub reuse: usize,
     pub max_concurrent: usize,
     pub max_inflight: u32,
@@ -113,8 +112,9 @@ pub struct App {
     pub policy: Policy,
     /// C's own pointer.
     pub user: *mut c_void,
-    pub inflight: AtomicU32,
-    pub requests: AtomicU64,
+    pub traffic: Arc<Traffic>,
+    /// A reload put another app in its place: instances end as soon as they are idle.
+    pub retired: AtomicBool,
 }
 // SAFETY: `user` is handed back to C, which says what it may do with it on which thread.
 unsafe impl Send for App {}
@@ -138,8 +138,8 @@ impl App {
             pre: typed(c.kind, pre)?,
             policy: unsafe { policy(cfg)? },
             user: cfg.app,
-            inflight: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
+            traffic: e.traffic.clone(),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -236,7 +236,6 @@ unsafe fn policy(cfg: &AppCfg) -> Result<Policy, Failure> {
     Ok(Policy {
         memory_bytes: usize::try_from(cfg.memory_bytes).unwrap_or(usize::MAX),
         body_bytes: if cfg.body_bytes == 0 { u64::MAX } else { cfg.body_bytes },
-        header_bytes: cfg.header_bytes as usize,
         reuse: cfg.reuse.max(1) as usize,
         max_concurrent: cfg.max_concurrent.max(1) as usize,
         max_inflight: cfg.max_inflight.max(1),

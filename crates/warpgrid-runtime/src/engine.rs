@@ -4,7 +4,7 @@
 use crate::abi::{EngineCfg, Failure, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::component::Component;
 use wasmtime::{
@@ -14,7 +14,16 @@ use wasmtime::{
 pub struct Engine {
     pub wasmtime: wasmtime::Engine,
     pub epochs: bool,
+    pub traffic: Arc<Traffic>,
     ticker: Option<(Arc<AtomicBool>, std::thread::JoinHandle<()>)>,
+}
+
+/// Requests of the process.
+#[derive(Default)]
+pub struct Traffic {
+    pub inflight: AtomicU32,
+    /// So far: the id of the last one.
+    pub requests: AtomicU64,
 }
 
 /// Core instances, memories and tables that a component may have on average; a component made by
@@ -69,7 +78,7 @@ impl Engine {
             });
             (stop, thread)
         });
-        Ok(Engine { wasmtime, epochs: cfg.epoch_ms != 0, ticker })
+        Ok(Engine { wasmtime, epochs: cfg.epoch_ms != 0, traffic: Arc::default(), ticker })
     }
 }
 

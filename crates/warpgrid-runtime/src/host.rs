@@ -2,7 +2,7 @@
 //! The worker's side of the op ABI: C's table of functions, the futures of its operations, and
 //! libuv nested in tokio. Everything here lives and dies on the worker's own thread.
 
-use crate::abi::{self, Bytes, Error, Host, OpDbConnect, OpDbWait};
+use crate::abi::{self, Bytes, Error, Host, OpAdmin, OpDbConnect, OpDbWait};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomPinned;
@@ -194,13 +194,15 @@ pub trait OpKind: Unpin {
     /// # Safety
     /// As `start`; C forgets `op` before it returns.
     unsafe fn cancel(h: &Host, inst: *mut c_void, op: *mut Self);
-    fn out(&self) -> Self::Out;
+    /// What came of an op that completed with a status of 0 or more, and a text.
+    fn out(&self, status: i32, text: String) -> Self::Out;
 }
 
 /// The future of one operation. Starts when first polled; dropping it cancels.
 pub struct OpFuture<T: OpKind> {
     cell: UnsafeCell<Boxed<T>>,
-    inst: Arc<Instance>,
+    /// None: no guest asked for it.
+    inst: Option<Arc<Instance>>,
     started: bool,
     _pin: PhantomPinned,
 }
@@ -209,13 +211,17 @@ unsafe impl<T: OpKind> Send for OpFuture<T> {}
 unsafe impl<T: OpKind> Sync for OpFuture<T> {}
 
 impl<T: OpKind> OpFuture<T> {
-    fn new(inst: &Arc<Instance>, op: T) -> Self {
+    fn new(inst: Option<Arc<Instance>>, op: T) -> Self {
         OpFuture {
             cell: UnsafeCell::new(Boxed { tail: Tail { waker: None, outcome: None }, op }),
-            inst: inst.clone(),
+            inst,
             started: false,
             _pin: PhantomPinned,
         }
+    }
+
+    fn inst_ptr(&self) -> *mut c_void {
+        self.inst.as_ref().map_or(std::ptr::null_mut(), |i| i.ptr())
     }
 }
 
@@ -230,7 +236,7 @@ impl<T: OpKind> Future for OpFuture<T> {
         if !me.started {
             me.started = true;
             let h = host();
-            unsafe { T::start(&h, me.inst.ptr(), &raw mut (*cell).op) };
+            unsafe { T::start(&h, me.inst_ptr(), &raw mut (*cell).op) };
             kick_if_changed(&h);
         }
         let tail = unsafe { &mut (*cell).tail };
@@ -241,7 +247,7 @@ impl<T: OpKind> Future for OpFuture<T> {
                 Poll::Ready(if status < 0 {
                     Err(HostError { code: status.into(), msg })
                 } else {
-                    Ok(unsafe { (*cell).op.out() })
+                    Ok(unsafe { (*cell).op.out(status, msg) })
                 })
             }
             None => {
@@ -260,7 +266,7 @@ impl<T: OpKind> Drop for OpFuture<T> {
         let cell = self.cell.get();
         if self.started && unsafe { (*cell).tail.outcome.is_none() } {
             let h = host();
-            unsafe { T::cancel(&h, self.inst.ptr(), &raw mut (*cell).op) };
+            unsafe { T::cancel(&h, self.inst_ptr(), &raw mut (*cell).op) };
             kick_if_changed(&h);
         }
     }
@@ -270,7 +276,7 @@ impl<T: OpKind> Drop for OpFuture<T> {
 /// `op` is the first member of an op that C was given and has not ended.
 pub unsafe fn complete(op: *mut abi::Op, status: i32, msg: *const c_char) {
     let tail = unsafe { &mut *op.cast::<u8>().sub(size_of::<Tail>()).cast::<Tail>() };
-    let msg = if status < 0 && !msg.is_null() {
+    let msg = if status != 0 && !msg.is_null() {
         unsafe { CStr::from_ptr(msg) }.to_string_lossy().into_owned()
     } else {
         String::new()
@@ -284,6 +290,7 @@ pub unsafe fn complete(op: *mut abi::Op, status: i32, msg: *const c_char) {
 // `op` must follow Tail directly for `complete` to find it.
 const _: () = assert!(std::mem::offset_of!(Boxed<OpDbWait>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<OpDbConnect>, op) == size_of::<Tail>());
+const _: () = assert!(std::mem::offset_of!(Boxed<OpAdmin>, op) == size_of::<Tail>());
 
 impl OpKind for OpDbWait {
     type Out = ();
@@ -293,7 +300,7 @@ impl OpKind for OpDbWait {
     unsafe fn cancel(h: &Host, inst: *mut c_void, op: *mut Self) {
         unsafe { (h.db_wait_cancel)(h.ctx, inst, op) }
     }
-    fn out(&self) {}
+    fn out(&self, _status: i32, _text: String) {}
 }
 
 impl OpKind for OpDbConnect {
@@ -304,13 +311,50 @@ impl OpKind for OpDbConnect {
     unsafe fn cancel(h: &Host, inst: *mut c_void, op: *mut Self) {
         unsafe { (h.db_connect_cancel)(h.ctx, inst, op) }
     }
-    fn out(&self) -> u64 {
+    fn out(&self, _status: i32, _text: String) -> u64 {
         self.handle
+    }
+}
+
+/// An answer of the admin endpoint.
+pub struct AdminAnswer {
+    pub status: i32,
+    pub text: String,
+    pub json: bool,
+}
+
+impl OpKind for OpAdmin {
+    type Out = AdminAnswer;
+    unsafe fn start(h: &Host, _inst: *mut c_void, op: *mut Self) {
+        unsafe { (h.admin)(h.ctx, op) }
+    }
+    unsafe fn cancel(h: &Host, _inst: *mut c_void, op: *mut Self) {
+        unsafe { (h.admin_cancel)(h.ctx, op) }
+    }
+    fn out(&self, status: i32, text: String) -> AdminAnswer {
+        AdminAnswer { status, text, json: self.json != 0 }
     }
 }
 
 fn new_op() -> abi::Op {
     abi::Op { priv_: std::ptr::null_mut(), priv2: std::ptr::null_mut() }
+}
+
+/// Asks C's admin endpoint; the strings are borrowed until it answers.
+pub async fn admin(method: &str, path: &str, host: &str, origin: &str) -> AdminAnswer {
+    let op = OpAdmin {
+        op: new_op(),
+        method: Bytes::of(method.as_bytes()),
+        path: Bytes::of(path.as_bytes()),
+        host: Bytes::of(host.as_bytes()),
+        origin: Bytes::of(origin.as_bytes()),
+        json: 0,
+        reserved: 0,
+    };
+    match OpFuture::new(None, op).await {
+        Ok(answer) => answer,
+        Err(e) => AdminAnswer { status: 500, text: e.msg, json: false },
+    }
 }
 
 // ---- the database proxy ----
@@ -326,7 +370,7 @@ pub fn db_wait(
     deadline: bool,
 ) -> OpFuture<OpDbWait> {
     OpFuture::new(
-        inst,
+        Some(inst.clone()),
         OpDbWait { op: new_op(), handle, events, deadline: deadline.into(), space: [0; 24] },
     )
 }
@@ -343,7 +387,7 @@ pub struct ConnectArgs {
 
 pub async fn db_connect(inst: Arc<Instance>, args: ConnectArgs) -> Result<u64, HostError> {
     OpFuture::new(
-        &inst,
+        Some(inst.clone()),
         OpDbConnect {
             op: new_op(),
             protocol: args.protocol,

@@ -48,6 +48,11 @@ struct Live {
 /// Moves every instance of the worker towards its end.
 pub fn stop(level: Stop) {
     STOP.set(level);
+    wake_all();
+}
+
+/// Lets the idle instances of retired apps see that they are.
+pub fn wake_all() {
     LIVE.with_borrow(|l| l.slots.iter().flatten().for_each(|c| c.waker.wake()));
 }
 
@@ -199,6 +204,7 @@ impl WorkerExpiration for Expiration {
             return Poll::Ready(());
         }
         match STOP.get() {
+            Stop::No if idle && me.app.retired.load(Relaxed) => return Poll::Ready(()),
             Stop::No => {}
             Stop::Drain if !idle => {}
             _ => return Poll::Ready(()),

@@ -19,9 +19,10 @@ mod toml_walk;
 mod watch;
 mod worker;
 
-use abi::{AppCfg, Bytes, EngineCfg, Error, Failure, Host, Kind, TomlEvent};
+use abi::{AppCfg, Bytes, EngineCfg, Error, Failure, Host, Kind, ListenCfg, TomlEvent};
 use app::App;
 use engine::{Engine, Loaded};
+use serve::Listen;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +120,12 @@ pub unsafe extern "C" fn wgrt_engine_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_engine_free(e: *mut Engine) {
     unsafe { free(e) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wgrt_engine_inflight(e: *const Engine) -> u32 {
+    let e = unsafe { &*e };
+    e.traffic.inflight.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 #[unsafe(no_mangle)]
@@ -234,17 +241,23 @@ pub unsafe extern "C" fn wgrt_worker_new(
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wgrt_worker_serve(
+pub unsafe extern "C" fn wgrt_worker_listen(
     w: *const Worker,
-    app: *const Arc<App>,
+    cfg: *const ListenCfg,
     fds: *const c_int,
     count: usize,
     err: *mut Error,
 ) -> c_int {
-    unsafe {
-        let fds = std::slice::from_raw_parts(fds, count);
-        status((*w).serve(&*app, fds), err)
-    }
+    let (cfg, fds) = unsafe { (&*cfg, std::slice::from_raw_parts(fds, count)) };
+    let listen = Listen { header_bytes: cfg.header_bytes as usize, admin: cfg.admin != 0 };
+    unsafe { (*w).listen(listen, fds) };
+    let known = cfg.size as usize == size_of::<ListenCfg>();
+    unsafe { status(if known { Ok(()) } else { Err(size_mismatch("wgrt_listen_cfg")) }, err) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wgrt_worker_retire(_w: *const Worker, app: *const Arc<App>) {
+    serve::retire(unsafe { &*app });
 }
 
 #[unsafe(no_mangle)]

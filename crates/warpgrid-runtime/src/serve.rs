@@ -3,7 +3,7 @@
 
 use crate::app::App;
 use crate::host;
-use crate::instances::{Factory, Request};
+use crate::instances::{self, Factory, Request};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
@@ -29,6 +29,42 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 thread_local! {
     static CONNECTIONS: Cell<usize> = const { Cell::new(0) };
+    /// Of the apps that requests were routed to; a handful at most.
+    static HANDLERS: RefCell<Vec<(Arc<App>, ProxyHandler<Factory>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The worker's handler of an app, made with its first request.
+fn handler_of(app: &Arc<App>) -> ProxyHandler<Factory> {
+    HANDLERS.with_borrow_mut(|all| match all.iter().find(|(a, _)| Arc::ptr_eq(a, app)) {
+        Some((_, handler)) => handler.clone(),
+        None => {
+            let handler = ProxyHandler::new(Factory(app.clone()));
+            all.push((app.clone(), handler.clone()));
+            handler
+        }
+    })
+}
+
+/// Forgets the app: its instances end when they have nothing to do.
+pub fn retire(app: &Arc<App>) {
+    app.retired.store(true, Relaxed);
+    // Dropped outside the borrow: what it drops may call back.
+    let _gone = HANDLERS.with_borrow_mut(|all| {
+        all.iter().position(|(a, _)| Arc::ptr_eq(a, app)).map(|i| all.swap_remove(i))
+    });
+    instances::wake_all();
+}
+
+/// Before the worker's runtime goes.
+pub fn forget_handlers() {
+    drop(HANDLERS.take());
+}
+
+/// How a listener's connections are served.
+#[derive(Clone, Copy)]
+pub struct Listen {
+    pub header_bytes: usize,
+    pub admin: bool,
 }
 
 pub fn connections() -> usize {
@@ -48,8 +84,7 @@ const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts until `stopping` says so.
-pub async fn accept(listener: TcpListener, app: Arc<App>, stopping: watch::Receiver<bool>) {
-    let handler = ProxyHandler::new(Factory(app.clone()));
+pub async fn accept(listener: TcpListener, listen: Listen, stopping: watch::Receiver<bool>) {
     let mut stop = stopping.clone();
     loop {
         let accepted = tokio::select! {
@@ -58,7 +93,7 @@ pub async fn accept(listener: TcpListener, app: Arc<App>, stopping: watch::Recei
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, app.clone(), handler.clone(), stopping.clone()));
+                tokio::spawn(connection(stream, listen, stopping.clone()));
             }
             // Out of fds or memory: what is being served ends and frees some.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -79,16 +114,11 @@ impl Drop for Counted {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    app: Arc<App>,
-    handler: ProxyHandler<Factory>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn connection(stream: TcpStream, listen: Listen, mut stopping: watch::Receiver<bool>) {
     let _counted = Counted::new();
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    let header_bytes = app.policy.header_bytes;
+    let header_bytes = listen.header_bytes;
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -99,9 +129,8 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(header_bytes.try_into().unwrap_or(u32::MAX));
-    let service = service_fn(move |r| {
-        let (app, handler) = (app.clone(), handler.clone());
-        async move { respond(&app, &handler, r).await }
+    let service = service_fn(move |r| async move {
+        if listen.admin { administer(r).await } else { respond(listen.header_bytes, r).await }
     });
     let mut conn = pin!(builder.serve_connection(TokioIo::new(Stream(Some(stream))), service));
     // The peer's resets and protocol errors end its connection and concern nobody else.
@@ -189,22 +218,25 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn new(app: &Arc<App>) -> Option<InFlight> {
-        let before = app.inflight.fetch_add(1, Relaxed);
-        if before >= app.policy.max_inflight {
-            app.inflight.fetch_sub(1, Relaxed);
-            return None;
-        }
-        let id = app.requests.fetch_add(1, Relaxed) + 1;
+    /// Takes over from route(): dropping it gives the app back.
+    fn new(app: Arc<App>) -> InFlight {
+        app.traffic.inflight.fetch_add(1, Relaxed);
+        let id = app.traffic.requests.fetch_add(1, Relaxed) + 1;
         let over = Arc::new(AtomicBool::new(false));
-        Some(InFlight { app: app.clone(), request: Request::new(id), over, finished: false })
+        InFlight { app, request: Request::new(id), over, finished: false }
+    }
+
+    fn too_many(&self) -> bool {
+        self.app.traffic.inflight.load(Relaxed) > self.app.policy.max_inflight
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.app.inflight.fetch_sub(1, Relaxed);
+        self.app.traffic.inflight.fetch_sub(1, Relaxed);
         self.request.end(!self.finished);
+        let h = host::host();
+        unsafe { (h.route_end)(h.ctx, self.app.user) };
     }
 }
 
@@ -222,27 +254,54 @@ fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
     r
 }
 
+/// The host that a request is for, as the client wrote it.
+fn host_of(r: &hyper::Request<Incoming>) -> Option<&str> {
+    match r.uri().authority() {
+        Some(a) => Some(a.as_str()),
+        None => r.headers().get(header::HOST).map(|v| v.to_str().unwrap_or_default()),
+    }
+}
+
+/// C's choice for a request.
+fn route(host_name: &str, path: &str) -> Option<InFlight> {
+    let (host_name, path) = (host_name.as_bytes(), path.as_bytes());
+    let h = host::host();
+    let app = unsafe {
+        (h.route)(h.ctx, crate::abi::Bytes::of(host_name), crate::abi::Bytes::of(path)).as_ref()
+    };
+    app.map(|a| InFlight::new(a.clone()))
+}
+
+fn done(user: *mut std::ffi::c_void, id: u64, status: StatusCode, began: Instant) {
+    let h = host::host();
+    let usec = began.elapsed().as_micros() as u64;
+    unsafe { (h.request_done)(h.ctx, user, id, status.as_u16().into(), usec) };
+}
+
 async fn respond(
-    app: &Arc<App>,
-    handler: &ProxyHandler<Factory>,
+    header_bytes: usize,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
     let head_only = request.method() == http::Method::HEAD;
-    let Some(mut inflight) = InFlight::new(app) else {
-        return Ok(plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests are in flight; try again later\n",
-        ));
+    let routed = match host_of(&request) {
+        None => Err(plain(StatusCode::BAD_REQUEST, "the request has no Host header\n")),
+        Some(name) => route(name, request.uri().path()).ok_or_else(|| {
+            plain(StatusCode::NOT_FOUND, "no service here answers to this host and path\n")
+        }),
     };
-    let mut response = match refuse(app, &request) {
+    let mut inflight = match routed {
+        Ok(i) => i,
+        Err(response) => {
+            done(std::ptr::null_mut(), 0, response.status(), began);
+            return Ok(response);
+        }
+    };
+    let mut response = match refuse(&inflight, header_bytes, &request) {
         Some(r) => r,
-        None => forward(app, handler, &inflight, request).await,
+        None => forward(&inflight, request).await,
     };
-    let h = host::host();
-    let usec = began.elapsed().as_micros() as u64;
-    let status = response.status().as_u16().into();
-    unsafe { (h.request_done)(h.ctx, app.user, inflight.request.id, status, usec) };
+    done(inflight.app.user, inflight.request.id, response.status(), began);
     let length = response.headers().get(header::CONTENT_LENGTH);
     let left = if head_only { Some(0) } else { length.and_then(|v| v.to_str().ok()?.parse().ok()) };
     let refused = inflight.over.load(Relaxed);
@@ -255,18 +314,25 @@ async fn respond(
 }
 
 /// Answers what the guest need not see.
-fn refuse(app: &App, r: &hyper::Request<Incoming>) -> Option<Response<WasiBody>> {
-    if r.uri().authority().is_none() && !r.headers().contains_key(header::HOST) {
-        return Some(plain(StatusCode::BAD_REQUEST, "the request has no Host header\n"));
+fn refuse(
+    inflight: &InFlight,
+    header_bytes: usize,
+    r: &hyper::Request<Incoming>,
+) -> Option<Response<WasiBody>> {
+    if inflight.too_many() {
+        return Some(plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests are in flight; try again later\n",
+        ));
     }
     let size: usize = r.headers().iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-    if size > app.policy.header_bytes {
+    if size > header_bytes {
         return Some(plain(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "the request's header is too large\n",
         ));
     }
-    if r.body().size_hint().lower() > app.policy.body_bytes {
+    if r.body().size_hint().lower() > inflight.app.policy.body_bytes {
         return Some(too_large());
     }
     None
@@ -276,13 +342,30 @@ fn too_large() -> Response<WasiBody> {
     plain(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large\n")
 }
 
-async fn forward(
-    app: &Arc<App>,
-    handler: &ProxyHandler<Factory>,
-    inflight: &InFlight,
-    request: hyper::Request<Incoming>,
-) -> Response<WasiBody> {
-    let over = &inflight.over;
+/// What the admin endpoint says.
+async fn administer(request: hyper::Request<Incoming>) -> Result<Response<WasiBody>, Infallible> {
+    let origin = request.headers().get(header::ORIGIN);
+    let answer = host::admin(
+        request.method().as_str(),
+        request.uri().path(),
+        host_of(&request).unwrap_or_default(),
+        origin.map_or("", |v| v.to_str().unwrap_or("?")),
+    )
+    .await;
+    let body = Full::new(Bytes::from(answer.text)).map_err(|e| match e {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = u16::try_from(answer.status)
+        .ok()
+        .and_then(|s| StatusCode::from_u16(s).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = if answer.json { "application/json" } else { "text/plain; charset=utf-8" };
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    Ok(response)
+}
+
+async fn forward(inflight: &InFlight, request: hyper::Request<Incoming>) -> Response<WasiBody> {
+    let (app, over) = (&inflight.app, &inflight.over);
+    let handler = handler_of(app);
     let request = request.map(|inner| {
         if inner.is_end_stream() {
             return inner.map_err(HttpError::from).boxed_unsync();

@@ -5,7 +5,7 @@ use crate::abi::{Failure, Host, Kind};
 use crate::app::{App, Pre};
 use crate::host::{self, Instance};
 use crate::instances::{self, Stop};
-use crate::serve;
+use crate::serve::{self, Listen};
 use crate::watch::{self, Callback, Watch};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -21,7 +21,7 @@ pub struct Worker {
     /// None only while the worker is being dropped.
     runtime: Option<tokio::runtime::Runtime>,
     host: Host,
-    listeners: RefCell<Vec<(std::net::TcpListener, Arc<App>)>>,
+    listeners: RefCell<Vec<(std::net::TcpListener, Listen)>>,
     /// C's eventfd: each stop adds 1.
     stop: RawFd,
 }
@@ -40,16 +40,12 @@ impl Worker {
         Ok(Worker { runtime: Some(runtime), host, listeners: RefCell::default(), stop })
     }
 
-    /// Takes the fds, also when it fails.
-    pub fn serve(&self, app: &Arc<App>, fds: &[c_int]) -> Result<(), Failure> {
+    /// Takes the fds.
+    pub fn listen(&self, listen: Listen, fds: &[c_int]) {
         for &fd in fds {
             let listener = unsafe { std::net::TcpListener::from_raw_fd(fd) };
-            self.listeners.borrow_mut().push((listener, app.clone()));
+            self.listeners.borrow_mut().push((listener, listen));
         }
-        if !matches!(app.pre, Pre::P2Http(_) | Pre::P3Http(_)) {
-            return Err(Failure::new(Kind::Export, "the component exports no HTTP handler"));
-        }
-        Ok(())
     }
 
     fn runtime(&self) -> &tokio::runtime::Runtime {
@@ -68,15 +64,15 @@ impl Worker {
 
     async fn serve_until_stopped(
         &self,
-        listeners: Vec<(std::net::TcpListener, Arc<App>)>,
+        listeners: Vec<(std::net::TcpListener, Listen)>,
         drain: Duration,
         idle: &mut dyn FnMut() -> c_int,
     ) -> Result<(), Failure> {
         let driver = tokio::spawn(Local(Box::pin(host::drive())));
         let (stopping, stopped) = tokio::sync::watch::channel(false);
-        for (l, app) in listeners {
+        for (l, listen) in listeners {
             let l = TcpListener::from_std(l).map_err(|e| io("cannot listen", e))?;
-            tokio::spawn(serve::accept(l, app, stopped.clone()));
+            tokio::spawn(serve::accept(l, listen, stopped.clone()));
         }
         let stop = StopFd::new(self.stop)?;
         stop.wait().await;
@@ -123,6 +119,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Tasks that are left call C as they are dropped.
         host::set_host(Some(self.host));
+        serve::forget_handlers();
         if let Some(r) = self.runtime.take() {
             r.shutdown_background();
         }

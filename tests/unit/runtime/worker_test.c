@@ -57,7 +57,7 @@ static int setup(void **state) {
                     .backend_timeout = v_timeout,
                     .run_nowait = v_run};
   void (*const unused)(void) = never;
-  for (size_t at = offsetof(wgrt_host, instance_new); at < sizeof host; at += sizeof unused)
+  for (size_t at = offsetof(wgrt_host, route); at < sizeof host; at += sizeof unused)
     memcpy((char *)&host + at, &unused, sizeof unused);
   assert_int_equal(wgrt_worker_new(f.engine, &host, f.stop_fd, &f.worker, &err), 0);
   *state = &f;

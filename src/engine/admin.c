@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file admin.c  What the admin endpoint tells: /healthz, /metrics in the Prometheus text format
+ *  (version 0.0.4), /stats as JSON. */
+#include "base/text.h"
+#include "engine/engine_internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+const uint32_t wg__latency_bounds[WG_LATENCY_BUCKETS] = {500,     1000,    2500,    5000,    10000,
+                                                         25000,   50000,   100000,  250000,  500000,
+                                                         1000000, 2500000, 5000000, 10000000};
+
+bool wg__admin_host_ok(const char *host, size_t len) {
+  static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+  const char *colon = len && host[len - 1] != ']' ? memrchr(host, ':', len) : NULL;
+  if (colon) len = (size_t)(colon - host);
+  if (len > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= len) return true;
+  for (size_t i = 0; i < WG_COUNT(names); i++)
+    if (strlen(names[i]) == len && strncasecmp(host, names[i], len) == 0) return true;
+  return false;
+}
+
+/* ---- counters, added up over workers ---- */
+
+typedef struct totals {
+  uint64_t by_class[5], buckets[WG_LATENCY_BUCKETS + 1], latency_us, failures, requests;
+  int64_t instances;
+} totals;
+
+static totals add_up(const wg_engine *e, unsigned slot) {
+  totals t = {0};
+  for (unsigned w = 0; w < e->worker_count; w++) {
+    const wg_service_metrics *m = &e->metrics[(size_t)w * WG_SLOTS + slot];
+    for (size_t i = 0; i < WG_COUNT(t.by_class); i++)
+      t.by_class[i] += atomic_load_explicit(&m->by_class[i], memory_order_relaxed);
+    for (size_t i = 0; i < WG_COUNT(t.buckets); i++)
+      t.buckets[i] += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
+    t.latency_us += atomic_load_explicit(&m->latency_us, memory_order_relaxed);
+    t.failures += atomic_load_explicit(&m->failures, memory_order_relaxed);
+    t.instances += atomic_load_explicit(&m->instances, memory_order_relaxed);
+  }
+  for (size_t i = 0; i < WG_COUNT(t.buckets); i++) t.requests += t.buckets[i];
+  return t;
+}
+
+/** The latency below which a share of the requests stayed, in ms: linear within its bucket. */
+static double quantile_ms(const totals *t, double share) {
+  double rank = share * (double)t->requests, seen = 0;
+  for (size_t i = 0; i < WG_LATENCY_BUCKETS; i++) {
+    double low = i ? wg__latency_bounds[i - 1] : 0, high = wg__latency_bounds[i];
+    double n = (double)t->buckets[i];
+    if (n > 0 && seen + n >= rank) return (low + (high - low) * (rank - seen) / n) / 1000;
+    seen += n;
+  }
+  return t->requests ? wg__latency_bounds[WG_LATENCY_BUCKETS - 1] / 1000.0 : 0;
+}
+
+static double uptime_s(const wg_engine *e) {
+  return (double)(wg_now_ms(&wg_clock_monotonic) - e->started_ms) / 1000;
+}
+
+static bool draining(const wg_engine *e) { return atomic_load(&e->stops) > 0; }
+
+/** A name in place of slot 0. */
+static const char *slot_name(const wg_engine *e, unsigned slot) {
+  return slot ? e->slots[slot] : "";
+}
+
+/** Places in use; the names below that do not change any more. */
+static unsigned slot_count(wg_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  unsigned n = e->slot_count;
+  pthread_mutex_unlock(&e->lock);
+  return n;
+}
+
+/* ---- /stats ---- */
+
+static void put_string_list(wg_buf *out, const char *key, char *const *list, const char *standard) {
+  wg_buf_printf(out, ",\"%s\":[", key);
+  if ((!list || !*list) && standard) wg_buf_put_json(out, standard);
+  for (size_t i = 0; list && list[i]; i++) {
+    if (i) wg_buf_put_u8(out, ',');
+    wg_buf_put_json(out, list[i]);
+  }
+  wg_buf_put_u8(out, ']');
+}
+
+static void put_service(wg_buf *out, const wg_engine *e, const wg_app *a) {
+  totals t = add_up(e, a->slot);
+  wg_buf_printf(out, "{\"name\":");
+  wg_buf_put_json(out, a->name);
+  wg_buf_printf(out, ",\"component\":");
+  wg_buf_put_json(out, a->component && a->component->path ? a->component->path : "");
+  wg_buf_printf(out, ",\"kind\":\"%s\"", wg_component_kind_name(a->kind));
+  put_string_list(out, "hosts", a->service ? a->service->hosts : NULL, NULL);
+  put_string_list(out, "paths", a->service ? a->service->paths : NULL, "/");
+  wg_buf_printf(out, ",\"requests\":{");
+  for (size_t i = 0; i < WG_COUNT(t.by_class); i++)
+    wg_buf_printf(out, "%s\"%zuxx\":%llu", i ? "," : "", i + 1, (unsigned long long)t.by_class[i]);
+  wg_buf_printf(out,
+                "},\"failures\":%llu,\"instances\":%lld,\"latency_ms\":{\"mean\":%.3f,"
+                "\"p50\":%.3f,\"p99\":%.3f}}",
+                (unsigned long long)t.failures, (long long)t.instances,
+                t.requests ? (double)t.latency_us / (double)t.requests / 1000 : 0.0,
+                quantile_ms(&t, 0.5), quantile_ms(&t, 0.99));
+}
+
+typedef struct db_writer {
+  wg_buf *out;
+  bool first;
+  const char *metric; /* of /metrics */
+  uint64_t (*value)(const wg_db_stats *s);
+} db_writer;
+
+static void put_database(void *user, const wg_db_stats *s) {
+  db_writer *w = user;
+  wg_buf_printf(w->out, "%s{\"name\":", w->first ? "" : ",");
+  w->first = false;
+  wg_buf_put_json(w->out, s->name);
+  wg_buf_printf(w->out,
+                ",\"active\":%u,\"idle\":%u,\"total\":%u,\"waiting\":%u,\"limit\":%u,"
+                "\"connects\":%llu,\"leases\":%llu,\"reuses\":%llu,\"wait_ms\":%llu,"
+                "\"timeouts\":%llu,\"failures\":%llu}",
+                s->active, s->idle, s->total, s->waiting, s->limit, (unsigned long long)s->connects,
+                (unsigned long long)s->leases, (unsigned long long)s->reuses,
+                (unsigned long long)s->wait_ms_total, (unsigned long long)s->timeouts,
+                (unsigned long long)s->failures);
+}
+
+static void put_stats(wg_engine *e, const wg_site *s, const wg_reload_result *last,
+                      const char *const *urls, wg_buf *out) {
+  char started[32];
+  struct tm tm;
+  strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&e->started, &tm));
+  wg_buf_printf(out, "{\"version\":1,\"warp\":\"%s\",\"wasmtime\":\"%s\",\"pid\":%ld,\"name\":",
+                wg_version(), wg_wasmtime_version(), (long)getpid());
+  wg_buf_put_json(out, s->config->name);
+  wg_buf_printf(out,
+                ",\"state\":\"%s\",\"generation\":%llu,\"started\":\"%s\",\"uptime_s\":%.1f,"
+                "\"workers\":%u,\"config\":",
+                draining(e) ? "draining" : "serving", (unsigned long long)s->generation, started,
+                uptime_s(e), e->worker_count);
+  wg_buf_put_json(out, s->config->path ? s->config->path : "");
+  put_string_list(out, "urls", (char *const *)(uintptr_t)urls, NULL);
+  wg_buf_printf(out, ",\"inflight\":%u,\"last_reload\":", wgrt_engine_inflight(e->rt));
+  if (last->any) {
+    wg_buf_printf(out, "{\"ok\":%s,\"generation\":%llu,\"at\":\"%s\",\"error\":",
+                  last->ok ? "true" : "false", (unsigned long long)last->generation, last->at);
+    wg_buf_put_json(out, last->error);
+    wg_buf_put_u8(out, '}');
+  } else {
+    wg_buf_printf(out, "null");
+  }
+  wg_buf_printf(out, ",\"services\":[");
+  for (size_t i = 0; i < s->app_count; i++) {
+    if (i) wg_buf_put_u8(out, ',');
+    put_service(out, e, s->apps[i]);
+  }
+  wg_buf_printf(out, "],\"databases\":[");
+  wg_db_each_stats(s->pools->db, put_database, &(db_writer){.out = out, .first = true});
+  wg_buf_printf(out, "]}\n");
+}
+
+/* ---- /metrics ---- */
+
+static void put_head(wg_buf *out, const char *name, const char *type, const char *help) {
+  wg_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/** A label's value: backslash, quote and newline are escaped, as the format asks. */
+static void put_label(wg_buf *out, const char *value) {
+  for (; *value; value++) {
+    if (*value == '\\' || *value == '"') wg_buf_put_u8(out, '\\');
+    wg_buf_put_u8(out, *value == '\n' ? ' ' : (uint8_t)*value);
+  }
+}
+
+static void put_one(wg_buf *out, const char *name, const char *type, const char *help,
+                    double value) {
+  put_head(out, name, type, help);
+  wg_buf_printf(out, "%s %.15g\n", name, value);
+}
+
+static void put_service_sample(wg_buf *out, const char *name, const char *service, uint64_t v) {
+  wg_buf_printf(out, "%s{service=\"", name);
+  put_label(out, service);
+  wg_buf_printf(out, "\"} %llu\n", (unsigned long long)v);
+}
+
+static void put_requests(wg_buf *out, const wg_engine *e, unsigned slots) {
+  static const char requests[] = "warpgrid_requests_total";
+  put_head(out, requests, "counter", "Responses by service and class of status; no service: \"\".");
+  for (unsigned s = 0; s < slots; s++) {
+    totals t = add_up(e, s);
+    for (size_t i = 0; i < WG_COUNT(t.by_class); i++) {
+      wg_buf_printf(out, "%s{service=\"", requests);
+      put_label(out, slot_name(e, s));
+      wg_buf_printf(out, "\",code=\"%zuxx\"} %llu\n", i + 1, (unsigned long long)t.by_class[i]);
+    }
+  }
+}
+
+static void put_latency(wg_buf *out, const wg_engine *e, unsigned slots) {
+  static const char name[] = "warpgrid_request_duration_seconds";
+  put_head(out, name, "histogram", "From a request's head to its response's head.");
+  for (unsigned s = 1; s < slots; s++) {
+    totals t = add_up(e, s);
+    uint64_t below = 0;
+    for (size_t i = 0; i <= WG_LATENCY_BUCKETS; i++) {
+      below += t.buckets[i];
+      wg_buf_printf(out, "%s_bucket{service=\"", name);
+      put_label(out, slot_name(e, s));
+      if (i < WG_LATENCY_BUCKETS)
+        wg_buf_printf(out, "\",le=\"%g\"} %llu\n", wg__latency_bounds[i] / 1e6,
+                      (unsigned long long)below);
+      else
+        wg_buf_printf(out, "\",le=\"+Inf\"} %llu\n", (unsigned long long)below);
+    }
+    wg_buf_printf(out, "%s_sum{service=\"", name);
+    put_label(out, slot_name(e, s));
+    wg_buf_printf(out, "\"} %.6f\n", (double)t.latency_us / 1e6);
+    wg_buf_printf(out, "%s_count{service=\"", name);
+    put_label(out, slot_name(e, s));
+    wg_buf_printf(out, "\"} %llu\n", (unsigned long long)t.requests);
+  }
+}
+
+static void put_database_sample(void *user, const wg_db_stats *s) {
+  db_writer *w = user;
+  wg_buf_printf(w->out, "%s{database=\"", w->metric);
+  put_label(w->out, s->name);
+  wg_buf_printf(w->out, "\"} %llu\n", (unsigned long long)w->value(s));
+}
+
+static uint64_t db_active(const wg_db_stats *s) { return s->active; }
+static uint64_t db_idle(const wg_db_stats *s) { return s->idle; }
+static uint64_t db_waiting(const wg_db_stats *s) { return s->waiting; }
+static uint64_t db_limit(const wg_db_stats *s) { return s->limit; }
+static uint64_t db_connects(const wg_db_stats *s) { return s->connects; }
+static uint64_t db_leases(const wg_db_stats *s) { return s->leases; }
+static uint64_t db_reuses(const wg_db_stats *s) { return s->reuses; }
+static uint64_t db_wait_ms(const wg_db_stats *s) { return s->wait_ms_total; }
+static uint64_t db_timeouts(const wg_db_stats *s) { return s->timeouts; }
+static uint64_t db_failures(const wg_db_stats *s) { return s->failures; }
+
+static void put_databases(wg_buf *out, wg_db *db) {
+  static const struct {
+    const char *name, *type, *help;
+    uint64_t (*value)(const wg_db_stats *s);
+  } metrics[] = {
+      {"warpgrid_db_connections_active", "gauge", "Connections that guests have.", db_active},
+      {"warpgrid_db_connections_idle", "gauge", "Connections that wait for a guest.", db_idle},
+      {"warpgrid_db_connections_limit", "gauge", "Connections that the pool may have.", db_limit},
+      {"warpgrid_db_waiting", "gauge", "Guests that wait for a connection.", db_waiting},
+      {"warpgrid_db_connects_total", "counter", "Log-ins to the server.", db_connects},
+      {"warpgrid_db_leases_total", "counter", "Sessions given to guests.", db_leases},
+      {"warpgrid_db_reuses_total", "counter", "Sessions given without a log-in.", db_reuses},
+      {"warpgrid_db_wait_milliseconds_total", "counter", "Time spent waiting.", db_wait_ms},
+      {"warpgrid_db_timeouts_total", "counter", "Guests that waited in vain.", db_timeouts},
+      {"warpgrid_db_failures_total", "counter", "Log-ins that failed.", db_failures},
+  };
+  for (size_t i = 0; i < WG_COUNT(metrics); i++) {
+    put_head(out, metrics[i].name, metrics[i].type, metrics[i].help);
+    wg_db_each_stats(
+        db, put_database_sample,
+        &(db_writer){.out = out, .metric = metrics[i].name, .value = metrics[i].value});
+  }
+}
+
+/** Resident memory in bytes; 0 when the system does not tell. */
+static double resident_bytes(void) {
+  unsigned long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "re");
+  if (!f) return 0;
+  if (fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
+  fclose(f);
+  return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {
+  unsigned slots = slot_count(e);
+  put_one(out, "warpgrid_up", "gauge", "1 while requests are accepted.", draining(e) ? 0 : 1);
+  put_one(out, "warpgrid_generation", "gauge", "Of what is served: one more with each reload.",
+          (double)s->generation);
+  put_one(out, "warpgrid_workers", "gauge", "Threads that serve.", e->worker_count);
+  put_one(out, "warpgrid_inflight_requests", "gauge", "Requests in progress.",
+          wgrt_engine_inflight(e->rt));
+  put_one(out, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+  put_one(out, "process_start_time_seconds", "gauge", "Start, in seconds since 1970.",
+          (double)e->started);
+  put_requests(out, e, slots);
+  put_latency(out, e, slots);
+  put_head(out, "warpgrid_guest_failures_total", "counter",
+           "Instances that trapped or ran into a limit.");
+  for (unsigned i = 1; i < slots; i++)
+    put_service_sample(out, "warpgrid_guest_failures_total", slot_name(e, i),
+                       add_up(e, i).failures);
+  put_head(out, "warpgrid_instances", "gauge", "Guest instances alive.");
+  for (unsigned i = 1; i < slots; i++)
+    put_service_sample(out, "warpgrid_instances", slot_name(e, i),
+                       (uint64_t)add_up(e, i).instances);
+  put_databases(out, s->pools->db);
+}
+
+int wg__admin_answer(wg_engine *e, const char *path, const wg_reload_result *last,
+                     const char *const *urls, wg_buf *out, bool *json) {
+  int status = 200;
+  *json = false;
+  if (strcmp(path, "/healthz") == 0) {
+    status = draining(e) ? 503 : 200;
+    wg_buf_printf(out, draining(e) ? "draining\n" : "ok\n");
+  } else if (strcmp(path, "/stats") == 0 || strcmp(path, "/metrics") == 0) {
+    wg_site *site = wg__engine_site(e);
+    *json = path[1] == 's';
+    if (*json)
+      put_stats(e, site, last, urls, out);
+    else
+      put_metrics(e, site, out);
+    wg__site_unref(site);
+  } else {
+    status = 404;
+    wg_buf_printf(out, "GET /healthz, /metrics, /stats; POST /reload, /drain\n");
+  }
+  wg_buf_put_u8(out, 0);
+  return status;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file app.c  Apps: a component linked by the rules of a configuration. */
+#include "engine/engine_internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+/** Requests in the life of an instance unless [http] reuse says otherwise. */
+enum { REUSE_P2 = 1, REUSE_P3 = 128 };
+
+/** Keeps the first import that cannot be linked as an error. */
+static void refuse_import(void *user, const wg_interface *i) {
+  wg_error *err = user;
+  if (i->status == WG_INTERFACE_OK || err->code != WG_OK) return;
+  wg_error_set(err, WG_LINK, 0, "the component imports '%s', which is %s", i->name,
+               i->status == WG_INTERFACE_DISABLED      ? "turned off"
+               : i->status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
+                                                       : "unknown to this host");
+  if (i->status == WG_INTERFACE_UNAVAILABLE)
+    wg_error_hint(err, "this is version %s; 'warp validate' lists what it has", wg_version());
+  else
+    wg_error_hint(err, "%s", i->reason);
+}
+
+static wg_code check_imports(const wg_config *config, const wg_component *c, wg_error *err) {
+  wg_error found = {.code = WG_OK};
+  wg__inspect(config, c, refuse_import, &found);
+  if (found.code != WG_OK && err) *err = found;
+  return found.code;
+}
+
+bool wg__app_is_service(const wg_app *a) {
+  return a->kind == WG_COMPONENT_P2_SERVICE || a->kind == WG_COMPONENT_P3_SERVICE;
+}
+
+wg_code wg__app_not_a_service(wg_error *err) {
+  wg_error_set(err, WG_INVALID, 0, "cannot serve the component: it exports no HTTP handler");
+  wg_error_hint(err, "a service exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3; "
+                     "a command is run with 'warp run'");
+  return WG_INVALID;
+}
+
+wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg_app_spec *spec,
+                    wg_app **out, wg_error *err) {
+  const wg_config *cfg = site->config;
+  wg_code code = check_imports(cfg, c, err);
+  if (code != WG_OK) return code;
+  size_t own_env = wg__list_len((const char *const *)cfg->env);
+  size_t env_n = own_env + wg__list_len((const char *const *)spec->env),
+         arg_n = wg__list_len(spec->args);
+
+  wg_app *app = calloc(1, sizeof *app);
+  wgrt_bytes *env = calloc(env_n + 1, sizeof *env), *argv = calloc(arg_n + 1, sizeof *argv);
+  wgrt_preopen *dirs = calloc(cfg->preopen_count + 1, sizeof *dirs);
+  if (app) app->name = strdup(spec->name);
+  if (!app || !app->name || !env || !argv || !dirs) {
+    code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
+    goto out;
+  }
+  app->kind = wg_component_get_kind(c);
+  app->site = site;
+  app->slot = wg__engine_slot(e, app->name);
+  for (size_t i = 0; i < env_n; i++) {
+    const char *pair = i < own_env ? cfg->env[i] : spec->env[i - own_env];
+    env[i] = wg__bytes(pair, strlen(pair));
+  }
+  argv[0] = wg__bytes(app->name, strlen(app->name));
+  for (size_t i = 0; i < arg_n; i++) argv[i + 1] = wg__bytes(spec->args[i], strlen(spec->args[i]));
+  for (size_t i = 0; i < cfg->preopen_count; i++) {
+    const wg_preopen *p = &cfg->preopens[i];
+    dirs[i] = (wgrt_preopen){.host = wg__bytes(p->host, strlen(p->host)),
+                             .guest = wg__bytes(p->guest, strlen(p->guest)),
+                             .writable = p->writable};
+  }
+  wgrt_app_cfg ac = {
+      .size = sizeof ac,
+      .link = cfg->shims & WGRT_LINK_ALL,
+      .app = app,
+      .env = env,
+      .env_count = env_n,
+      .args = argv,
+      .arg_count = arg_n + 1,
+      .preopens = dirs,
+      .preopen_count = cfg->preopen_count,
+      .memory_bytes = cfg->memory_bytes,
+      .body_bytes = cfg->body_bytes,
+      .reuse = cfg->reuse                             ? cfg->reuse
+               : app->kind == WG_COMPONENT_P3_SERVICE ? REUSE_P3
+                                                      : REUSE_P2,
+      .max_concurrent = cfg->max_concurrent,
+      .max_inflight = cfg->max_inflight,
+      .request_timeout_ms = cfg->request_timeout_ms,
+      .instance_idle_ms = cfg->instance_idle_ms,
+      .inherit_stdio = !wg__app_is_service(app),
+  };
+  wgrt_error re;
+  if (wgrt_app_new(e->rt, c->rt, &ac, &app->rt, &re) != 0) code = wg__engine_error(err, &re);
+out:
+  free(env);
+  free(argv);
+  free(dirs);
+  if (code != WG_OK)
+    wg_app_free(app);
+  else
+    *out = app;
+  return code;
+}
+
+wg_code wg_engine_instantiate(wg_engine *e, wg_component *c, const wg_app_options *options,
+                              wg_app **out, wg_error *err) {
+  wg_site *site = wg__engine_site(e);
+  const wg_app_spec spec = {.name = options && options->name ? options->name : e->config->name,
+                            .args = options ? options->args : NULL};
+  wg_code code = wg__app_new(e, site, c, &spec, out, err);
+  wg__site_unref(site);
+  return code;
+}
+
+void wg_app_free(wg_app *a) {
+  if (!a) return;
+  wgrt_app_free(a->rt);
+  free(a->name);
+  free(a);
+}
