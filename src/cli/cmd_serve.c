@@ -24,18 +24,48 @@ static void on_listening(void *user, const char *const *urls) {
   ui_flush();
 }
 
+static void on_reloaded(void *user, uint64_t generation, const wg_error *err) {
+  (void)user;
+  if (!ui_json()) return; /* the log tells it */
+  wg_buf out;
+  ui_json_begin(&out, "serve", err == NULL);
+  wg_buf_printf(&out, ",\"event\":\"reloaded\",\"generation\":%llu",
+                (unsigned long long)generation);
+  if (err) {
+    wg_buf_printf(&out, ",\"error\":");
+    ui_json_string(&out, err->msg);
+    wg_buf_printf(&out, ",\"hint\":");
+    ui_json_string(&out, err->hint);
+  }
+  ui_json_end(&out);
+  ui_flush();
+}
+
+/** Checks the addresses of an option. @return CLI_DONE, or the code of a mistake that was told */
+static int check_addresses(const char *const *list,
+                           wg_code (*check)(const char *text, wg_error *err)) {
+  wg_error err;
+  for (; list && *list; list++)
+    if (check(*list, &err) != WG_OK) return ui_usage("serve", err.hint, "%s", err.msg);
+  return CLI_DONE;
+}
+
+static wg_code check_listen(const char *text, wg_error *err) {
+  char host[256];
+  uint16_t port;
+  return wg_listen_parse(text, host, &port, err);
+}
+
 int cmd_serve(const cli_args *args) {
   wg_error err;
   wg_engine_options options = {0};
   int code = common_options_read(args, WG_LOG_INFO, &options);
   if (code != CLI_DONE) return code;
   options.listen = cli_values(args, "listen");
-  for (const char *const *l = options.listen; l && *l; l++) {
-    char host[256];
-    uint16_t port;
-    if (wg_listen_parse(*l, host, &port, &err) != WG_OK)
-      return ui_usage("serve", err.hint, "%s", err.msg);
-  }
+  options.admin = cli_values(args, "admin");
+  code = check_addresses(options.listen, check_listen);
+  if (code == CLI_DONE) code = check_addresses(options.admin, wg_admin_listen_check);
+  if (code != CLI_DONE) return code;
   const char *workers = cli_value(args, "workers");
   if (workers) {
     char *end;
@@ -46,32 +76,23 @@ int cmd_serve(const cli_args *args) {
     options.workers = (uint32_t)n;
   }
 
-  common_engine x = {0};
-  code = common_load(args, &options, &x);
-  if (code == CLI_DONE) {
-    wg_component_kind kind = wg_component_get_kind(x.component);
-    if (kind != WG_COMPONENT_P2_SERVICE && kind != WG_COMPONENT_P3_SERVICE) {
-      wg_error_set(&err, WG_INVALID, 0,
-                   "cannot serve '%s': it exports neither wasi:http/incoming-handler@0.2 nor "
-                   "wasi:http/handler@0.3",
-                   x.path);
-      if (kind == WG_COMPONENT_OTHER)
-        wg_error_hint(&err, "see 'warp validate %s'", x.path);
-      else
-        wg_error_hint(&err, "it is a command: warp run %s", x.path);
-      code = ui_fail("serve", &err, CLI_FAILED);
-    }
+  wg_engine *engine = NULL;
+  const wg_serve_options serve = {.component = args->file,
+                                  .load_flags = cli_flag(args, "trusted") ? WG_LOAD_TRUSTED : 0,
+                                  .on_listening = on_listening,
+                                  .on_reloaded = on_reloaded};
+  options.on_warning = common_warn;
+  wg_code rc = wg_engine_new(&options, &engine, &err);
+  if (rc == WG_OK) {
+    common_stop_on_signals(engine);
+    common_reload_on_hangup(engine);
+    rc = wg_engine_serve(engine, &serve, &err);
+    common_reload_on_hangup(NULL);
+    common_stop_on_signals(NULL);
   }
-  if (code == CLI_DONE) {
-    wg_code rc = wg_engine_instantiate(x.engine, x.component, NULL, &x.app, &err);
-    if (rc == WG_OK) {
-      common_stop_on_signals(x.engine);
-      rc = wg_engine_serve(x.engine,
-                           &(wg_serve_options){.app = x.app, .on_listening = on_listening}, &err);
-      common_stop_on_signals(NULL);
-    }
-    if (rc != WG_OK) code = ui_fail("serve", &err, CLI_FAILED);
-  }
-  common_free(&x);
+  if (rc == WG_NOT_FOUND && !args->file)
+    wg_error_hint(&err, "run 'warp pack' first, or give a file: warp serve FILE");
+  if (rc != WG_OK) code = ui_fail("serve", &err, CLI_FAILED);
+  wg_engine_free(engine);
   return code;
 }

@@ -35,6 +35,11 @@ static void on_warning(void *user, const char *text) {
   if (!ui_json()) ui_warn(text);
 }
 
+void common_warn(void *user, const char *text) {
+  (void)user;
+  if (!ui_json()) ui_warn(text);
+}
+
 int common_load(const cli_args *args, wg_engine_options *options, common_engine *out) {
   wg_error err;
   options->on_warning = on_warning;
@@ -57,7 +62,21 @@ void common_free(common_engine *x) {
   wg_engine_free(x->engine);
 }
 
-static _Atomic(wg_engine *) stopping;
+static _Atomic(wg_engine *) stopping, reloading;
+
+static void on_hangup(int signal_number) {
+  (void)signal_number;
+  wg_engine *e = atomic_load(&reloading);
+  if (e) wg_engine_reload(e);
+}
+
+void common_reload_on_hangup(wg_engine *engine) {
+  struct sigaction action = {.sa_flags = SA_RESTART};
+  atomic_store(&reloading, engine);
+  action.sa_handler = engine ? on_hangup : SIG_DFL;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGHUP, &action, NULL);
+}
 
 static void on_stop_signal(int signal_number) {
   (void)signal_number;

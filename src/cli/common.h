@@ -25,5 +25,10 @@ int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_o
 int common_load(const cli_args *args, wg_engine_options *options, common_engine *out);
 void common_free(common_engine *x);
 
+/** Prints a warning about the configuration; for wg_engine_options.on_warning. */
+void common_warn(void *user, const char *text);
+
+/** SIGHUP reloads the engine from now on; NULL: it ends the process again. */
+void common_reload_on_hangup(wg_engine *engine);
 /** SIGINT and SIGTERM stop the engine from now on; NULL: they end the process again. */
 void common_stop_on_signals(wg_engine *engine);

@@ -113,8 +113,10 @@ const cli_command cli_commands[] = {
     {.name = "serve",
      .run = cmd_serve,
      .summary = "Serve HTTP with a component",
-     .about = "Without FILE it serves the component of warp.toml. Prints one URL a line when it "
-              "listens.\n"
+     .about = "Without FILE it serves the [services] of warp.toml, or the one component that it "
+              "names. Prints one URL a line when it listens.\n"
+              "SIGHUP reads warp.toml and the components again and swaps them without losing a "
+              "request; when they are wrong, the old ones stay.\n"
               "Ctrl-C or SIGTERM lets requests in progress finish; a second one does not.",
      .examples = "warp serve\nwarp serve dist/app.wasm --listen 127.0.0.1:0 --env LOG=debug",
      .needs = CLI_FILE_OR_CONFIG,
@@ -123,6 +125,12 @@ const cli_command cli_commands[] = {
                   .help = "Address to listen on",
                   .repeats = true,
                   .standard = "[http] listen, localhost:8080"},
+                 {.name = "admin",
+                  .value = "ADDR:PORT",
+                  .help = "Loopback address of the admin endpoint: /healthz, /metrics, /stats, "
+                          "/reload, /drain",
+                  .repeats = true,
+                  .standard = "[admin] listen, none"},
                  {.name = "workers",
                   .value = "N",
                   .help = "Threads",

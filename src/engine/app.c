@@ -32,11 +32,25 @@ bool wg__app_is_service(const wg_app *a) {
   return a->kind == WG_COMPONENT_P2_SERVICE || a->kind == WG_COMPONENT_P3_SERVICE;
 }
 
-wg_code wg__app_not_a_service(wg_error *err) {
-  wg_error_set(err, WG_INVALID, 0, "cannot serve the component: it exports no HTTP handler");
-  wg_error_hint(err, "a service exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3; "
-                     "a command is run with 'warp run'");
+wg_code wg__app_not_a_service(const wg_app *a, const char *path, wg_error *err) {
+  wg_error_set(err, WG_INVALID, 0,
+               "cannot serve %s%s%s: it exports neither wasi:http/incoming-handler@0.2 nor "
+               "wasi:http/handler@0.3",
+               path ? "'" : "the component", path ? path : "", path ? "'" : "");
+  if (a->kind == WG_COMPONENT_OTHER)
+    wg_error_hint(err, "see 'warp validate %s'", path ? path : "FILE");
+  else
+    wg_error_hint(err, "it is a command: warp run %s", path ? path : "FILE");
   return WG_INVALID;
+}
+
+/** Adds "K=V" to a list that has room for it; the last one given for K holds. */
+static void set_variable(wgrt_bytes *env, size_t *count, const char *pair) {
+  size_t i = 0, name = strcspn(pair, "=");
+  while (i < *count && (env[i].n <= name || env[i].p[name] != '=' || memcmp(env[i].p, pair, name)))
+    i++;
+  env[i] = wg__bytes(pair, strlen(pair));
+  if (i == *count) ++*count;
 }
 
 wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg_app_spec *spec,
@@ -44,7 +58,7 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
   const wg_config *cfg = site->config;
   wg_code code = check_imports(cfg, c, err);
   if (code != WG_OK) return code;
-  size_t own_env = wg__list_len((const char *const *)cfg->env);
+  size_t own_env = wg__list_len((const char *const *)cfg->env), env_count = 0;
   size_t env_n = own_env + wg__list_len((const char *const *)spec->env),
          arg_n = wg__list_len(spec->args);
 
@@ -59,10 +73,8 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
   app->kind = wg_component_get_kind(c);
   app->site = site;
   app->slot = wg__engine_slot(e, app->name);
-  for (size_t i = 0; i < env_n; i++) {
-    const char *pair = i < own_env ? cfg->env[i] : spec->env[i - own_env];
-    env[i] = wg__bytes(pair, strlen(pair));
-  }
+  for (size_t i = 0; i < own_env; i++) set_variable(env, &env_count, cfg->env[i]);
+  for (char *const *pair = spec->env; pair && *pair; pair++) set_variable(env, &env_count, *pair);
   argv[0] = wg__bytes(app->name, strlen(app->name));
   for (size_t i = 0; i < arg_n; i++) argv[i + 1] = wg__bytes(spec->args[i], strlen(spec->args[i]));
   for (size_t i = 0; i < cfg->preopen_count; i++) {
@@ -76,7 +88,7 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
       .link = cfg->shims & WGRT_LINK_ALL,
       .app = app,
       .env = env,
-      .env_count = env_n,
+      .env_count = env_count,
       .args = argv,
       .arg_count = arg_n + 1,
       .preopens = dirs,

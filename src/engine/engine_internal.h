@@ -106,8 +106,9 @@ typedef struct wg_app_spec {
 WG_MUSTCHECK wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c,
                                  const wg_app_spec *spec, wg_app **out, wg_error *err);
 bool wg__app_is_service(const wg_app *a);
-/** WG_INVALID with the sentence for an app that cannot be served. */
-wg_code wg__app_not_a_service(wg_error *err);
+/** WG_INVALID with the sentence for a component that cannot be served.
+ *  @param path  where it came from; NULL: from memory */
+wg_code wg__app_not_a_service(const wg_app *a, const char *path, wg_error *err);
 /** Names every import, then every export, as seen with a configuration. */
 void wg__inspect(const wg_config *config, const wg_component *c,
                  void (*item)(void *user, const wg_interface *i), void *user);

@@ -94,7 +94,7 @@ static wg_code add_app(wg_engine *e, wg_site *s, const char *path, unsigned flag
   const wg_app_spec spec = {.name = service ? service->name : s->config->name,
                             .env = service ? service->env : NULL};
   code = wg__app_new(e, s, c, &spec, &app, err);
-  if (code == WG_OK && !wg__app_is_service(app)) code = wg__app_not_a_service(err);
+  if (code == WG_OK && !wg__app_is_service(app)) code = wg__app_not_a_service(app, path, err);
   wg_app **grown = code == WG_OK ? realloc(s->apps, (s->app_count + 1) * sizeof *grown) : NULL;
   if (code == WG_OK && !grown) code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
   if (code != WG_OK) {
@@ -156,7 +156,7 @@ static wg_code make_router(wg_site *s, wg_app *only, wg_error *err) {
 wg_code wg__site_load(wg_engine *e, wg_site *s, const wg_serve_options *options, wg_error *err) {
   wg_code code = WG_OK;
   if (options->app) {
-    if (!wg__app_is_service(options->app)) return wg__app_not_a_service(err);
+    if (!wg__app_is_service(options->app)) return wg__app_not_a_service(options->app, NULL, err);
   } else if (options->component || s->config->service_count == 0) {
     const char *path = options->component ? options->component : s->config->component;
     code = add_app(e, s, path, options->load_flags, NULL, err);

@@ -147,9 +147,10 @@ static void write_limits(wg_buf *out) {
 
 /** The generated part. */
 static void write_tables(wg_buf *out) {
-  wg_buf_printf(out,
-                "\n*Live* keys are meant to change without a restart; this version has no reload "
-                "yet.\n");
+  wg_buf_printf(
+      out,
+      "\n*Live* keys change with a reload (SIGHUP, or POST /reload of the admin endpoint); the "
+      "others with a restart, and a reload that meets a change of them says so.\n");
   int section = -1;
   for (size_t i = 0; i < cfg_key_count; i++) {
     const cfg_key *k = &cfg_keys[i];
