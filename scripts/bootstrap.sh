@@ -16,7 +16,7 @@ Installs what is missing, and says what and why. Silent when nothing is missing.
 
 groups:
   run     compilers, libraries, PostgreSQL and the guest toolchain, for 'make run' (default)
-  test    and pytest, for 'make test' (default)
+  test    and pytest, Rust for guests, for 'make test' (default)
   lint    and clang-format, clang-tidy, shellcheck, for 'make lint'
   bench   and wrk, pgbouncer, libpq and the peer, for 'make bench'
   all     everything
@@ -168,6 +168,30 @@ fi
 if [ ${#lacking[@]} -gt 0 ]; then
   mapfile -t lacking < <(printf '%s\n' "${lacking[@]}" | sort -u)
   apt_install "${lacking[@]}"
+fi
+
+# ---- Rust's library for guests ----
+
+# A file that is there when Rust guests can be compiled.
+guest_rust() {
+  local file library
+  library=$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null) || library=
+  for file in "$library"/libstd-*.rlib "$cache/guest-rust/current/bin/rustc"; do
+    if [ -e "$file" ]; then printf '%s\n' "$file"; return 0; fi
+  done
+  return 1
+}
+if wants test && ! guest_rust >/dev/null && missing "Rust for wasm32-wasip2" "compiles Rust guests"; then
+  say "installing: Rust's library for wasm32-wasip2"
+  # Where rustup has none to give, Debian's compiler and its source package make one.
+  if ! rustup target add wasm32-wasip2 >"$cache/bootstrap/rustup.log" 2>&1 || ! guest_rust >/dev/null; then
+    lacking=()
+    for package in rustc-web cargo-web rust-web-src rust-web-llvm; do
+      grep -qx "$package" <<<"${have-}" || lacking+=("$package")
+    done
+    [ ${#lacking[@]} -eq 0 ] || apt_install "${lacking[@]}"
+    "$root/scripts/build-guest-rust.sh" >/dev/null || failed=1
+  fi
 fi
 
 # ---- Python packages, in a folder of their own ----

@@ -435,8 +435,11 @@ wg_code cli_build_inputs(const cli_build_request *r, cli_inputs *out, wg_error *
   const cli_language *language;
   *out = (cli_inputs){0};
   wg_code code = cli_language_find(r->config, r->lang, &language, err);
-  if (code == WG_OK && r->config->path)
-    code = build_input(out, strdup(r->config->path), CLI_INPUT_FILE, err);
+  if (code == WG_OK) {
+    char *path =
+        r->config->path ? strdup(r->config->path) : build_path(r->config->dir, "warp.toml");
+    code = build_input(out, path, CLI_INPUT_FILE, err);
+  }
   if (code == WG_OK) code = language->pipeline->inputs(r, out, err);
   if (code != WG_OK) cli_inputs_release(out);
   return code;

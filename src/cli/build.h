@@ -70,7 +70,7 @@ WG_MUSTCHECK wg_code cli_build_wait(cli_build *b, wg_error *err);
 /** How it ended. Borrowed; valid as long as the build. */
 const cli_build_result *cli_build_get_result(cli_build *b);
 /** Ends it now: SIGTERM for the whole process group, SIGKILL for what is left of it after a
- *  second. Returns when all of it is gone; the output is as it was. Fine when it has ended. */
+ *  second. Returns when the compiler is gone; the output is as it was. Fine when it has ended. */
 void cli_build_cancel(cli_build *b);
 /** Cancels it if it runs. NULL is fine. */
 void cli_build_free(cli_build *b);

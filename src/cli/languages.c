@@ -17,7 +17,7 @@
 /* In the order in which they are looked for. */
 const cli_language cli_languages[] = {
     {"c", "C", MARKERS("CMakeLists.txt"), &build_c},
-    {"rust", "Rust", MARKERS("Cargo.toml"), NULL},
+    {"rust", "Rust", MARKERS("Cargo.toml"), &build_rust},
     {"go", "Go", MARKERS("go.mod"), NULL},
     {"bun", "Bun", MARKERS("bunfig.toml", "bun.lock", "bun.lockb"), NULL},
     {"typescript", "TypeScript", MARKERS("package.json"), NULL},

@@ -78,4 +78,4 @@ char *build_path(const char *dir, const char *name);
 /** Appends to a list of inputs; takes `path` (NULL: out of memory). */
 WG_MUSTCHECK wg_code build_input(cli_inputs *out, char *path, cli_input_kind kind, wg_error *err);
 
-extern const cli_pipeline build_c;
+extern const cli_pipeline build_c, build_rust;

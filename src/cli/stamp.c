@@ -118,7 +118,7 @@ static char *stamp_text(const char *output, const char *key, char **path) {
   cli_hash_text(h, output);
   cli_hash_end(h, name + 5);
   if (!(h = cli_hash_new())) return NULL;
-  bool there = cli_hash_file(h, "", output);
+  bool there = cli_hash_file(h, ".", output);
   cli_hash_end(h, made);
   char *text;
   if (!there || !made[0] || !(*path = cli_cache_path(name))) return NULL;

@@ -25,7 +25,8 @@ void cli_hash_end(cli_hash *h, char hex[CLI_HASH_SIZE]);
  *  NULL: there is none, or out of memory. */
 char *cli_cache_path(const char *name);
 
-/** True when a build with this key made the output, and nobody has changed it since. */
+/** True when a build with this key made the output, and nobody has changed it since.
+ *  @param output  the same name each time, so an absolute one */
 bool cli_stamp_matches(const char *output, const char *key);
 /** Remembers that. Without a cache it does nothing: the next build is not skipped. */
 void cli_stamp_write(const char *output, const char *key);

@@ -90,7 +90,7 @@ const cli_command cli_commands[] = {
      .options = {{.name = "lang",
                   .letter = 'l',
                   .value = "LANG",
-                  .help = "Language of the project; this version packs c",
+                  .help = "Language of the project; this version packs c and rust",
                   .choices = "c|rust|go|bun|typescript|js",
                   .standard = "lang of warp.toml, else what the files tell"},
                  {.name = "world",
@@ -206,8 +206,11 @@ const cli_note cli_exit_codes[] = {
 const cli_note cli_environment[] = {
     {"NO_COLOR",
      "When it is not empty, messages have no colour unless `--color always` asks for it"},
-    {"WARPGRID_CACHE", "Folder for compiled components, in place of `XDG_CACHE_HOME` or ~/.cache"},
+    {"WARPGRID_CACHE",
+     "Folder for compiled components and tools, in place of `XDG_CACHE_HOME` or ~/.cache"},
     {"WARPGRID_CLANG", "The compiler that `warp pack` runs for C, in place of clang-22"},
+    {"WARPGRID_RUSTC",
+     "The compiler that `warp pack` has cargo run for Rust, in place of rustup's"},
     {"WARPGRID_SDK", "Folder of the C SDK, in place of sdk/c beside the executable"},
     {0},
 };

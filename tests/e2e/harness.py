@@ -354,10 +354,13 @@ class Warp:
 
 
 def pack_env():
-    """What the compiler needs of the user's environment: the tools' cache and cargo's home."""
-    home = os.environ.get("HOME", "/")
+    """What compilers need of the user's environment: the cache of tools, the homes of cargo and
+    rustup, and one target folder for all Rust guests."""
+    keep = ("HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "WARPGRID_RUSTC")
+    env = {k: os.environ[k] for k in keep if k in os.environ}
+    home = env.setdefault("HOME", "/")
     cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    return {"WARPGRID_CACHE": cache, "HOME": home}
+    return {**env, "WARPGRID_CACHE": cache, "CARGO_TARGET_DIR": f"{cache}/warpgrid/guest-rust/target"}
 
 
 def find_build():

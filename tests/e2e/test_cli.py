@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`warp run`, `warp validate` and `warp pack` as a user types them."""
+"""`warp run` and `warp validate` as a user types them."""
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +9,6 @@ import urllib.request
 
 import pytest
 import wat
-from harness import pack_env
 from infra import ROOT, process_cpu_s, wait_until
 
 BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
@@ -190,71 +187,6 @@ def test_validate_unknown_and_later_imports(warp, tmp_path):
         out = warp("validate", name, "--json", cwd=tmp_path)
         assert out.returncode == 1
         assert status in [i["status"] for i in json.loads(out.stdout)["imports"]]
-
-
-# ---- warp pack ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A service of one file, as a newcomer would begin it."""
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "main.c").write_text(
-        "#include <warpgrid/sdk/http.h>\n"
-        "void wg_http_handle(wg_http_request *req, wg_http_response *res) {\n"
-        '  (void)req;\n  wg_http_printf(res, "packed\\n");\n}\n'
-    )
-    (tmp_path / "warp.toml").write_text('name = "hi"\nlang = "c"\n[http]\nlisten = ["127.0.0.1:0"]\n')
-    return tmp_path
-
-
-def test_pack_builds_what_serve_serves(warp, project):
-    out = warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300)
-    assert out.returncode == 0, out.stderr
-    packed = project / "dist" / "hi.wasm"
-    assert packed.read_bytes()[:8] == b"\0asm\x0d\0\x01\0"
-    from harness import Server
-
-    server = Server(warp.popen("serve", cwd=project))
-    try:
-        server.wait_listening()
-        assert server.get("/").text == "packed\n"
-        server.stop()
-    finally:
-        server.kill()
-
-
-def test_pack_passes_compiler_errors_through(warp, project):
-    (project / "src" / "main.c").write_text("int main(void) { return undeclared; }\n")
-    out = warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300)
-    assert out.returncode == 1
-    assert "main.c:1" in out.stderr and "undeclared" in out.stderr
-    assert not (project / "dist" / "hi.wasm").exists()
-
-
-def test_pack_failure_leaves_the_last_good_build(warp, project):
-    assert warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300).returncode == 0
-    good = (project / "dist" / "hi.wasm").read_bytes()
-    (project / "src" / "main.c").write_text("broken\n")
-    assert warp("pack", "--lang", "c", cwd=project, env=pack_env(), timeout_s=300).returncode == 1
-    assert (project / "dist" / "hi.wasm").read_bytes() == good
-
-
-def test_pack_unknown_language_and_missing_sources(warp, project):
-    out = warp("pack", "--lang", "cobol", cwd=project, env=pack_env())
-    assert out.returncode in (1, 2) and "cobol" in out.stderr and "c" in out.stderr
-    shutil.rmtree(project / "src")
-    out = warp("pack", "--lang", "c", cwd=project, env=pack_env())
-    assert out.returncode == 1 and "src/*.c" in out.stderr
-
-
-def test_pack_without_the_compiler_says_what_to_install(warp, project):
-    out = subprocess.run(
-        [warp.binary, "pack", "--lang", "c"], cwd=project, capture_output=True, text=True, timeout=120,
-        env={**warp.env(pack_env()), "PATH": str(project / "nothing-here")},
-    )  # fmt: skip
-    assert out.returncode == 1
-    assert "clang" in out.stderr and "hint: " in out.stderr
 
 
 # ---- scripts of the repository --------------------------------------------------------------
