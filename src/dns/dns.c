@@ -118,8 +118,8 @@ wg_code wg_dns_new(const wg_config *config, const wg_loop *loop, wg_dns **out, w
 }
 
 wg_code wg_dns_configure(wg_dns *d, const wg_config *config, wg_error *err) {
-  dns_entry *entries;
-  size_t count;
+  dns_entry *entries = NULL;
+  size_t count = 0;
   wg_code code = entries_new(config, &entries, &count, err);
   if (code != WG_OK) return code;
   entries_free(d->entries, d->entry_count);
