@@ -51,13 +51,13 @@ for kind in p2 p3; do
     serve_ours "$work/served.wasm" default
     for side in $( ((round % 2)) && echo "calm swaps" || echo "swaps calm"); do
       measure "$work/$side.out"
-      if [ $side = swaps ]; then
+      if [ "$side" = swaps ]; then
         for _ in $(seq $swaps); do
           swap $kind
           sleep "$(awk -v s="$seconds" -v n=$swaps 'BEGIN {print s / n * 0.6}')"
         done
       fi
-      kill -0 "$load_pid" 2>/dev/null || [ $side = calm ] || die "the load ended before the swaps did"
+      kill -0 "$load_pid" 2>/dev/null || [ "$side" = calm ] || die "the load ended before the swaps did"
       wait "$load_pid"
       errors=$(errors_of "$work/$side.out")
       total_errors=$((total_errors + errors))

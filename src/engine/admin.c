@@ -273,12 +273,12 @@ static void put_databases(wg_buf *out, wg_db *db) {
 
 /** Resident memory in bytes; 0 when the system does not tell. */
 static double resident_bytes(void) {
-  unsigned long pages = 0;
+  char line[128] = "";
   FILE *f = fopen("/proc/self/statm", "re");
   if (!f) return 0;
-  if (fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
+  const char *second = fgets(line, sizeof line, f) ? strchr(line, ' ') : NULL; /* proc(5) */
   fclose(f);
-  return (double)pages * (double)sysconf(_SC_PAGESIZE);
+  return second ? (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {

@@ -47,7 +47,8 @@ wg_code wg__app_not_a_service(const wg_app *a, const char *path, wg_error *err) 
 /** Adds "K=V" to a list that has room for it; the last one given for K holds. */
 static void set_variable(wgrt_bytes *env, size_t *count, const char *pair) {
   size_t i = 0, name = strcspn(pair, "=");
-  while (i < *count && (env[i].n <= name || env[i].p[name] != '=' || memcmp(env[i].p, pair, name)))
+  while (i < *count &&
+         (env[i].n <= name || env[i].p[name] != '=' || memcmp(env[i].p, pair, name) != 0))
     i++;
   env[i] = wg__bytes(pair, strlen(pair));
   if (i == *count) ++*count;
@@ -76,7 +77,8 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
   for (size_t i = 0; i < own_env; i++) set_variable(env, &env_count, cfg->env[i]);
   for (char *const *pair = spec->env; pair && *pair; pair++) set_variable(env, &env_count, *pair);
   argv[0] = wg__bytes(app->name, strlen(app->name));
-  for (size_t i = 0; i < arg_n; i++) argv[i + 1] = wg__bytes(spec->args[i], strlen(spec->args[i]));
+  for (size_t i = 0; spec->args && i < arg_n; i++)
+    argv[i + 1] = wg__bytes(spec->args[i], strlen(spec->args[i]));
   for (size_t i = 0; i < cfg->preopen_count; i++) {
     const wg_preopen *p = &cfg->preopens[i];
     dirs[i] = (wgrt_preopen){.host = wg__bytes(p->host, strlen(p->host)),

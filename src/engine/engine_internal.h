@@ -200,7 +200,7 @@ typedef struct wg_reload_result {
   bool any, ok;
   uint64_t generation; /**< being served since */
   char at[32]; /**< "2026-01-02T03:04:05Z" */
-  char error[1024]; /**< message and hint; "" when ok */
+  char error[1032]; /**< message and hint; "" when ok */
 } wg_reload_result;
 /** What the admin endpoint answers to all but /reload and /drain.
  *  @param out  gets the body; NUL-terminated

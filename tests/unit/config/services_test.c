@@ -35,9 +35,10 @@ static void slips_in_services_are_errors(void **state) {
               "write /api");
   parse_fails("[services.a]\nhost = 'a/b'\n", "w.toml:2:8: 'a/b' is not a host", "*.example.com");
   parse_fails("[services.a]\nhost = '*.'\n", "w.toml:2:8: '*.' is not a host", NULL);
-  parse_fails("[services.a]\n[services.b]\npath = '/'\n",
-              "w.toml:2:11: service 'b' gets the same requests as 'a' in line 1: host '*', path '/'",
-              "by 'host' or by 'path'");
+  parse_fails(
+      "[services.a]\n[services.b]\npath = '/'\n",
+      "w.toml:2:11: service 'b' gets the same requests as 'a' in line 1: host '*', path '/'",
+      "by 'host' or by 'path'");
   parse_fails("[services.a]\n[services.a.env]\n'x=' = '1'\n",
               "w.toml:3:1: 'x=' is not a name for a variable", NULL);
 }
