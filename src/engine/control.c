@@ -20,6 +20,9 @@ typedef struct waiter {
   wgrt_op_admin *op;
 } waiter;
 
+typedef enum control_state { CONTROL_IDLE, CONTROL_LOADING, CONTROL_ADOPTING } control_state;
+typedef enum control_start { START_PENDING, START_OK, START_FAILED } control_start;
+
 struct wg_control {
   wg_thread thread; /* first: the bridge casts to it */
   wg_engine *engine;
@@ -30,7 +33,7 @@ struct wg_control {
   const int *fds;
   size_t fd_count;
   uv_poll_t asked;
-  enum { CONTROL_IDLE, CONTROL_LOADING, CONTROL_ADOPTING } state; /* by control_enter() only */
+  control_state state; /* by control_enter() only */
   atomic_bool adopted; /* set by workers */
   bool again;          /* asked for while one was in progress */
   wg_list waiting;     /* for the reload in progress */
@@ -45,11 +48,11 @@ struct wg_control {
   wg_reload_result last;
   pthread_mutex_t start_lock;
   pthread_cond_t start_done;
-  enum { START_PENDING, START_OK, START_FAILED } started;
+  control_start started;
   wg_error start_err;
 };
 
-static void control_enter(wg_control *c, int next);
+static void control_enter(wg_control *c, control_state next);
 
 /* ---- a reload ---- */
 
@@ -157,7 +160,7 @@ static void reload_begin(wg_control *c) {
   control_enter(c, CONTROL_LOADING);
 }
 
-static void control_enter(wg_control *c, int next) {
+static void control_enter(wg_control *c, control_state next) {
   switch (c->state = next) {
   case CONTROL_LOADING:
     c->began_ms = wg_now_ms(&wg_clock_monotonic);
@@ -298,7 +301,7 @@ static wg_code control_open(wg_control *c, wg_error *err) {
   return WG_OK;
 }
 
-static void tell_start(wg_control *c, int how) {
+static void tell_start(wg_control *c, control_start how) {
   pthread_mutex_lock(&c->start_lock);
   c->started = how;
   pthread_cond_signal(&c->start_done);
