@@ -81,6 +81,7 @@ ccache: keeps objects between builds
 libuv1-dev: event loop of the host
 libc-ares-dev: asynchronous DNS
 libssl-dev: SCRAM, TLS and hashes
+libjansson-dev: JSON that warp reads
 libcmocka-dev: unit tests
 clang-$LLVM_MAJOR: compiler of guests and sanitizers
 lld-$LLVM_MAJOR: linker of guests

@@ -86,6 +86,7 @@ int cli_main(int argc, char **argv);
 
 int cmd_completion(const cli_args *args);
 int cmd_init(const cli_args *args);
+int cmd_inspect(const cli_args *args);
 int cmd_help(const cli_args *args);
 int cmd_pack(const cli_args *args);
 int cmd_serve(const cli_args *args);

@@ -1,110 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/common.h"
+#include "cli/report.h"
 #include "config/config.h"
 
-#include <stdio.h>
-#include <string.h>
-
-/** What the two lists are made of, in one pass. */
-typedef struct report {
-  wg_buf imports, exports; /**< text, or items of a JSON list */
-  wg_buf findings;         /**< text only */
-  uint32_t shims;          /**< WG_SHIM_* bits that it imports */
-  unsigned finding_count;
-} report;
-
-static const char *status_name(const wg_interface *i) {
-  switch (i->status) {
-  case WG_INTERFACE_OK: return "ok";
-  case WG_INTERFACE_DISABLED: return "disabled";
-  case WG_INTERFACE_UNAVAILABLE: return "unavailable";
-  case WG_INTERFACE_UNKNOWN: return "unknown";
-  }
-  return "unknown";
-}
-
-/** The shim that an import stands for: "warpgrid:shim/database-proxy@0.1.0" is database_proxy. */
-static uint32_t shim_of(const char *import) {
-  static const char prefix[] = "warpgrid:shim";
-  const char *slash = strchr(import, '/');
-  if (strncmp(import, prefix, sizeof prefix - 1) != 0 || !slash) return 0;
-  size_t n = strcspn(++slash, "@");
-  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
-    const char *name = wg_shim_name(bit);
-    size_t i = 0;
-    while (i < n && (slash[i] == name[i] || (slash[i] == '-' && name[i] == '_'))) i++;
-    if (i == n && !name[i]) return bit;
-  }
-  return 0;
-}
-
-/** Appends the names of shims. @param mark  around each; @param between  and between them */
-static void put_shims(wg_buf *out, uint32_t shims, const char *mark, const char *between) {
-  bool first = true;
-  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
-    if (!(shims & bit)) continue;
-    wg_buf_printf(out, "%s%s%s%s", first ? "" : between, mark, wg_shim_name(bit), mark);
-    first = false;
-  }
-}
-
-static void on_interface(void *user, const wg_interface *i) {
-  report *r = user;
-  wg_buf *out = i->is_export ? &r->exports : &r->imports;
-  bool finding = !i->is_export && i->status != WG_INTERFACE_OK;
-  if (finding) r->finding_count++;
-  if (!i->is_export) r->shims |= shim_of(i->name);
-  if (ui_json()) {
-    wg_buf_printf(out, "%s{\"name\":", wg_buf_len(out) ? "," : "");
-    ui_json_string(out, i->name);
-    if (!i->is_export) {
-      wg_buf_printf(out, ",\"status\":\"%s\",\"reason\":", status_name(i));
-      ui_json_string(out, i->reason);
-    }
-    wg_buf_put_u8(out, '}');
-    return;
-  }
-  if (!finding) {
-    wg_buf_printf(out, "  %s\n", i->name);
-    return;
-  }
-  wg_buf_printf(out, "  %-40s  %s\n", i->name, status_name(i));
-  wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
-}
-
-/** The WASI generation, from what the component exports. */
-static const char *wasi_version(wg_component_kind kind) {
-  switch (kind) {
-  case WG_COMPONENT_P2_SERVICE:
-  case WG_COMPONENT_P2_COMMAND: return "0.2";
-  case WG_COMPONENT_P3_SERVICE:
-  case WG_COMPONENT_P3_COMMAND: return "0.3";
-  case WG_COMPONENT_OTHER: break;
-  }
-  return "none";
-}
-
-static void print_json(const common_engine *x, report *r, bool ok, wg_component_kind kind) {
-  wg_buf out;
-  ui_json_begin(&out, "validate", ok);
-  wg_buf_printf(&out, ",\"file\":");
-  ui_json_string(&out, x->path);
-  wg_buf_printf(&out, ",\"kind\":\"%s\",\"wasi\":\"%s\",\"warnings\":%u,\"shims\":[",
-                wg_component_kind_name(kind), wasi_version(kind), x->warnings);
-  put_shims(&out, r->shims, "\"", ",");
-  wg_buf_printf(&out, "],\"imports\":[");
-  wg_buf_put(&out, wg_buf_head(&r->imports), wg_buf_len(&r->imports));
-  wg_buf_printf(&out, "],\"exports\":[");
-  wg_buf_put(&out, wg_buf_head(&r->exports), wg_buf_len(&r->exports));
-  wg_buf_printf(&out, "]");
-  ui_json_end(&out);
-}
-
-static void print_list(const char *title, const wg_buf *items) {
-  ui_print("%s\n%.*s", title, (int)wg_buf_len(items),
-           wg_buf_len(items) ? (const char *)wg_buf_head(items) : "");
-  if (!wg_buf_len(items)) ui_print("  none\n");
-}
+#include <unistd.h>
 
 static int print_schema(void) {
   wg_buf out;
@@ -115,55 +14,129 @@ static int print_schema(void) {
   return CLI_DONE;
 }
 
+/** One validation: the configuration, and what of its components is there. */
+typedef struct validation {
+  common_engine engine;
+  wg_config *config; /**< for its path and the names of its components */
+  bool strict;
+  bool ok;
+  size_t checked; /**< components */
+  wg_buf list;    /**< under --json: an object a component */
+} validation;
+
+static const char *component_at(const validation *v, const cli_args *args, size_t i) {
+  if (args->file) return i == 0 ? args->file : NULL;
+  if (v->config->service_count)
+    return i < v->config->service_count ? v->config->services[i].component : NULL;
+  return i == 0 ? v->config->component : NULL;
+}
+
+static void add_json(validation *v, const char *path, const cli_report *r) {
+  wg_buf_printf(&v->list, "%s{\"file\":", v->checked ? "," : "");
+  ui_json_string(&v->list, path);
+  cli_report_json(r, &v->list);
+  wg_buf_put_u8(&v->list, '}');
+}
+
+static void print_component(const validation *v, const char *path, const cli_report *r) {
+  bool service = r->kind == WG_COMPONENT_P2_SERVICE || r->kind == WG_COMPONENT_P3_SERVICE;
+  if (v->checked) ui_print("\n");
+  ui_print("%s: %s, WASI %s\n", path, wg_component_kind_name(r->kind), cli_report_wasi(r));
+  cli_report_print(r);
+  if (wg_buf_len(&r->findings))
+    ui_print("findings\n%.*s", (int)wg_buf_len(&r->findings),
+             (const char *)wg_buf_head(&r->findings));
+  else if (v->ok)
+    ui_print("ok: it can be %s here\n", service ? "served" : "run");
+}
+
+/** Checks one component that is there. @return CLI_DONE, or the code of a failure that was told */
+static int check_component(validation *v, const cli_args *args, const char *path) {
+  wg_error err;
+  wg_component *component;
+  unsigned flags = cli_flag(args, "trusted") ? WG_LOAD_TRUSTED : 0;
+  if (wg_engine_load(v->engine.engine, path, flags, &component, &err) != WG_OK)
+    return ui_fail("validate", &err, CLI_FAILED);
+  cli_report r;
+  cli_report_read(&r, v->engine.engine, component);
+  v->ok = v->ok && r.finding_count == 0;
+  if (ui_json())
+    add_json(v, path, &r);
+  else
+    print_component(v, path, &r);
+  v->checked++;
+  cli_report_release(&r);
+  wg_component_free(component);
+  return CLI_DONE;
+}
+
+static void print_json(const validation *v, const cli_args *args) {
+  wg_buf out;
+  ui_json_begin(&out, "validate", v->ok);
+  wg_buf_printf(&out, ",\"config\":");
+  if (v->config->path)
+    ui_json_string(&out, v->config->path);
+  else
+    wg_buf_printf(&out, "null");
+  wg_buf_printf(&out, ",\"warnings\":%u", v->engine.warnings);
+  size_t n = wg_buf_len(&v->list);
+  const char *list = (const char *)wg_buf_head(&v->list);
+  if (!args->file && v->config->service_count)
+    wg_buf_printf(&out, ",\"components\":[%.*s]", (int)n, list);
+  else if (v->checked) /* the members of the one object */
+    wg_buf_printf(&out, ",%.*s", (int)(n - 2), list + 1);
+  else
+    wg_buf_printf(&out, ",\"file\":null");
+  ui_json_end(&out);
+}
+
+/** What is missing is no finding: a project begins without a component. */
+static void print_rest(const validation *v, const cli_args *args) {
+  const char *path;
+  for (size_t i = 0; !args->file && (path = component_at(v, args, i)); i++)
+    if (access(path, F_OK) != 0)
+      ui_print("%s: not there yet, so not checked; 'warp pack' makes it\n", path);
+  if (v->strict && v->engine.warnings)
+    ui_print("findings\nwarnings about the configuration: %u\n", v->engine.warnings);
+  else if (!v->checked)
+    ui_print("ok: %s\n", v->config->path);
+}
+
+static int validate(validation *v, const cli_args *args) {
+  wg_error err;
+  const char *path;
+  if (wg_config_load(cli_value(args, "config"), NULL, NULL, &v->config, &err) != WG_OK)
+    return ui_fail("validate", &err, CLI_FAILED);
+  v->strict = cli_flag(args, "strict");
+  v->ok = !(v->strict && v->engine.warnings);
+  int code = CLI_DONE;
+  for (size_t i = 0; code == CLI_DONE && (path = component_at(v, args, i)); i++)
+    if (args->file || access(path, F_OK) == 0) code = check_component(v, args, path);
+  if (code != CLI_DONE) return code;
+  if (!v->checked && !v->config->path) {
+    wg_error_set(&err, WG_NOT_FOUND, 0, "there is nothing to check: neither 'warp.toml' nor '%s'",
+                 v->config->component);
+    wg_error_hint(&err, "run 'warp init', or give a file: warp validate FILE");
+    return ui_fail("validate", &err, CLI_FAILED);
+  }
+  if (ui_json())
+    print_json(v, args);
+  else
+    print_rest(v, args);
+  return v->ok ? CLI_DONE : CLI_FAILED;
+}
+
 int cmd_validate(const cli_args *args) {
   if (cli_flag(args, "schema")) return print_schema();
   wg_engine_options options = {0};
   int code = common_options_read(args, WG_LOG_ERROR, &options);
   if (code != CLI_DONE) return code;
-  common_engine x = {0};
-  code = common_load(args, &options, &x);
-  if (code != CLI_DONE) {
-    common_free(&x);
-    return code;
-  }
-  report r = {0};
-  wg_buf_init(&r.imports, 4 << 20);
-  wg_buf_init(&r.exports, 4 << 20);
-  wg_buf_init(&r.findings, 4 << 20);
-  wg_engine_inspect(x.engine, x.component, on_interface, &r);
-  wg_component_kind kind = wg_component_get_kind(x.component);
-  if (kind == WG_COMPONENT_OTHER) {
-    r.finding_count++;
-    wg_buf_printf(&r.findings, "it exports neither a wasi:http handler nor wasi:cli/run, so it can "
-                               "be neither served nor run\n");
-  }
-  bool strict = cli_flag(args, "strict") && x.warnings;
-  bool ok = r.finding_count == 0 && !strict;
-  if (ui_json()) {
-    print_json(&x, &r, ok, kind);
-  } else {
-    ui_print("%s: %s, WASI %s\n", x.path, wg_component_kind_name(kind), wasi_version(kind));
-    wg_buf shims;
-    wg_buf_init(&shims, 1024);
-    put_shims(&shims, r.shims, "", ", ");
-    if (wg_buf_len(&shims))
-      ui_print("needs the shims %.*s\n", (int)wg_buf_len(&shims),
-               (const char *)wg_buf_head(&shims));
-    wg_buf_release(&shims);
-    print_list("exports", &r.exports);
-    print_list("imports", &r.imports);
-    if (wg_buf_len(&r.findings))
-      ui_print("findings\n%.*s", (int)wg_buf_len(&r.findings),
-               (const char *)wg_buf_head(&r.findings));
-    if (strict) ui_print("findings\nwarnings about the configuration: %u\n", x.warnings);
-    if (ok)
-      ui_print("ok: it can be %s here\n",
-               kind == WG_COMPONENT_P2_SERVICE || kind == WG_COMPONENT_P3_SERVICE ? "served"
-                                                                                  : "run");
-  }
-  wg_buf_release(&r.imports);
-  wg_buf_release(&r.exports);
-  wg_buf_release(&r.findings);
-  common_free(&x);
-  return ok ? CLI_DONE : CLI_FAILED;
+  validation v = {0};
+  wg_buf_init(&v.list, 16 << 20);
+  code = common_engine_new(args, &options, &v.engine);
+  if (code == CLI_DONE) code = validate(&v, args);
+  wg_buf_release(&v.list);
+  wg_config_free(v.config);
+  common_free(&v.engine);
+  return code;
 }

@@ -40,19 +40,24 @@ void common_warn(void *user, const char *text) {
   if (!ui_json()) ui_warn(text);
 }
 
-int common_load(const cli_args *args, wg_engine_options *options, common_engine *out) {
+int common_engine_new(const cli_args *args, wg_engine_options *options, common_engine *out) {
   wg_error err;
   options->on_warning = on_warning;
   options->user = out;
-  wg_code rc = wg_engine_new(options, &out->engine, &err);
-  if (rc == WG_OK) {
-    out->path = args->file ? args->file : wg_engine_component_path(out->engine);
-    unsigned flags = cli_flag(args, "trusted") ? WG_LOAD_TRUSTED : 0;
-    rc = wg_engine_load(out->engine, out->path, flags, &out->component, &err);
-    if (rc == WG_NOT_FOUND && !args->file)
-      wg_error_hint(&err, "run 'warp pack' first, or give a file: warp %s FILE",
-                    args->command->name);
-  }
+  if (wg_engine_new(options, &out->engine, &err) != WG_OK)
+    return ui_fail(args->command->name, &err, CLI_FAILED);
+  out->path = args->file ? args->file : wg_engine_component_path(out->engine);
+  return CLI_DONE;
+}
+
+int common_load(const cli_args *args, wg_engine_options *options, common_engine *out) {
+  wg_error err;
+  int exit_code = common_engine_new(args, options, out);
+  if (exit_code != CLI_DONE) return exit_code;
+  unsigned flags = cli_flag(args, "trusted") ? WG_LOAD_TRUSTED : 0;
+  wg_code rc = wg_engine_load(out->engine, out->path, flags, &out->component, &err);
+  if (rc == WG_NOT_FOUND && !args->file)
+    wg_error_hint(&err, "run 'warp pack' first, or give a file: warp %s FILE", args->command->name);
   return rc == WG_OK ? CLI_DONE : ui_fail(args->command->name, &err, CLI_FAILED);
 }
 

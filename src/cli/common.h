@@ -20,7 +20,10 @@ typedef struct common_engine {
  *  up the log.
  *  @return CLI_DONE, or the exit code of a mistake that was told */
 int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_options *options);
-/** Makes the engine and loads FILE or the configured component.
+/** Makes the engine; out->path is FILE or the configured component.
+ *  @return CLI_DONE, or the exit code of a failure that was told */
+int common_engine_new(const cli_args *args, wg_engine_options *options, common_engine *out);
+/** The same, and loads it.
  *  @return CLI_DONE, or the exit code of a failure that was told */
 int common_load(const cli_args *args, wg_engine_options *options, common_engine *out);
 void common_free(common_engine *x);

@@ -16,5 +16,5 @@ typedef struct cli_sizes {
 /** Adds up the sections of a component or module, and of those inside of it.
  *  @return WG_OK; WG_COMPONENT: it is none, it is cut short, or nested too deeply */
 WG_MUSTCHECK wg_code cli_sizes_read(const void *bytes, size_t len, cli_sizes *out, wg_error *err);
-/** The same of a file. @return also WG_IO, WG_NOMEM */
+/** The same of a file. @return also WG_NOT_FOUND, WG_IO, WG_NOMEM */
 WG_MUSTCHECK wg_code cli_sizes_of_file(const char *path, cli_sizes *out, wg_error *err);

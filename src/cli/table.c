@@ -152,12 +152,30 @@ const cli_command cli_commands[] = {
     {.name = "validate",
      .run = cmd_validate,
      .summary = "Tell what a component needs and whether it can run here",
-     .about = "Lists kind, exports and imports, and compares the shims that it needs with "
-              "warp.toml. Exits with 1 when it could not run.",
+     .about =
+         "Checks warp.toml. Of FILE, or the components of warp.toml, it lists kind, exports "
+         "and imports, and compares the shims that they need with warp.toml. Exits with 1 when "
+         "one could not run.",
      .examples = "warp validate\nwarp validate dist/app.wasm --strict --json",
      .needs = CLI_FILE_OR_CONFIG,
      .options = {{.name = "strict", .help = "Warnings about warp.toml are findings, too"},
                  {.name = "schema", .help = "Print the JSON Schema of warp.toml, and do no more"},
+                 OPT_TRUSTED,
+                 OPT_CONFIG}},
+    {.name = "inspect",
+     .run = cmd_inspect,
+     .summary = "Tell what is in a component, or what a running server does",
+     .about = "Of FILE, or the component of warp.toml: kind, imports, exports, sections and the "
+              "tools that made it, also when it could not run here.\n"
+              "With --running it asks the admin endpoint of a running `warp serve` for its "
+              "requests, instances and database pools.",
+     .examples = "warp inspect dist/app.wasm\nwarp inspect --running --admin 127.0.0.1:9090 --json",
+     .needs = CLI_FILE_OR_CONFIG,
+     .options = {{.name = "running", .help = "Ask a running server in place of a file"},
+                 {.name = "admin",
+                  .value = "ADDR:PORT",
+                  .help = "Its admin endpoint, also as a URL",
+                  .standard = "[admin] listen of warp.toml"},
                  OPT_TRUSTED,
                  OPT_CONFIG}},
     {.name = "completion",

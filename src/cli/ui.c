@@ -77,6 +77,14 @@ static void put_safe(wg_buf *out, const char *text) {
   wg_buf_put_u8(out, 0);
 }
 
+void ui_safe(const char *text, char *out, size_t size) {
+  wg_buf safe;
+  wg_buf_init(&safe, 1 << 16);
+  put_safe(&safe, text);
+  snprintf(out, size, "%s", safe.failed ? "" : (const char *)wg_buf_head(&safe));
+  wg_buf_release(&safe);
+}
+
 /** A label in colour, then the text. */
 static void put_labelled(const char *label, const char *sgr, const char *text) {
   wg_buf line, safe;

@@ -17,6 +17,14 @@ unsigned ui_width(int fd);
  *  @param indent  of all lines but the first */
 void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, unsigned width);
 
+/** Copies text so that nothing in it can steer a terminal: controls become \xNN. Cut to `size`. */
+void ui_safe(const char *text, char *out, size_t size);
+/** Prints a table on stdout, its columns aligned; a terminal that is too narrow gets a block a row.
+ *  @param heads    of the columns; the first one names the row
+ *  @param numbers  a bit a column: aligned at its right
+ *  @param cells    rows of `columns` texts */
+void ui_table(const char *const *heads, size_t columns, unsigned numbers, const char *const *cells,
+              size_t rows);
 /** A result, on stdout. */
 void ui_print(const char *fmt, ...) WG_PRINTF(1, 2);
 /** "warning: ...", on stderr. */

@@ -21,6 +21,7 @@ CASES = {
     "help-serve": "serve --help",
     "help-run": "run --help",
     "help-validate": "validate --help",
+    "help-inspect": "inspect --help",
     "help-completion": "completion --help",
     "help-help": "help --help",
     "completion-without-shell": "completion",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file that may be a component: its sizes add up, or it is refused. */
+/* A file that may be a component, or compiled: its sizes add up, or it is refused. */
+#include "cli/contents.h"
 #include "cli/sizes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -13,5 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   } else {
     WG_ASSERT(code == WG_COMPONENT && err.msg[0]);
   }
+  static cli_contents c;
+  wg_code listed = cli_contents_read(data, size, &c, &err);
+  WG_ASSERT(listed == WG_OK || listed == WG_COMPONENT);
+  WG_ASSERT(code != WG_OK || listed == WG_OK);
+  WG_ASSERT(c.section_count <= CLI_CONTENTS_MAX && c.producer_count <= CLI_CONTENTS_MAX);
   return 0;
 }

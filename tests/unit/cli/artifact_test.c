@@ -84,7 +84,7 @@ static void what_is_no_component_has_no_sizes(void **state) {
     len += 11;
   }
   assert_string_equal(err.msg, "not a component: it is nested too deeply");
-  assert_int_equal(cli_sizes_of_file("/proc/none", &s, &err), WG_IO);
+  assert_int_equal(cli_sizes_of_file("/proc/none", &s, &err), WG_NOT_FOUND);
 }
 
 /* ---- cargo ---- */

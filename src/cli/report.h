@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file report.h  What a component imports and exports, for validate and inspect. */
+#pragma once
+#include "cli/ui.h"
+
+#include <warpgrid/warpgrid.h>
+
+typedef struct cli_report {
+  wg_component_kind kind;
+  wg_buf imports, exports; /**< text, or items of a JSON list under --json */
+  wg_buf findings;         /**< why it cannot run here; text only */
+  uint32_t shims;          /**< WG_SHIM_* bits that it imports */
+  unsigned finding_count;
+} cli_report;
+
+/** Lists the interfaces of a component. cli_report_release() afterwards. */
+void cli_report_read(cli_report *r, const wg_engine *e, const wg_component *c);
+void cli_report_release(cli_report *r);
+
+/** The WASI generation, from what the component exports: "0.2", "0.3", "none". */
+const char *cli_report_wasi(const cli_report *r);
+/** Prints "needs the shims ..." unless it needs none, and the two lists. */
+void cli_report_print(const cli_report *r);
+/** Appends ,"kind":...,"wasi":...,"shims":[...],"imports":[...],"exports":[...] */
+void cli_report_json(const cli_report *r, wg_buf *out);
