@@ -6,22 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 const uint32_t wg__latency_bounds[WG_LATENCY_BUCKETS] = {500,     1000,    2500,    5000,    10000,
                                                          25000,   50000,   100000,  250000,  500000,
                                                          1000000, 2500000, 5000000, 10000000};
-
-bool wg__admin_host_ok(const char *host, size_t len) {
-  static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
-  const char *colon = len && host[len - 1] != ']' ? memrchr(host, ':', len) : NULL;
-  if (colon) len = (size_t)(colon - host);
-  if (len > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= len) return true;
-  for (size_t i = 0; i < WG_COUNT(names); i++)
-    if (strlen(names[i]) == len && strncasecmp(host, names[i], len) == 0) return true;
-  return false;
-}
 
 /* ---- counters, added up over workers ---- */
 

@@ -228,7 +228,7 @@ static void admin_post(wg_control *c, wgrt_op_admin *op) {
 static void control_admin(void *ctx, wgrt_op_admin *op) {
   wg_control *c = ctx;
   bool changes = is(op->path, "/reload") || is(op->path, "/drain");
-  if (op->origin.n || !wg__admin_host_ok((const char *)op->host.p, op->host.n)) {
+  if (op->origin.n || !wg_host_is_loopback((const char *)op->host.p, op->host.n)) {
     say(op, 403,
         "the admin endpoint answers to no web page: Origin, or a Host that is not this "
         "machine\n");

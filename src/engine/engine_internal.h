@@ -207,10 +207,6 @@ typedef struct wg_reload_result {
  *  @return the HTTP status; *json tells the kind of body */
 int wg__admin_answer(wg_engine *e, const char *path, const wg_reload_result *last,
                      const char *const *urls, wg_buf *out, bool *json);
-/** Whether a Host header names this machine: a page of another site may have its name point here.
- */
-bool wg__admin_host_ok(const char *host, size_t len);
-
 /* ---- the engine ---- */
 
 struct wg_engine {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/router.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -82,4 +84,17 @@ void *wg_router_find(const wg_router *r, const char *host, size_t host_len, cons
   for (const route *i = r->routes; i < r->routes + r->count; i++)
     if (host_fits(i, host, host_len) && path_fits(i, path, path_len)) return i->target;
   return NULL;
+}
+
+bool wg_host_is_loopback(const char *host, size_t len) {
+  static const char *const names[] = {"localhost", "[::1]"};
+  char text[16];
+  struct in_addr v4;
+  len = bare_host(host, len);
+  for (size_t i = 0; i < WG_COUNT(names); i++)
+    if (len == strlen(names[i]) && strncasecmp(host, names[i], len) == 0) return true;
+  if (len >= sizeof text || memchr(host, 0, len)) return false;
+  memcpy(text, host, len);
+  text[len] = '\0';
+  return inet_pton(AF_INET, text, &v4) == 1 && ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
 }

@@ -27,3 +27,7 @@ void wg_router_free(wg_router *r);
  *  @return NULL: none fits */
 void *wg_router_find(const wg_router *r, const char *host, size_t host_len, const char *path,
                      size_t path_len);
+
+/** Whether a Host header names this machine by a loopback address or "localhost", with or without a
+ *  port: a page of another site may have made its own name point here. */
+bool wg_host_is_loopback(const char *host, size_t len);

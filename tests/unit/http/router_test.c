@@ -88,12 +88,40 @@ static void without_a_fitting_route_there_is_none(void **state) {
   wg_router_free(r);
 }
 
+static bool loopback(const char *host) { return wg_host_is_loopback(host, strlen(host)); }
+
+static void hosts_that_are_this_machine(void **state) {
+  (void)state;
+  static const char *const yes[] = {"localhost",   "LocalHost:80", "127.0.0.1", "127.0.0.1:9000",
+                                    "127.9.8.7:1", "[::1]",        "[::1]:80",  "localhost."};
+  static const char *const no[] = {"",
+                                   ":80",
+                                   "example.com",
+                                   "localhost.example.com",
+                                   "127.0.0.1.example.com",
+                                   "128.0.0.1",
+                                   "127.1",
+                                   "::1",
+                                   "[::2]",
+                                   "0.0.0.0",
+                                   "127.0.0.1a",
+                                   "notlocalhost",
+                                   "127.0.0.1:80:80",
+                                   "2130706433"};
+  for (size_t i = 0; i < WG_COUNT(yes); i++)
+    if (!loopback(yes[i])) fail_msg("%s", yes[i]);
+  for (size_t i = 0; i < WG_COUNT(no); i++)
+    if (loopback(no[i])) fail_msg("%s", no[i]);
+  assert_false(wg_host_is_loopback("127.0.0.1\0x", 11));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(exact_hosts_win_over_patterns),
       cmocka_unit_test(the_longest_path_wins_at_a_slash),
       cmocka_unit_test(hosts_come_with_ports_dots_and_any_case),
       cmocka_unit_test(without_a_fitting_route_there_is_none),
+      cmocka_unit_test(hosts_that_are_this_machine),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
