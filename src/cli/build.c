@@ -193,7 +193,7 @@ static void say_command(cli_build *b, char *const *argv, char *const *env) {
 static int spawn_step(cli_build *b, char *const *argv, char **environment, step_output output) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
-  sigset_t standard, none;
+  sigset_t standard, blocked;
   int messages = b->messages >= 0 ? b->messages : STDERR_FILENO;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addchdir_np(&actions, b->config->dir);
@@ -206,14 +206,16 @@ static int spawn_step(cli_build *b, char *const *argv, char **environment, step_
   else if (messages != STDERR_FILENO)
     posix_spawn_file_actions_adddup2(&actions, messages, STDERR_FILENO);
   posix_spawnattr_init(&attributes);
-  sigemptyset(&none);
+  sigemptyset(&blocked);
+  /* It is not the terminal's foreground, but writes there: `stty tostop` shall not stop it. */
+  sigaddset(&blocked, SIGTTOU);
   sigemptyset(&standard);
   sigaddset(&standard, SIGINT);
   sigaddset(&standard, SIGQUIT);
   sigaddset(&standard, SIGTERM);
   sigaddset(&standard, SIGPIPE);
   posix_spawnattr_setsigdefault(&attributes, &standard);
-  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigmask(&attributes, &blocked);
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
@@ -370,7 +372,7 @@ wg_code cli_build_start(const cli_build_request *r, cli_build **out, wg_error *e
   *b = (cli_build){.config = r->config,
                    .debug = r->debug,
                    .always = r->always,
-                   .capture = r->capture,
+                   .color = r->color,
                    .show_commands = r->show_commands,
                    .say = r->say,
                    .user = r->user,

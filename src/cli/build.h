@@ -36,6 +36,7 @@ typedef struct cli_build_request {
   bool debug;              /**< without optimisation, with debug information */
   bool always;             /**< C: do not ask whether anything changed; the caller knows */
   bool capture;            /**< keep the compiler's messages; else they go to our stderr */
+  bool color;              /**< of the compiler's messages */
   bool show_commands;      /**< tell the command line of each step by `say` */
   cli_build_say_cb say;    /**< NULL: nothing is told */
   void *user;

@@ -180,6 +180,8 @@ static wg_code c_compile(cli_build *b, wg_error *err) {
   if (code != WG_OK) return code;
   char **argv = NULL;
   code = add_all(&argv, c->compile, err);
+  if (code == WG_OK)
+    code = cli_list_add(&argv, b->color ? "-fcolor-diagnostics" : "-fno-color-diagnostics", err);
   if (code == WG_OK) code = add_all(&argv, c->sources, err);
   if (code == WG_OK) code = add_all(&argv, c->link, err);
   if (code == WG_OK) code = cli_list_add(&argv, "-o", err);

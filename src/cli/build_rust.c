@@ -145,6 +145,8 @@ static wg_code rust_compile(cli_build *b, wg_error *err) {
                                TARGET,
                                "--message-format",
                                "json-render-diagnostics",
+                               "--color",
+                               b->color ? "always" : "never",
                                b->debug ? NULL : "--release",
                                NULL};
   wg_code code = WG_OK;

@@ -163,6 +163,7 @@ int cmd_pack(const cli_args *args) {
                                        .world = cli_value(args, "world"),
                                        .output = cli_value(args, "out"),
                                        .debug = cli_flag(args, "debug"),
+                                       .color = ui_colored(),
                                        .show_commands = cli_flag(args, "verbose"),
                                        .say = on_say};
     code = cli_build_start(&request, &b, &err);

@@ -28,7 +28,7 @@ struct cli_pipeline {
 struct cli_build {
   const cli_pipeline *pipeline;
   const wg_config *config;
-  bool debug, always, capture, show_commands;
+  bool debug, always, color, show_commands;
   cli_build_say_cb say;
   void *user;
   char *world;     /**< as asked; NULL: not given */

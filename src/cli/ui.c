@@ -24,6 +24,7 @@ void ui_setup(ui_color color, bool json) {
 }
 
 bool ui_json(void) { return as_json; }
+bool ui_colored(void) { return in_color; }
 
 void ui_print(const char *fmt, ...) {
   va_list ap;

@@ -9,6 +9,8 @@ typedef enum ui_color { UI_COLOR_AUTO, UI_COLOR_ALWAYS, UI_COLOR_NEVER } ui_colo
 /** Process-wide; before anything is printed. */
 void ui_setup(ui_color color, bool json);
 bool ui_json(void);
+/** True when what goes to stderr is coloured. */
+bool ui_colored(void);
 /** Columns of the terminal behind a file descriptor, 20 to 120; 80 when it is none. */
 unsigned ui_width(int fd);
 /** Appends text, broken between words so that no line is longer than `width` columns, where that

@@ -19,17 +19,18 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_ROOT, "name", CFG_STRING, AT(name), .standard = "service", .live = true,
         .help = "Name of the service, in logs and as the name of its packed file"),
     KEY(CFG_ROOT, "lang", CFG_STRING, AT(lang), .live = true,
-        .help = "Language that `warp pack` compiles; this version knows `c`"),
+        .help = "Language that `warp pack` compiles, `c` or `rust`; not set: what the files tell"),
 
     KEY(CFG_BUILD, "component", CFG_PATH, AT(component), .live = true,
         .help = "Component to write and to serve; not set: `dist/NAME.wasm`"),
     KEY(CFG_BUILD, "sources", CFG_STRINGS, AT(build_sources), .live = true,
         .help = "C files and globs to compile, relative to this file; not set: `src/*.c`"),
     KEY(CFG_BUILD, "world", CFG_STRING, AT(build_world), .live = true,
-        .help = "What to make, a world of the SDK: `service-p2` (also when not set), `service-p3`, "
+        .help = "What to make of C, a world of the SDK: `service-p2` (also when not set), "
+                "`service-p3`, "
                 "`command-p2`, `command-p3`"),
     KEY(CFG_BUILD, "flags", CFG_STRINGS, AT(build_flags), .live = true,
-        .help = "More arguments for the compiler"),
+        .help = "More arguments for the compiler (clang) or for `cargo build`"),
 
     KEY(CFG_HTTP, "listen", CFG_LISTEN, AT(listen), .standard = "localhost:8080",
         .help = "Address and port, or a list of them; localhost is both families; IPv6 in "

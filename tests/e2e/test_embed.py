@@ -242,6 +242,8 @@ def test_what_else_is_installed(prefix):
     share = prefix / "share" / "warpgrid"
     for name in ("shim", "shim-async"):
         assert list((share / "wit" / name).glob("*.wit"))
+    for name in ("build-guest-rust.sh", "build-guest-sysroot.sh"):  # `warp pack` of Rust may need it
+        assert run(share / "scripts" / name, "--help").startswith(f"usage: scripts/{name}")
     for page in (ROOT / "docs" / "man").glob("*.1"):
         assert (prefix / "share" / "man" / "man1" / page.name).is_file()
     for shell, file in (("bash", "bash-completion/completions/warp"), ("zsh", "zsh/site-functions/_warp"),

@@ -172,6 +172,15 @@ def test_pack_verbose_shows_commands_and_sizes(pack):
     assert re.search(r"^  time +\d+\.\d\d s$", out.stderr, re.M)
 
 
+@pytest.mark.parametrize("when", ["always", "never"])
+def test_pack_color_is_the_compilers_too(warp, project, pack, rust, when):
+    (project / "src" / "main.c").write_text("int main(void) { return undeclared; }\n")
+    assert ("\x1b[" in pack("--color", when).stderr) == (when == "always")
+    folder = rust("rust-command")
+    (folder / "src" / "main.rs").write_text("fn main() { undeclared(); }\n")
+    assert ("\x1b[" in pack_rust(warp, folder, "--color", when).stderr) == (when == "always")
+
+
 # ---- what goes wrong ------------------------------------------------------------------------
 
 
@@ -470,7 +479,7 @@ def toolbox(warp, guest, tmp_path):
 
 
 PROBE = "rustc --print target-libdir --target wasm32-wasip2"
-CARGO = "cargo build --target wasm32-wasip2 --message-format json-render-diagnostics --release"
+CARGO = "cargo build --target wasm32-wasip2 --message-format json-render-diagnostics --color never --release"
 
 
 def test_pack_rust_installs_the_target_by_rustup(toolbox):
