@@ -190,8 +190,13 @@ if wants test && ! guest_rust >/dev/null && missing "Rust for wasm32-wasip2" "co
     for package in rustc-web cargo-web rust-web-src rust-web-llvm; do
       grep -qx "$package" <<<"${have-}" || lacking+=("$package")
     done
-    [ ${#lacking[@]} -eq 0 ] || apt_install "${lacking[@]}"
-    "$root/scripts/build-guest-rust.sh" >/dev/null || failed=1
+    if [ ${#lacking[@]} -gt 0 ] && ! command -v apt-get >/dev/null; then
+      say "error: rustup has no wasm32-wasip2 to give (its output: $cache/bootstrap/rustup.log)"
+      failed=1
+    else
+      [ ${#lacking[@]} -eq 0 ] || apt_install "${lacking[@]}"
+      [ "$failed" = 1 ] || "$root/scripts/build-guest-rust.sh" >/dev/null || failed=1
+    fi
   fi
 fi
 

@@ -387,7 +387,7 @@ wg_code cli_build_start(const cli_build_request *r, cli_build **out, wg_error *e
     cli_build_free(b);
     return code;
   }
-  if (b->ended) build_undo(b);
+  WG_ASSERT(b->pid);
   *out = b;
   return WG_OK;
 }

@@ -27,40 +27,48 @@ static void on_say(void *user, const char *line) {
   fprintf(stderr, "%s\n", line);
 }
 
-/** Waits for the build's end or for a signal that asks for one.
- *  @return CLI_DONE, CLI_INTERRUPTED, or CLI_FAILED with err */
-static int pack_wait(cli_build *b, wg_error *err) {
-  sigset_t stops, before;
+/** Signals that ask for an end wait in a file descriptor from now on.
+ *  @return -1 with err */
+static int stops_begin(sigset_t *before, wg_error *err) {
+  sigset_t stops;
   sigemptyset(&stops);
   sigaddset(&stops, SIGINT);
   sigaddset(&stops, SIGTERM);
   sigaddset(&stops, SIGHUP);
   sigaddset(&stops, SIGQUIT);
-  sigprocmask(SIG_BLOCK, &stops, &before);
-  int stop = signalfd(-1, &stops, SFD_CLOEXEC), code = CLI_DONE;
+  sigprocmask(SIG_BLOCK, &stops, before);
+  int fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) wg_error_set(err, WG_IO, errno, "cannot wait for signals: %s", wg_os_error(errno));
+  return fd;
+}
+
+static void stops_end(int fd, const sigset_t *before) {
+  /* What came meanwhile shall not end us now, when all is cleaned up. */
+  struct signalfd_siginfo seen;
+  while (fd >= 0 && read(fd, &seen, sizeof seen) > 0) continue;
+  if (fd >= 0) close(fd);
+  sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+/** Builds to the end, or until a signal asks for one.
+ *  @param out  gets the build, when there is one
+ *  @return CLI_DONE, CLI_INTERRUPTED, or CLI_FAILED with err */
+static int pack_build(const cli_build_request *request, cli_build **out, wg_error *err) {
+  sigset_t before;
   bool ended = false;
-  if (stop < 0) {
-    wg_error_set(err, WG_IO, errno, "cannot wait for signals: %s", wg_os_error(errno));
-    code = CLI_FAILED;
-  }
+  int stop = stops_begin(&before, err);
+  int code = stop >= 0 && cli_build_start(request, out, err) == WG_OK ? CLI_DONE : CLI_FAILED;
   while (code == CLI_DONE && !ended) {
-    struct pollfd both[] = {{.fd = cli_build_fd(b), .events = POLLIN},
+    struct pollfd both[] = {{.fd = cli_build_fd(*out), .events = POLLIN},
                             {.fd = stop, .events = POLLIN}};
     poll(both, WG_COUNT(both), -1);
     if (both[1].revents)
       code = CLI_INTERRUPTED;
-    else if (cli_build_step(b, &ended, err) != WG_OK)
+    else if (cli_build_step(*out, &ended, err) != WG_OK)
       code = CLI_FAILED;
   }
-  if (code != CLI_DONE) cli_build_cancel(b);
-  if (stop >= 0) {
-    /* What was waited for here shall not end us after all, now that all is cleaned up. */
-    struct signalfd_siginfo seen;
-    struct pollfd again = {.fd = stop, .events = POLLIN};
-    while (poll(&again, 1, 0) == 1 && read(stop, &seen, sizeof seen) > 0) continue;
-    close(stop);
-  }
-  sigprocmask(SIG_SETMASK, &before, NULL);
+  if (code == CLI_INTERRUPTED) cli_build_cancel(*out);
+  stops_end(stop, &before);
   return code;
 }
 
@@ -157,6 +165,7 @@ int cmd_pack(const cli_args *args) {
   if (cli_flag(args, "debug") && cli_flag(args, "release"))
     return ui_usage("pack", "give one of them", "'--debug' and '--release' exclude each other");
   wg_code code = wg_config_load(cli_value(args, "config"), on_warning, NULL, &config, &err);
+  int exit_code = CLI_FAILED;
   if (code == WG_OK) {
     const cli_build_request request = {.config = config,
                                        .lang = cli_value(args, "lang"),
@@ -166,9 +175,8 @@ int cmd_pack(const cli_args *args) {
                                        .color = ui_colored(),
                                        .show_commands = cli_flag(args, "verbose"),
                                        .say = on_say};
-    code = cli_build_start(&request, &b, &err);
+    exit_code = pack_build(&request, &b, &err);
   }
-  int exit_code = code == WG_OK ? pack_wait(b, &err) : CLI_FAILED;
   if (exit_code == CLI_FAILED) {
     ui_fail("pack", &err, exit_code);
   } else if (exit_code == CLI_INTERRUPTED) {

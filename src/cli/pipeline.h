@@ -16,8 +16,8 @@ typedef enum step_output {
 } step_output;
 
 struct cli_pipeline {
-  /** Checks the project and starts the first step, or says that the build is done.
-   *  @return WG_OK: b->next is set and a step runs, or build_done() was called */
+  /** Checks the project and starts the first step.
+   *  @return WG_OK: a step runs; else nothing does */
   wg_code (*begin)(cli_build *b, wg_error *err);
   /** Adds what to watch. */
   wg_code (*inputs)(const cli_build_request *r, cli_inputs *out, wg_error *err);
