@@ -22,7 +22,7 @@ typedef struct init {
   const char *dir; /**< as given; "." when not */
   char name[64];
   char template[32], http[32], database[32]; /**< choices of the table */
-  bool asks;                                 /**< somebody is there to be asked */
+  bool asks; /**< somebody is there to be asked */
   bool assumed;   /**< a parameter was neither given nor asked for */
   char **paths;   /**< of the files, as they are written and printed */
   size_t written; /**< how many of them are there */
@@ -104,8 +104,14 @@ static int read_parameters(init *x) {
   if (!read_choice(x, "template", x->template)) return canceled();
   if (!name && x->asks && !ask_choice("name", NULL, x->name, sizeof x->name)) return canceled();
   if (!name && !x->asks) x->assumed = true;
-  if (!read_choice(x, "http", x->http) || !read_choice(x, "database", x->database))
-    return canceled();
+  if (!read_choice(x, "http", x->http)) return canceled();
+  const char *database = cli_value(x->args, "database");
+  if (strcmp(x->template, "c") == 0)
+    return read_choice(x, "database", x->database) ? CLI_DONE : canceled();
+  if (database && strcmp(database, "none") != 0)
+    return ui_usage("init", "leave it out, or pass --template c",
+                    "the template '%s' has no database in this version", x->template);
+  snprintf(x->database, sizeof x->database, "none");
   return CLI_DONE;
 }
 
@@ -129,7 +135,7 @@ static wg_code add_path(init *x, const cli_template_file *f, wg_error *err) {
 }
 
 static bool of_template(const init *x, const cli_template_file *f) {
-  return strcmp(f->template_name, x->template) == 0;
+  return strcmp(f->template_name, x->template) == 0 || strcmp(f->template_name, "all") == 0;
 }
 
 /** Makes the list of paths and looks whether one of them is taken. */

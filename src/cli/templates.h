@@ -4,7 +4,7 @@
 #include "base/buf.h"
 
 typedef struct cli_template_file {
-  const char *template_name; /**< "c" */
+  const char *template_name; /**< "c"; "all": of every template */
   const char *path;          /**< in the project; "gitignore" stands for ".gitignore" */
   const char *text;
 } cli_template_file;

@@ -15,6 +15,8 @@ from harness import SLOW, Server, pack_env
 
 FILES = {
     "c": {".gitignore", "README.md", "warp.toml", "src/main.c", "tests/test.sh"},
+    "rust": {".gitignore", "README.md", "warp.toml", "Cargo.toml", "Cargo.lock", "src/lib.rs", "src/service.rs",
+             "tests/test.sh"},
 }
 
 
@@ -39,8 +41,32 @@ def test_c_project_builds_tests_and_serves(warp, tmp_path, postgres, http, datab
     works(warp, project, postgres, http, database)
 
 
+@pytest.mark.parametrize("http", ["p2", "p3"])
+def test_rust_project_builds_tests_and_serves(warp, tmp_path, http):
+    name = f"till-{http}"
+    out = warp("init", name, "--template", "rust", "--http", http, "-y", cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    project = tmp_path / name
+    assert written(project) == FILES["rust"]
+    packages = sorted((project / "Cargo.lock").read_text().strip().split("\n\n"))
+    works(warp, project, None, http, "none")
+    # cargo took the versions that the template pins.
+    assert sorted((project / "Cargo.lock").read_text().strip().split("\n\n")) == packages
+    tests = subprocess.run(
+        ["cargo", "test", "--quiet", "--locked"], cwd=project, env=warp.env(rust_env()), capture_output=True,
+        text=True, timeout=600 * SLOW,
+    )  # fmt: skip
+    assert tests.returncode == 0 and "1 passed" in tests.stdout, tests.stdout + tests.stderr
+
+
+def rust_env():
+    """Crates are compiled once for all projects."""
+    env = pack_env()
+    return {**env, "CARGO_TARGET_DIR": f"{env['WARPGRID_CACHE']}/warpgrid/guest-rust/target"}
+
+
 def works(warp, project, postgres, http, database):
-    env = {**pack_env(), **(postgres.env if database == "postgres" else {})}
+    env = {**rust_env(), **(postgres.env if database == "postgres" else {})}
     tests = subprocess.run(
         [project / "tests" / "test.sh"], env={**warp.env(env), "WARP": warp.binary},
         capture_output=True, text=True, timeout=600 * SLOW,
@@ -108,6 +134,7 @@ def test_the_name_is_that_of_the_folder(warp, tmp_path):
         (["--template", "cobol"], "unknown value 'cobol' of '--template'"),
         (["--http", "1.1"], "unknown value '1.1' of '--http'"),
         (["--database", "oracle"], "one of: none postgres"),
+        (["--template", "rust", "--database", "postgres"], "has no database in this version"),
         (["--name", "Has Space"], "got 'Has Space'"),
         (["--name", ""], "got ''"),
         (["--name", "../../x"], "got '../../x'"),
