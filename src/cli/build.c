@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -28,6 +29,7 @@ extern char **environ;
 enum {
   EXIT_CANNOT_RUN = 127,
   GRACE_MS = 1000, /* between SIGTERM and SIGKILL */
+  GROUP_MS = 200,  /* for the children of a step to be gone, after SIGKILL */
   MESSAGES_MAX = 1 << 20,
   KEPT_MAX = 16 << 20
 };
@@ -74,11 +76,23 @@ static wg_code make_folders(cli_build *b, wg_error *err) {
   return WG_OK;
 }
 
-/** Leaves the disk as it was. */
-static void build_undo(cli_build *b) {
-  if (b->temporary) unlink(b->temporary);
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place) {
+  (void)st, (void)type, (void)place;
+  return remove(path) != 0 && errno != ENOENT;
+}
+
+/** Removes the temporary file, and what tools that were killed left beside it. */
+static void drop_temporary(cli_build *b) {
+  if (!b->temporary) return;
+  *strrchr(b->temporary, '/') = '\0';
+  nftw(b->temporary, remove_one, 8, FTW_DEPTH | FTW_PHYS);
   free(b->temporary);
   b->temporary = NULL;
+}
+
+/** Leaves the disk as it was. */
+static void build_undo(cli_build *b) {
+  drop_temporary(b);
   if (!b->made_from) return;
   for (char *slash = strrchr(b->target, '/'); slash && (size_t)(slash - b->target) >= b->made_from;
        slash = strrchr(b->target, '/')) {
@@ -91,17 +105,29 @@ static void build_undo(cli_build *b) {
 wg_code build_temporary(cli_build *b, wg_error *err) {
   wg_code code = make_folders(b, err);
   if (code != WG_OK) return code;
+  /* In a hidden folder of its own: linkers have temporary files of their own beside their output,
+   * and leave them there when they are killed. */
   const char *slash = strrchr(b->target, '/');
-  if (asprintf(&b->temporary, "%.*s/.%s.XXXXXX", (int)(slash - b->target), b->target, slash + 1) <
-      0) {
-    b->temporary = NULL;
+  char *folder;
+  if (asprintf(&folder, "%.*s/.%s.XXXXXX", (int)(slash - b->target), b->target, slash + 1) < 0)
     return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  if (!mkdtemp(folder)) {
+    code = wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", b->output, wg_os_error(errno));
+    free(folder);
+    return code;
   }
-  int fd = mkostemp(b->temporary, O_CLOEXEC);
+  if (asprintf(&b->temporary, "%s%s", folder, slash) < 0) {
+    b->temporary = NULL;
+    code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
+    rmdir(folder);
+    free(folder);
+    return code;
+  }
+  free(folder);
+  int fd = open(b->temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
   if (fd < 0) {
     code = wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", b->output, wg_os_error(errno));
-    free(b->temporary);
-    b->temporary = NULL;
+    drop_temporary(b);
     return code;
   }
   close(fd);
@@ -109,13 +135,12 @@ wg_code build_temporary(cli_build *b, wg_error *err) {
 }
 
 wg_code build_install(cli_build *b, wg_error *err) {
-  /* mkstemp made it private, but the component is like any other output of a compiler. */
+  /* It was made private, but the component is like any other output of a compiler. */
   mode_t mask = umask(0);
   umask(mask);
   if (chmod(b->temporary, 0666 & ~mask) != 0 || rename(b->temporary, b->target) != 0)
     return wg_error_set(err, WG_IO, errno, "cannot write '%s': %s", b->output, wg_os_error(errno));
-  free(b->temporary);
-  b->temporary = NULL;
+  drop_temporary(b);
   return WG_OK;
 }
 
@@ -275,6 +300,9 @@ static int step_reap(cli_build *b) {
   /* Not collected yet, so the number is still that of our group. */
   kill(-b->pid, SIGKILL);
   while (waitpid(b->pid, &status, 0) < 0 && errno == EINTR) continue;
+  /* Its children may be on their way out, with a file half made: wait for them, within reason. */
+  for (int ms = 0; ms < GROUP_MS && kill(-b->pid, 0) == 0; ms++)
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   if (b->pidfd >= 0) close(b->pidfd); /* which takes it out of the epoll */
   b->pidfd = -1;
   b->pid = 0;

@@ -34,7 +34,7 @@ struct cli_build {
   char *world;     /**< as asked; NULL: not given */
   char *output;    /**< as asked */
   char *target;    /**< the same, absolute */
-  char *temporary; /**< beside it; NULL: not there (any more) */
+  char *temporary; /**< in a folder of its own beside it; NULL: not there (any more) */
   size_t made_from; /**< folders of `target` longer than this were made by us; 0: none */
   cli_build_result result;
   /* the step that runs */
@@ -66,7 +66,7 @@ char *build_kept(cli_build *b);
 /** Tells a line, if anybody listens. */
 void build_say(cli_build *b, const char *fmt, ...) WG_PRINTF(2, 3);
 
-/** Makes the folders of the output and an empty temporary file beside it: b->temporary. */
+/** Makes the folders of the output and an empty temporary file: b->temporary. */
 WG_MUSTCHECK wg_code build_temporary(cli_build *b, wg_error *err);
 /** Gives the temporary file its place. */
 WG_MUSTCHECK wg_code build_install(cli_build *b, wg_error *err);
