@@ -85,6 +85,7 @@ const char *const *cli_values(const cli_args *a, const char *option);
 int cli_main(int argc, char **argv);
 
 int cmd_completion(const cli_args *args);
+int cmd_dev(const cli_args *args);
 int cmd_init(const cli_args *args);
 int cmd_inspect(const cli_args *args);
 int cmd_help(const cli_args *args);

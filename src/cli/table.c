@@ -110,6 +110,28 @@ const cli_command cli_commands[] = {
                   .letter = 'v',
                   .help = "Print the commands that are run, and the sizes"},
                  OPT_CONFIG}},
+    {.name = "dev",
+     .run = cmd_dev,
+     .summary = "Build, serve, and rebuild on every save",
+     .about = "Builds the project as `warp pack --debug` does, serves it, and prints one URL and "
+              "its routes. When a source or warp.toml is saved it builds again and swaps the new "
+              "code in without losing a request; a newer save cancels a build that runs. When a "
+              "build fails, its messages are shown and the last good one is still served.\n"
+              "Databases on this machine need no declaration here: the service's own user and "
+              "password are used. Ctrl-C ends it.",
+     .examples = "warp dev\nwarp dev --listen 127.0.0.1:3000 --env LOG=debug",
+     .needs = CLI_NO_FILE,
+     .options = {{.name = "listen",
+                  .value = "ADDR:PORT",
+                  .help = "Address to listen on",
+                  .repeats = true,
+                  .standard = "[http] listen, localhost:8080"},
+                 {.name = "release", .help = "Optimise, as for production"},
+                 OPT_ENV,
+                 OPT_DIR,
+                 OPT_LOG_FORMAT,
+                 OPT_LOG_LEVEL("info"),
+                 OPT_CONFIG}},
     {.name = "serve",
      .run = cmd_serve,
      .summary = "Serve HTTP with a component",

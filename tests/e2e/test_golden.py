@@ -17,6 +17,7 @@ GOLDEN = ROOT / "tests" / "e2e" / "golden"
 CASES = {
     "help": "--help",
     "help-init": "init --help",
+    "help-dev": "dev --help",
     "help-pack": "pack --help",
     "help-serve": "serve --help",
     "help-run": "run --help",
