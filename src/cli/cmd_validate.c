@@ -78,7 +78,9 @@ static void print_json(const validation *v, const cli_args *args) {
     ui_json_string(&out, v->config->path);
   else
     wg_buf_printf(&out, "null");
-  wg_buf_printf(&out, ",\"warnings\":%u", v->engine.warnings);
+  wg_buf_printf(&out, ",\"warnings\":[");
+  wg_buf_put(&out, wg_buf_head(&v->engine.told), wg_buf_len(&v->engine.told));
+  wg_buf_put_u8(&out, ']');
   size_t n = wg_buf_len(&v->list);
   const char *list = (const char *)wg_buf_head(&v->list);
   if (!args->file && v->config->service_count)

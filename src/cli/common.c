@@ -31,8 +31,13 @@ int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_o
 
 static void on_warning(void *user, const char *text) {
   common_engine *x = user;
+  if (ui_json()) {
+    if (x->warnings) wg_buf_put_u8(&x->told, ',');
+    ui_json_string(&x->told, text);
+  } else {
+    ui_warn(text);
+  }
   x->warnings++;
-  if (!ui_json()) ui_warn(text);
 }
 
 void common_warn(void *user, const char *text) {
@@ -44,6 +49,7 @@ int common_engine_new(const cli_args *args, wg_engine_options *options, common_e
   wg_error err;
   options->on_warning = on_warning;
   options->user = out;
+  wg_buf_init(&out->told, 1 << 20);
   if (wg_engine_new(options, &out->engine, &err) != WG_OK)
     return ui_fail(args->command->name, &err, CLI_FAILED);
   out->path = args->file ? args->file : wg_engine_component_path(out->engine);
@@ -65,6 +71,7 @@ void common_free(common_engine *x) {
   wg_app_free(x->app);
   wg_component_free(x->component);
   wg_engine_free(x->engine);
+  wg_buf_release(&x->told);
 }
 
 static _Atomic(wg_engine *) stopping, reloading;

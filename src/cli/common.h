@@ -14,6 +14,7 @@ typedef struct common_engine {
   wg_app *app;
   const char *path;  /**< of the component; borrowed */
   unsigned warnings; /**< about the configuration */
+  wg_buf told;       /**< under --json: their texts, as items of a list */
 } common_engine;
 
 /** Reads --env, --dir, --config, --log-format and --log-level where the command has them, and sets
