@@ -4,7 +4,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 bench_main "From saving a source to the first answer of the new code, under 'warp dev': the save, as an
 editor does it, to the answer over HTTP, asked without a pause. Median over the edits, seconds.
-  dev_loop_c  a C service with PostgreSQL and JSON (test-apps/c-users), two sources" "$@"
+  dev_loop_c     a C service with PostgreSQL and JSON (test-apps/c-users), two sources
+  dev_loop_rust  a Rust service of one file, debug profile (tests/e2e/projects/rust-p2)" "$@"
 find_warp
 WARP_BIN=$(realpath "$WARP_BIN")
 edits=$((rounds * 2))
@@ -62,3 +63,8 @@ awk '/^void wg_http_handle/ {inside = 1}
   "$root/test-apps/c-users/src/main.c" >"$work/c/src/main.c"
 grep -q MARK-0 "$work/c/src/main.c" || die "c-users has no wg_http_handle() any more"
 measure dev_loop_c "$work/c" src/main.c
+
+cp -r "$root/tests/e2e/projects/rust-p2" "$work/rust"
+sed -i 's/rust p2 {path}/MARK-0 {path}/' "$work/rust/src/lib.rs"
+grep -q MARK-0 "$work/rust/src/lib.rs" || die "rust-p2 does not answer 'rust p2 {path}' any more"
+measure dev_loop_rust "$work/rust" src/lib.rs

@@ -84,6 +84,7 @@ static cli_build_request request_of(const builder *b) {
                              .debug = !cli_flag(b->d->args, "release"),
                              .always = !b->first,
                              .capture = ui_json(),
+                             .color = ui_colored(),
                              .say = on_say};
 }
 

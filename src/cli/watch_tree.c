@@ -31,7 +31,7 @@ typedef struct folder {
   char **files;  /* names that count; NULL-terminated; NULL: none by name */
   bool all;      /* all of its files count */
   bool tree;     /* and all below its folders */
-  bool awaited;  /* anything that appears may be an input, or lead to one */
+  char **awaited; /* names that lead to an input that is not there yet; NULL-terminated */
 } folder;
 
 struct watch_tree {
@@ -68,8 +68,11 @@ wg_code watch_tree_new(watch_tree **out, wg_error *err) {
 
 static void folder_release(folder *f) {
   free(f->path);
-  for (char **p = f->files; p && *p; p++) free(*p);
-  free(f->files);
+  char **const lists[] = {f->files, f->awaited};
+  for (size_t i = 0; i < WG_COUNT(lists); i++) {
+    for (char **p = lists[i]; p && *p; p++) free(*p);
+    free(lists[i]);
+  }
 }
 
 static void forget_folders(watch_tree *w) {
@@ -117,11 +120,16 @@ static bool skipped_file(const char *name) {
          (n > 4 && (strcmp(name + n - 4, ".swp") == 0 || strcmp(name + n - 4, ".tmp") == 0));
 }
 
+static bool in_list(char *const *list, const char *name) {
+  for (; list && *list; list++)
+    if (strcmp(*list, name) == 0) return true;
+  return false;
+}
+
 /** True when a file of this name in this folder is an input. */
 static bool counts(const watch_tree *w, const folder *f, const char *name) {
-  for (char **p = f->files; p && *p; p++)
-    if (strcmp(*p, name) == 0) return true;
-  if (!f->all && !f->awaited) return false;
+  if (in_list(f->files, name) || in_list(f->awaited, name)) return true;
+  if (!f->all) return false;
   if (w->ignored_name && strcmp(name, w->ignored_name) == 0 &&
       strcmp(f->path, w->ignored_folder) == 0)
     return false;
@@ -178,13 +186,13 @@ static wg_code folder_add(watch_tree *w, const char *path, folder **out, wg_erro
   return WG_OK;
 }
 
-static wg_code folder_add_name(folder *f, const char *name, wg_error *err) {
+static wg_code add_name(char ***list, const char *name, wg_error *err) {
   size_t n = 0;
-  for (; f->files && f->files[n]; n++)
-    if (strcmp(f->files[n], name) == 0) return WG_OK;
-  char **grown = realloc(f->files, (n + 2) * sizeof *grown);
+  if (in_list(*list, name)) return WG_OK;
+  while (*list && (*list)[n]) n++;
+  char **grown = realloc(*list, (n + 2) * sizeof *grown);
   if (!grown) return no_memory(err);
-  f->files = grown;
+  *list = grown;
   grown[n] = strdup(name);
   grown[n + 1] = NULL;
   return grown[n] ? WG_OK : no_memory(err);
@@ -216,18 +224,20 @@ static wg_code add_folder(watch_tree *w, const char *path, bool tree, unsigned d
   return code;
 }
 
-/** Watches the nearest folder above that exists, for something to appear there. */
+/** Watches the nearest folder above that exists, for what leads to the path to appear there. */
 static wg_code add_awaited(watch_tree *w, const char *path, wg_error *err) {
-  char above[PATH_MAX];
+  char above[PATH_MAX], name[PATH_MAX];
   if ((size_t)snprintf(above, sizeof above, "%s", path) >= sizeof above) return WG_OK;
   for (;;) {
     char *slash = strrchr(above, '/');
-    if (slash == above) slash[1] = '\0';
-    if (slash && slash != above) *slash = '\0';
-    if (!slash) strcpy(above, ".");
+    snprintf(name, sizeof name, "%s", slash ? slash + 1 : above);
+    if (!slash)
+      snprintf(above, sizeof above, ".");
+    else
+      above[slash == above ? 1 : slash - above] = '\0';
     folder *f;
     wg_code code = folder_add(w, above, &f, err);
-    if (code == WG_OK) f->awaited = true;
+    if (code == WG_OK) return add_name(&f->awaited, name, err);
     if (code != WG_NOT_FOUND || !slash || slash == above) return code;
   }
 }
@@ -242,7 +252,7 @@ static wg_code add_input(watch_tree *w, const cli_input *input, wg_error *err) {
                      slash ? input->path : ".");
     if (n < 0 || (size_t)n >= sizeof above) return WG_OK;
     code = folder_add(w, n ? above : "/", &f, err);
-    if (code == WG_OK) return folder_add_name(f, name, err);
+    if (code == WG_OK) return add_name(&f->files, name, err);
   } else {
     code = add_folder(w, input->path, input->kind == CLI_INPUT_TREE, 0, err);
   }
@@ -322,11 +332,12 @@ static void on_event(watch_tree *w, const struct inotify_event *e, watch_change 
   }
   if (!e->len) return;
   if (e->mask & IN_ISDIR) {
-    if (f->awaited) w->look_again = true;
-    if (!f->tree || skipped_folder(e->name)) {
-      if (f->awaited) changed(change, f, e->name, false);
+    if (in_list(f->awaited, e->name)) {
+      w->look_again = true;
+      changed(change, f, e->name, false);
       return;
     }
+    if (!f->tree || skipped_folder(e->name)) return;
     /* Also for what was put into it before it was watched. */
     changed(change, f, e->name, false);
     char below[PATH_MAX];

@@ -2,16 +2,15 @@
 """`warp dev`: an edit is served a moment later, a broken one is told and changes nothing, and the
 end leaves nothing behind."""
 import json
-import os
 import re
+import shutil
 import signal
-import subprocess
 import time
 import uuid
 from pathlib import Path
 
 import pytest
-from harness import LEFTOVERS, SLOW, Server, pack_env
+from harness import SLOW, Server, pack_env
 from infra import wait_until
 
 HANDLER = """#include <warpgrid/sdk/http.h>
@@ -419,3 +418,34 @@ def test_a_wrong_password_gets_no_session_of_the_right_one(start, project, postg
     assert r.status == 500 and "password authentication failed" in r.text
     assert dev.get("/").text == postgres.user
     dev.stop()
+
+
+# -- Rust --
+
+
+def test_a_rust_edit_is_served(warp, tmp_path):
+    """Debug profile; cargo's own files in the project's folder are no saves."""
+    folder = tmp_path / "rust-p2"
+    shutil.copytree(Path(__file__).parent / "projects" / "rust-p2", folder)
+    dev = Dev(warp, folder)
+    try:
+        dev.wait("listening", timeout_s=600)
+        dev.listening()
+        assert dev.get("/a").text == "rust p2 /a\n"
+        source = folder / "src" / "lib.rs"
+        good = source.read_text()
+        dev.put("src/lib.rs", good.replace("rust p2 {path}", "edited {path}"))
+        assert dev.wait("reloaded")["edit_to_response_seconds"] > 0
+        assert dev.get("/a").text == "edited /a\n"
+        dev.put("src/lib.rs", good.replace("format!", "nonsense!"))
+        e = dev.wait("build_failed")
+        assert e["exit_code"] == 101 and "cannot find macro `nonsense`" in e["messages"]
+        assert dev.get("/a").text == "edited /a\n"
+        dev.put("src/lib.rs", good)
+        dev.wait("reloaded", 2)
+        assert dev.get("/a").text == "rust p2 /a\n"
+        time.sleep(0.5)
+        assert dev.count("building") == 4 and dev.count("canceled") == 0
+        dev.stop()
+    finally:
+        dev.close()

@@ -164,6 +164,9 @@ static void test_trees(void **state) {
 static void test_what_is_not_there_yet(void **state) {
   fixture *f = *state;
   watch(f, NULL, 2, "lib/deep", CLI_INPUT_FOLDER, "conf/app.toml", CLI_INPUT_FILE);
+  assert_int_equal(mkdir(at(f, "targetXyZ"), 0777), 0); /* what else appears there is no input */
+  put(f, "other.c");
+  assert_null(change(f));
   assert_int_equal(mkdir(at(f, "lib"), 0777), 0);
   assert_non_null(change(f));
   assert_int_equal(mkdir(at(f, "lib/deep"), 0777), 0);
