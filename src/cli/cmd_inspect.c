@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMN = 26 };
-
 typedef struct inspection {
   const char *path;
   cli_contents contents;
@@ -21,27 +19,30 @@ typedef struct inspection {
   wg_error problem; /**< why there is no report, or the sections end early; code WG_OK: none */
 } inspection;
 
+/** The sections of one part, as a table. */
+static void print_part(const cli_contents *c, const char *title, bool custom, bool inner) {
+  enum { COLUMNS = 3, CELL = 4 * CLI_CONTENTS_TEXT };
+  static char texts[CLI_CONTENTS_MAX][COLUMNS][CELL]; /* a hundred KiB, once */
+  const char *cells[CLI_CONTENTS_MAX * COLUMNS], *heads[COLUMNS] = {title, "bytes", "count"};
+  size_t rows = 0;
+  for (size_t i = 0; i < c->section_count; i++) {
+    const cli_content *s = &c->sections[i];
+    if (s->custom != custom || (!custom && s->inner != inner)) continue;
+    snprintf(texts[rows][0], CELL, "  ");
+    ui_safe(s->name, texts[rows][0] + 2, CELL - 2);
+    snprintf(texts[rows][1], CELL, "%llu", (unsigned long long)s->bytes);
+    snprintf(texts[rows][2], CELL, "%u", s->count);
+    for (size_t k = 0; k < COLUMNS; k++) cells[rows * COLUMNS + k] = texts[rows][k];
+    rows++;
+  }
+  if (rows) ui_table(heads, COLUMNS, 6, cells, rows);
+}
+
 static void print_sections(const inspection *x) {
   const cli_contents *c = &x->contents;
-  static const struct {
-    const char *title;
-    bool custom, inner;
-  } parts[] = {{"sections", false, false},
-               {"sections of the core modules in it", false, true},
-               {"custom sections", true, false}};
-  for (size_t p = 0; p < WG_COUNT(parts); p++) {
-    bool any = false;
-    for (size_t i = 0; i < c->section_count; i++) {
-      const cli_content *s = &c->sections[i];
-      char name[4 * CLI_CONTENTS_TEXT];
-      if (s->custom != parts[p].custom || (!s->custom && s->inner != parts[p].inner)) continue;
-      if (!any) ui_print("%s\n", parts[p].title);
-      any = true;
-      ui_safe(s->name, name, sizeof name);
-      ui_print("  %-*s %8llu bytes", COLUMN - 2, name, (unsigned long long)s->bytes);
-      ui_print(s->count > 1 ? " in %u\n" : "\n", s->count);
-    }
-  }
+  print_part(c, "sections", false, false);
+  print_part(c, "in core modules", false, true);
+  print_part(c, "custom sections", true, false);
   if (c->producer_count) ui_print("producers\n");
   for (size_t i = 0; i < c->producer_count; i++) {
     const cli_producer *p = &c->producers[i];
@@ -49,15 +50,18 @@ static void print_sections(const inspection *x) {
     ui_safe(p->field, field, sizeof field);
     ui_safe(p->name, name, sizeof name);
     ui_safe(p->version, version, sizeof version);
-    ui_print("  %s: %s%s%s\n", field, name, *version ? " " : "", version);
+    ui_say("  %s: %s%s%s", field, name, *version ? " " : "", version);
   }
 }
 
 static void print_text(const inspection *x) {
-  ui_print("%s: %s", x->path, cli_format_name(x->contents.format));
+  const char *format = cli_format_name(x->contents.format);
+  unsigned long long bytes = x->contents.bytes;
+  char kind[64];
   if (x->has_report)
-    ui_print(", %s, WASI %s", wg_component_kind_name(x->report.kind), cli_report_wasi(&x->report));
-  ui_print(", %llu bytes\n", (unsigned long long)x->contents.bytes);
+    ui_say("%s: %s, %s, %llu bytes", x->path, format, cli_report_kind(&x->report, kind), bytes);
+  else
+    ui_say("%s: %s, %llu bytes", x->path, format, bytes);
   if (x->has_report) cli_report_print(&x->report);
   print_sections(x);
   if (x->problem.code != WG_OK) {

@@ -41,13 +41,11 @@ static void add_json(validation *v, const char *path, const cli_report *r) {
 static void print_component(const validation *v, const char *path, const cli_report *r) {
   bool service = r->kind == WG_COMPONENT_P2_SERVICE || r->kind == WG_COMPONENT_P3_SERVICE;
   if (v->checked) ui_print("\n");
-  ui_print("%s: %s, WASI %s\n", path, wg_component_kind_name(r->kind), cli_report_wasi(r));
+  char kind[64];
+  ui_say("%s: %s", path, cli_report_kind(r, kind));
   cli_report_print(r);
-  if (wg_buf_len(&r->findings))
-    ui_print("findings\n%.*s", (int)wg_buf_len(&r->findings),
-             (const char *)wg_buf_head(&r->findings));
-  else if (v->ok)
-    ui_print("ok: it can be %s here\n", service ? "served" : "run");
+  cli_report_print_findings(r);
+  if (r->finding_count == 0 && v->ok) ui_say("ok: it can be %s here", service ? "served" : "run");
 }
 
 /** Checks one component that is there. @return CLI_DONE, or the code of a failure that was told */
@@ -97,9 +95,9 @@ static void print_rest(const validation *v, const cli_args *args) {
   const char *path;
   for (size_t i = 0; !args->file && (path = component_at(v, args, i)); i++)
     if (access(path, F_OK) != 0)
-      ui_print("%s: not there yet, so not checked; 'warp pack' makes it\n", path);
+      ui_say("%s: not there yet, so not checked; 'warp pack' makes it", path);
   if (v->strict && v->engine.warnings)
-    ui_print("findings\nwarnings about the configuration: %u\n", v->engine.warnings);
+    ui_print("findings\n- warnings about the configuration: %u\n", v->engine.warnings);
   else if (!v->checked)
     ui_print("ok: %s\n", v->config->path);
 }

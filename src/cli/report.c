@@ -3,6 +3,7 @@
 
 #include "config/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *status_name(const wg_interface *i) {
@@ -60,7 +61,7 @@ static void on_interface(void *user, const wg_interface *i) {
     wg_buf_printf(out, "  %s\n", i->name);
     return;
   }
-  wg_buf_printf(out, "  %-40s  %s\n", i->name, status_name(i));
+  wg_buf_printf(out, "  %s: %s\n", i->name, status_name(i));
   wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
 }
 
@@ -93,6 +94,24 @@ const char *cli_report_wasi(const cli_report *r) {
   return "none";
 }
 
+const char *cli_report_kind(const cli_report *r, char text[64]) {
+  bool known = r->kind != WG_COMPONENT_OTHER;
+  snprintf(text, 64, "%s%s%s", wg_component_kind_name(r->kind), known ? ", WASI " : "",
+           known ? cli_report_wasi(r) : "");
+  return text;
+}
+
+void cli_report_print_findings(const cli_report *r) {
+  const char *p = (const char *)wg_buf_head(&r->findings), *end = p + wg_buf_len(&r->findings);
+  if (p < end) ui_print("findings\n");
+  while (p < end) {
+    const char *newline = memchr(p, '\n', (size_t)(end - p));
+    int n = (int)((newline ? newline : end) - p);
+    ui_say("- %.*s", n, p);
+    p += n + (newline != NULL);
+  }
+}
+
 static void print_list(const char *title, const wg_buf *items) {
   ui_print("%s\n%.*s", title, (int)wg_buf_len(items),
            wg_buf_len(items) ? (const char *)wg_buf_head(items) : "");
@@ -104,7 +123,7 @@ void cli_report_print(const cli_report *r) {
   wg_buf_init(&shims, 1024);
   put_shims(&shims, r->shims, "", ", ");
   if (wg_buf_len(&shims))
-    ui_print("needs the shims %.*s\n", (int)wg_buf_len(&shims), (const char *)wg_buf_head(&shims));
+    ui_say("needs the shims %.*s", (int)wg_buf_len(&shims), (const char *)wg_buf_head(&shims));
   wg_buf_release(&shims);
   print_list("exports", &r->exports);
   print_list("imports", &r->imports);

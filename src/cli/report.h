@@ -19,6 +19,10 @@ void cli_report_release(cli_report *r);
 
 /** The WASI generation, from what the component exports: "0.2", "0.3", "none". */
 const char *cli_report_wasi(const cli_report *r);
+/** "p2 service, WASI 0.2", or "neither a service nor a command". */
+const char *cli_report_kind(const cli_report *r, char text[64]);
+/** Prints why it cannot run here, if there is a reason. */
+void cli_report_print_findings(const cli_report *r);
 /** Prints "needs the shims ..." unless it needs none, and the two lists. */
 void cli_report_print(const cli_report *r);
 /** Appends ,"kind":...,"wasi":...,"shims":[...],"imports":[...],"exports":[...] */

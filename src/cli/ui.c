@@ -66,6 +66,24 @@ void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, un
   }
 }
 
+void ui_say(const char *fmt, ...) {
+  char *text;
+  va_list ap;
+  va_start(ap, fmt);
+  int n = vasprintf(&text, fmt, ap);
+  va_end(ap);
+  if (n < 0) return;
+  wg_buf line;
+  wg_buf_init(&line, 1 << 20);
+  if (isatty(1))
+    ui_wrap(&line, text, 0, 2, ui_width(1));
+  else
+    wg_buf_put(&line, text, (size_t)n);
+  ui_print("%.*s\n", (int)wg_buf_len(&line), (const char *)wg_buf_head(&line));
+  wg_buf_release(&line);
+  free(text);
+}
+
 /** Appends the text so that nothing in it can steer the terminal. */
 static void put_safe(wg_buf *out, const char *text) {
   for (const char *p = text; *p; p++) {

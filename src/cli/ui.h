@@ -21,6 +21,8 @@ void ui_wrap(wg_buf *out, const char *text, unsigned column, unsigned indent, un
 
 /** Copies text so that nothing in it can steer a terminal: controls become \xNN. Cut to `size`. */
 void ui_safe(const char *text, char *out, size_t size);
+/** A sentence as a result: a line on stdout, which a terminal breaks between words. */
+void ui_say(const char *fmt, ...) WG_PRINTF(1, 2);
 /** Prints a table on stdout, its columns aligned; a terminal that is too narrow gets a block a row.
  *  @param heads    of the columns; the first one names the row
  *  @param numbers  a bit a column: aligned at its right

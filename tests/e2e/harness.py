@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts `warp` as a user would, talks HTTP to it, and looks at what it leaves behind."""
+import fcntl
 import http.client
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from contextlib import contextmanager
@@ -361,6 +366,45 @@ def pack_env():
     home = env.setdefault("HOME", "/")
     cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
     return {**env, "WARPGRID_CACHE": cache, "CARGO_TARGET_DIR": f"{cache}/warpgrid/guest-rust/target"}
+
+
+class Terminal:
+    """`warp` on a terminal: what it says, and what somebody types."""
+
+    def __init__(self, warp, args, cwd, width=80, env=None):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 25, width, 0, 0))
+        self.process = subprocess.Popen(
+            [warp.binary, *map(str, args)], cwd=cwd, env=warp.env({"TERM": "xterm", **(env or {})}),
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(slave)
+        self.master, self.text = master, ""
+
+    def wait_for(self, text):
+        end = time.monotonic() + 20 * SLOW
+        while text not in self.text:
+            assert time.monotonic() < end, self.text
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.text += os.read(self.master, 4096).decode()
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        """Reads until it ends; returns the exit code."""
+        rest = b""
+        try:
+            while part := os.read(self.master, 4096):
+                rest += part
+        except OSError:  # the terminal is gone with its last user
+            pass
+        os.close(self.master)
+        self.text += rest.decode()
+        code = self.process.wait(20 * SLOW)
+        assert not LEFTOVERS.search(self.text), self.text
+        return code
 
 
 def find_build():

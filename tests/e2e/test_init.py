@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`warp init`: the project that it writes builds, passes its own tests and serves; what is there
 already is never touched."""
-import fcntl
 import json
-import os
-import pty
-import select
 import subprocess
-import termios
-import time
 
 import pytest
-from harness import SLOW, Server, pack_env
+from harness import SLOW, Server, Terminal, pack_env
 
 FILES = {
     "c": {".gitignore", "README.md", "warp.toml", "src/main.c", "tests/test.sh"},
@@ -182,39 +176,6 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(warp, tmp_path):
 
 
 # ---- questions ------------------------------------------------------------------------------
-
-
-class Terminal:
-    """`warp` on a terminal: what it says, and what somebody types."""
-
-    def __init__(self, warp, args, cwd):
-        master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [warp.binary, *args], cwd=cwd, env={**warp.env(), "TERM": "xterm"},
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
-        os.close(slave)
-        self.master, self.text = master, ""
-
-    def wait_for(self, text):
-        end = time.monotonic() + 20 * SLOW
-        while text not in self.text:
-            assert time.monotonic() < end, self.text
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.text += os.read(self.master, 4096).decode()
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def end(self):
-        try:
-            while part := os.read(self.master, 4096):
-                self.text += part.decode()
-        except OSError:  # the terminal is gone with its last user
-            pass
-        os.close(self.master)
-        return self.process.wait(20 * SLOW)
 
 
 def test_asks_on_a_terminal(warp, tmp_path):
