@@ -23,10 +23,11 @@ def test_a_component(warp, guest, tmp_path):
     lines = out.stdout.splitlines()
     assert lines[0] == f"{file}: component, p2 service, WASI 0.2, {file.stat().st_size} bytes"
     assert lines[1] == "needs the shims database_proxy"
-    for line in ("exports", "imports", "sections", "sections of the core modules in it", "custom sections",
-                 "  warpgrid:shim/database-proxy@0.1.0"):  # fmt: skip
+    for line in ("exports", "imports", "  warpgrid:shim/database-proxy@0.1.0", "producers"):
         assert line in lines, line
-    assert re.search(r"^  code +\d+ bytes", out.stdout, re.M)
+    for title in ("sections", "in core modules", "custom sections"):
+        assert re.search(rf"^{title} +bytes +count$", out.stdout, re.M), title
+    assert re.search(r"^  code +\d+ +\d+$", out.stdout, re.M)
     assert re.search(r"^  processed-by: wit-", out.stdout, re.M)
     assert not any(line.endswith(" ") for line in lines)
 
@@ -55,7 +56,11 @@ def test_a_core_module(warp, tmp_path):
     (tmp_path / "m.wasm").write_bytes(b"\0asm\x01\0\0\0" + b"\0\x08\x04note\x01\x02\x03")
     out = warp("inspect", "m.wasm", cwd=tmp_path)
     assert out.returncode == 0
-    assert out.stdout == "m.wasm: core module, 18 bytes\ncustom sections\n  note                            8 bytes\n"
+    assert out.stdout == (
+        "m.wasm: core module, 18 bytes\n"
+        "custom sections  bytes  count\n"
+        "  note               8      1\n"
+    )
     assert out.stderr.startswith("note: its imports and exports are not shown: ")
     found = json.loads(warp("inspect", "m.wasm", "--json", cwd=tmp_path).stdout)
     assert found["format"] == "module" and found["problem"] and "kind" not in found
