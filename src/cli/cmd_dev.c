@@ -52,6 +52,9 @@ static wg_code dev_serve(dev *d, wg_error *err) {
   wg_engine *engine;
   wg_code code = wg_engine_new(&d->options, &engine, err);
   if (code != WG_OK) return code;
+  /* How the engine was made is not what a developer waits for; what the service prints is. */
+  wg_engine_options read_before;
+  (void)common_options_read(d->args, WG_LOG_INFO, &read_before);
   pthread_mutex_lock(&d->lock);
   d->engine = engine;
   bool stopping = d->stopping;
@@ -111,7 +114,7 @@ int cmd_dev(const cli_args *args) {
   sigset_t stops, before;
   pthread_t builder;
   dev d = {.args = args};
-  int code = common_options_read(args, WG_LOG_INFO, &d.options);
+  int code = common_options_read(args, WG_LOG_WARN, &d.options);
   if (code != CLI_DONE) return code;
   d.options.listen = cli_values(args, "listen");
   for (const char *const *l = d.options.listen; l && *l; l++) {

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The URL and the routes are the result, on stdout; everything else is progress, on stderr. With
  * --json all events are on stdout, one object a line. */
@@ -187,7 +188,11 @@ void dev_report_reloaded(double seconds) {
 }
 
 void dev_report_stopped(void) {
-  if (!ui_json()) return;
+  if (!ui_json()) {
+    if (isatty(STDERR_FILENO)) fputc('\n', stderr); /* behind the terminal's ^C */
+    ui_note("stopped:", "requests in progress have ended");
+    return;
+  }
   wg_buf out;
   begin(&out, "stopped", true);
   ui_json_end(&out);

@@ -336,6 +336,18 @@ def test_bad_options(warp, project):
     assert out.returncode == 2 and "--listen" in out.stderr + out.stdout or "nonsense" in out.stderr
 
 
+def test_what_the_service_prints_is_shown(start, project):
+    (project / "src" / "main.c").write_text(
+        "#include <stdio.h>\n" + HANDLER.replace("%%", "%").replace("(void)req;", '(void)req; puts("printed"); fflush(stdout);')
+    )
+    dev = start()
+    dev.listening()
+    dev.get()
+    dev.log.wait_for("event=guest_stdout .*line=printed")
+    assert "engine_started" not in dev.log.text
+    dev.stop()
+
+
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_end_of_a_build(start, slow_clang, sig):
     """A signal while the first build runs: compiler and all are gone, and no half output is there."""
@@ -384,20 +396,22 @@ def database_env(pg, **more):
     return [f"--env={k}={v}" for k, v in env.items()]
 
 
-def test_a_loopback_database_needs_no_declaration(warp, start, project, postgres):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_loopback_database_needs_no_declaration(warp, start, project, postgres, host):
     (project / "src" / "main.c").write_text(DATABASE)
-    dev = start(*database_env(postgres))
+    env = database_env(postgres, DB_HOST=host)
+    dev = start(*env)
     dev.listening()
     for _ in range(3):
         assert dev.get().text == postgres.user
     m = dev.log.wait_for(r"event=db_loopback_undeclared .*")
-    assert f"{postgres.host}:{postgres.port}/{postgres.database}" in m.group(0)
+    assert f"{host}:{postgres.port}/{postgres.database}" in m.group(0)
     assert "[databases.main]" in m.group(0)
     assert len(dev.log.matching("db_loopback_undeclared")) == 1
     assert postgres.password not in dev.log.text + dev.out.text
     dev.stop()
     # `warp serve` still wants it declared.
-    with warp.serve(project / "dist" / "app.wasm", args=database_env(postgres)) as server:
+    with warp.serve(project / "dist" / "app.wasm", args=env) as server:
         r = server.get()
         assert r.status == 500 and "is declared" in r.text
 
