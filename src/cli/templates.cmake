@@ -4,6 +4,11 @@
 file(GLOB_RECURSE files RELATIVE ${FOLDER} ${FOLDER}/*)
 list(REMOVE_ITEM files README.md)
 list(SORT files)
+# What every project has comes last.
+set(shared ${files})
+list(FILTER files EXCLUDE REGEX "^all/")
+list(FILTER shared INCLUDE REGEX "^all/")
+list(APPEND files ${shared})
 set(data "")
 set(rows "")
 set(n 0)
