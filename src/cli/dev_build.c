@@ -137,21 +137,6 @@ static wg_code builder_configure(builder *b, wg_error *err) {
   return code;
 }
 
-static void build_now(builder *b) {
-  wg_error err;
-  dev_report_building(b->built.events ? b->built.name : NULL);
-  wg_code code = builder_configure(b, &err);
-  if (code == WG_OK) {
-    const cli_build_request r = request_of(b);
-    code = cli_build_start(&r, &b->build, &err);
-  }
-  if (code != WG_OK) {
-    b->build = NULL;
-    dev_report_failed("build_failed", &err, b->serving);
-    enter(b, WATCHING);
-  }
-}
-
 static void builder_cancel(builder *b) {
   cli_build_free(b->build);
   b->build = NULL;
@@ -195,6 +180,23 @@ static void on_build_event(builder *b) {
     offer(b);
   else
     enter(b, WATCHING);
+}
+
+static void build_now(builder *b) {
+  wg_error err;
+  dev_report_building(b->built.events ? b->built.name : NULL);
+  wg_code code = builder_configure(b, &err);
+  if (code == WG_OK) {
+    const cli_build_request r = request_of(b);
+    code = cli_build_start(&r, &b->build, &err);
+  }
+  if (code == WG_OK) {
+    on_build_event(b); /* there may have been nothing to do */
+    return;
+  }
+  b->build = NULL;
+  dev_report_failed("build_failed", &err, b->serving);
+  enter(b, WATCHING);
 }
 
 /* ---- events ---- */
