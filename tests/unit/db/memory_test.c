@@ -148,8 +148,7 @@ static bool live_once(db_fixture *f) {
   return whole;
 }
 
-static void test_out_of_memory_everywhere(void **state) {
-  (void)state;
+static void fail_each(bool declared) {
   need_replaced();
   bool whole = false;
   long n;
@@ -158,7 +157,10 @@ static void test_out_of_memory_everywhere(void **state) {
     db_fixture_init(&f);
     f.database.pool.pool_size = 1;
     f.database.database = NULL; /* whatever the guest asks for: a key of its own */
-    f.mock.auth = MOCK_SCRAM;
+    f.config.loopback_databases = !declared;
+    f.config.database_count = declared; /* the target is that of the array, counted or not */
+    f.mock.auth = declared ? MOCK_SCRAM : MOCK_TRUST;
+    if (!declared) f.mock.user = "whoever"; /* the guest's own */
     live_count = 0;
     fail_at = -1;
     counting = true;
@@ -177,10 +179,21 @@ static void test_out_of_memory_everywhere(void **state) {
   print_message("%ld allocations failed in turn\n", n - 1);
 }
 
+static void test_out_of_memory_everywhere(void **state) {
+  (void)state;
+  fail_each(true);
+}
+
+static void test_out_of_memory_undeclared(void **state) {
+  (void)state;
+  fail_each(false);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_data_path_allocates_nothing),
       cmocka_unit_test(test_out_of_memory_everywhere),
+      cmocka_unit_test(test_out_of_memory_undeclared),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
