@@ -12,8 +12,8 @@ usage: scripts/check-aarch64.sh
 Compiles every C file of the host to an aarch64 object, warnings as errors, with Debian's cross
 compiler. What it proves: the sources, the public headers and the runtime's header compile where
 char is unsigned and the architecture is another one. What it does not: nothing is linked or run,
-the Rust crate is not compiled, and libuv, c-ares and OpenSSL are this machine's headers, which are
-the same for both architectures (both are LP64 and little-endian).
+the Rust crate is not compiled, and libuv, c-ares, jansson and OpenSSL are this machine's headers,
+which are the same for both architectures (both are LP64 and little-endian).
 
 Environment: CC_AARCH64  the compiler (default: aarch64-linux-gnu-gcc)
 USAGE
@@ -32,7 +32,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/include"
 host=$(cc -print-multiarch)
 for name in uv.h uv openssl; do ln -s "/usr/include/$name" "$work/include/"; done
-ln -s /usr/include/ares*.h "$work/include/"
+ln -s /usr/include/ares*.h /usr/include/jansson*.h "$work/include/"
 mkdir "$work/arch"
 [ ! -d "/usr/include/$host/openssl" ] || ln -s "/usr/include/$host/openssl" "$work/arch/"
 

@@ -22,6 +22,7 @@ case ${1-} in '' | -*) ;; *) preset=$1; shift ;; esac
 
 if [ "$preset" = tsan ]; then build "$preset" all; else build "$preset" all guests sdk; fi
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=0}
+export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$root/tests/lsan.supp:print_suppressions=0}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}
 # Sanitizers make everything slower; deadlines of the tests, not those under test, follow.

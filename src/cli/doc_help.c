@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NARROW = 60, LEFT = 29 };
+enum { ROOM = 24 /* columns that help needs beside a name */, LEFT = 29 };
 
 const char *cli_doc_operand(const cli_command *c) {
   switch (c->needs) {
@@ -60,7 +60,7 @@ static void put_row(wg_buf *out, const char *name, const char *help, unsigned le
                     unsigned width) {
   wg_buf_printf(out, "  %s", name);
   unsigned column = 2 + (unsigned)strlen(name);
-  if (width < NARROW) left = 6;
+  if (width < left + ROOM) left = 6;
   if (column + 2 > left) {
     wg_buf_printf(out, "\n%*s", (int)left, "");
   } else {
@@ -108,7 +108,18 @@ static void put_command(wg_buf *out, const cli_command *c, unsigned width) {
   for (const cli_option *o = cli_common_options; o->name; o++) put_option(out, o, width);
   if (c->examples) {
     wg_buf_printf(out, "\nexamples:\n");
-    put_text(out, c->examples, 2, width);
+    for (const char *p = c->examples; *p;) {
+      size_t len = strcspn(p, "\n");
+      wg_buf line;
+      wg_buf_init(&line, 1024);
+      wg_buf_put(&line, p, len);
+      wg_buf_put_u8(&line, 0);
+      wg_buf_printf(out, "  ");
+      ui_wrap(out, line.failed ? "" : (const char *)wg_buf_head(&line), 2, 6, width);
+      wg_buf_put_u8(out, '\n');
+      wg_buf_release(&line);
+      p += len + (p[len] == '\n');
+    }
   }
 }
 
