@@ -229,7 +229,7 @@ static void print_json(const init *x) {
     if (i) wg_buf_put_u8(&out, ',');
     ui_json_string(&out, x->paths[i]);
   }
-  wg_buf_printf(&out, "],\"next\":[\"warp pack\",\"warp serve\"]");
+  wg_buf_printf(&out, "],\"next\":[\"warp dev\"]");
   ui_json_end(&out);
 }
 
@@ -243,7 +243,7 @@ static void print_text(const init *x) {
   }
   char next[4200];
   bool here = strcmp(x->dir, ".") == 0;
-  snprintf(next, sizeof next, "%s%s%swarp pack && warp serve", here ? "" : "cd ",
+  snprintf(next, sizeof next, "%s%s%swarp dev", here ? "" : "cd ",
            here ? "" : x->dir, here ? "" : " && ");
   ui_note("next:", next);
 }

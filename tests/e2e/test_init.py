@@ -103,7 +103,7 @@ def test_lists_the_files_and_the_next_command(warp, tmp_path):
     assert out.returncode == 0
     assert {line.removeprefix("shop/") for line in out.stdout.splitlines()} == FILES["c"]
     assert "taken: --template c --name shop --http p2 --database none" in out.stderr
-    assert out.stderr.endswith("next: cd shop && warp pack && warp serve\n")
+    assert out.stderr.endswith("next: cd shop && warp dev\n")
 
 
 def test_json(warp, tmp_path):

@@ -73,6 +73,28 @@ def test_no_command_shows_it(warp, folder, way):
             expect_clean(out.stdout, out.stderr)
 
 
+def test_dev_does_not_show_it(warp, folder):
+    """From the first build over a mistake in warp.toml to the next good one."""
+    good = toml({"databases": {"main": {"user": "u", "password": PLANTED}}, "env": {"TOKEN": TOKEN},
+                 "http": {"listen": "127.0.0.1:0"}})  # fmt: skip
+    assert warp("init", "shop", "-y", cwd=folder).returncode == 0
+    file = folder / "shop" / "warp.toml"
+    file.write_text(good)
+    server = Server(
+        warp.popen("dev", "--log-level", "debug", "--env", f"MORE={TOKEN}", cwd=folder / "shop", env=pack_env())
+    )
+    try:
+        server.wait_listening()
+        file.write_text(good.replace("user =", "pasword ="))
+        server.log.wait_for("needs 'user'", 30)
+        file.write_text(good + "# better\n")
+        server.log.wait_for("event=reloaded", 30)
+        server.stop()
+    finally:
+        server.kill()
+    expect_clean(server.out.text, server.log.text)
+
+
 def test_values_of_the_command_line(warp, folder):
     for args in (["--env", f"TOKEN={TOKEN}"], ["--env", f"TOKEN={TOKEN}", "--env", "broken"]):
         out = warp("run", "guest.wat", "--log-level", "debug", *args, cwd=folder)
