@@ -134,7 +134,7 @@ typedef struct wg_serve_options {
   void *user;                   /**< first argument of the callbacks */
 } wg_serve_options;
 /** Serves HTTP/1.1 and h2c until wg_engine_stop(); then drains: no new connections, requests in
- *  flight finish for at most drain_timeout.
+ *  flight finish for at most drain_timeout. An engine serves once.
  *  @param options  NULL: what warp.toml names
  *  @return WG_OK after a stop; WG_IO (a port in use: err names it), WG_INVALID (not a service), and
  *          what wg_engine_load() and wg_engine_instantiate() return */

@@ -3,10 +3,12 @@
 
 #include "config/value.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int common_options_read(const cli_args *args, wg_log_level standard, wg_engine_options *options) {
   int level = (int)standard, format = WG_LOG_LOGFMT;
@@ -76,13 +78,22 @@ void common_free(common_engine *x) {
 
 static _Atomic(wg_engine *) stopping, reloading;
 
+static volatile sig_atomic_t on_terminal;
+
+/** A SIGHUP because the terminal was closed is the user's goodbye, not a wish for a reload. */
 static void on_hangup(int signal_number) {
   (void)signal_number;
   wg_engine *e = atomic_load(&reloading);
-  if (e) wg_engine_reload(e);
+  int saved = errno;
+  if (e && on_terminal && tcgetpgrp(STDIN_FILENO) < 0)
+    wg_engine_stop(e);
+  else if (e)
+    wg_engine_reload(e);
+  errno = saved;
 }
 
 void common_reload_on_hangup(wg_engine *engine) {
+  on_terminal = isatty(STDIN_FILENO);
   struct sigaction action = {.sa_flags = SA_RESTART};
   atomic_store(&reloading, engine);
   action.sa_handler = engine ? on_hangup : SIG_DFL;

@@ -36,6 +36,7 @@ static wg_code keep(const cfg_key *k, wg_config *c, const wg_config *old, bool *
   size_t size = 0;
   switch (k->type) {
   case CFG_COUNT:
+  case CFG_DURATION:
   case CFG_SIZE32: size = sizeof(uint32_t); break;
   case CFG_SIZE: size = sizeof(uint64_t); break;
   case CFG_FLAG: size = sizeof(bool); break;
@@ -83,15 +84,34 @@ static bool same_pool(const wg_pool_config *a, const wg_pool_config *b) {
          a->drain_timeout_ms == b->drain_timeout_ms && a->reset == b->reset;
 }
 
+static const wg_registry_entry *registered(const wg_config *c, const char *name) {
+  for (size_t i = 0; i < c->registry_count; i++)
+    if (strcmp(c->registry[i].name, name) == 0) return &c->registry[i];
+  return NULL;
+}
+
+/** Whether a name stands for the same addresses: where it is dialled is part of what it is. */
+static bool same_place(const wg_config *a, const wg_config *b, const wg_database_config *d) {
+  const char *name = d->address ? d->address : d->host;
+  const wg_registry_entry *x = registered(a, name), *y = registered(b, name);
+  if (!x || !y) return x == y;
+  if (x->address_count != y->address_count) return false;
+  for (size_t i = 0; i < x->address_count; i++)
+    if (strcmp(x->addresses[i], y->addresses[i]) != 0) return false;
+  return true;
+}
+
 bool wg_config_same_databases(const wg_config *a, const wg_config *b) {
-  if (a->database_count != b->database_count || !same_pool(&a->pool, &b->pool)) return false;
+  if (a->database_count != b->database_count || !same_pool(&a->pool, &b->pool) ||
+      !same_text(a->dns_domain, b->dns_domain))
+    return false;
   for (size_t i = 0; i < a->database_count; i++) {
     const wg_database_config *x = &a->databases[i], *y = &b->databases[i];
     if (!same_text(x->name, y->name) || x->protocol != y->protocol ||
         !same_text(x->host, y->host) || x->port != y->port || !same_text(x->address, y->address) ||
         x->address_port != y->address_port || !same_text(x->database, y->database) ||
         !same_text(x->user, y->user) || !same_secret(&x->password, &y->password) ||
-        !same_pool(&x->pool, &y->pool))
+        !same_pool(&x->pool, &y->pool) || !same_place(a, b, x))
       return false;
   }
   return true;

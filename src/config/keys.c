@@ -62,8 +62,7 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_LIMITS, "instances", CFG_COUNT, AT(instances), RANGE(1, 10000), .standard = "1000",
         .help = "Instances at once in the process"),
     KEY(CFG_LIMITS, "drain_timeout", CFG_DURATION, AT(drain_timeout_ms), RANGE(0, DAY),
-        .standard = "30s", .live = true,
-        .help = "At stop, requests in progress may take this long"),
+        .standard = "30s", .help = "At stop, requests in progress may take this long"),
     KEY(CFG_LIMITS, "epochs", CFG_FLAG, AT(epochs), .standard = "true",
         .help = "Interrupt guests that compute for long, so that others on the worker go on"),
 

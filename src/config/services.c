@@ -14,12 +14,24 @@ static const cfg_node *child(const cfg_node *table, const char *key) {
   return n ? n : table;
 }
 
-/** A name, an address, or "*." and a name. */
+/** A name, an IPv4 address, an IPv6 address in brackets, or "*." and a name: what the router
+ *  compares with, so without a port and without a dot at the end. */
 static bool host_ok(const char *host) {
   const char *p = strncmp(host, "*.", 2) == 0 ? host + 2 : host;
   size_t n = strlen(p);
   if (n == 0 || n > 253) return false;
-  return strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") == n;
+  if (host[0] == '[')
+    return n > 4 && host[n - 1] == ']' && strspn(host + 1, "0123456789abcdef:.") == n - 2;
+  return p[n - 1] != '.' && strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789.-_") == n;
+}
+
+/** An empty list would stand for all: certainly not what was meant. */
+static wg_code check_not_empty(cfg_reader *r, const cfg_node *table, const char *key) {
+  for (const cfg_node *n = table->child; n; n = n->next)
+    if (strcmp(n->key, key) == 0 && n->type == WGRT_TOML_ARRAY_BEGIN && !n->child)
+      return cfg_fail(r, n->value_line, n->value_column,
+                      "'%s' must not be empty; leave it out for all", key);
+  return WG_OK;
 }
 
 static wg_code check_hosts(cfg_reader *r, const cfg_node *n, char **hosts) {
@@ -102,6 +114,8 @@ static wg_code read_service(cfg_reader *r, const cfg_node *table) {
   wg_code code = cfg_read_table(r, table, &target, 1, is_env_table);
   for (const cfg_node *n = table->child; n && code == WG_OK; n = n->next)
     if (is_env_table(n)) code = cfg_read_variables(r, n, &s->env);
+  if (code == WG_OK) code = check_not_empty(r, table, "host");
+  if (code == WG_OK) code = check_not_empty(r, table, "path");
   if (code == WG_OK) code = check_hosts(r, child(table, "host"), s->hosts);
   if (code == WG_OK) code = check_paths(r, child(table, "path"), s->paths);
   if (code == WG_OK) code = check_unique(r, table, s);

@@ -102,6 +102,7 @@ WG_MUSTCHECK wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err)
 /** Statistics of one pool key, all workers. */
 typedef struct wg_db_stats {
   char name[64]; /**< of [databases.NAME] */
+  char database[64]; /**< on the server: guests may choose where warp.toml names none */
   uint32_t active, idle, total, waiting, limit;
   uint64_t connects; /**< logins to the server */
   uint64_t leases; /**< sessions given to guests */

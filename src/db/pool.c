@@ -460,6 +460,7 @@ void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
   pthread_mutex_lock(&pool->lock);
   *out = pool->stats;
   snprintf(out->name, sizeof out->name, "%s", pool->config->name);
+  snprintf(out->database, sizeof out->database, "%s", pool->database);
   out->active = (uint32_t)pool->servers[SRV_LEASED].count;
   out->idle = (uint32_t)pool->servers[SRV_IDLE].count;
   out->total = (uint32_t)pool_total(pool);

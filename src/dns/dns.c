@@ -106,26 +106,15 @@ static wg_code entries_new(const wg_config *config, dns_entry **out, size_t *out
 wg_code wg_dns_new(const wg_config *config, const wg_loop *loop, wg_dns **out, wg_error *err) {
   wg_dns *d = calloc(1, sizeof *d);
   if (!d) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  d->config = config;
   d->loop = *loop;
   wg_list_init(&d->lookups);
-  wg_code code = wg_dns_configure(d, config, err);
+  wg_code code = entries_new(config, &d->entries, &d->entry_count, err);
   if (code != WG_OK) {
-    wg_dns_free(d);
+    free(d);
     return code;
   }
   *out = d;
-  return WG_OK;
-}
-
-wg_code wg_dns_configure(wg_dns *d, const wg_config *config, wg_error *err) {
-  dns_entry *entries = NULL;
-  size_t count = 0;
-  wg_code code = entries_new(config, &entries, &count, err);
-  if (code != WG_OK) return code;
-  entries_free(d->entries, d->entry_count);
-  d->entries = entries;
-  d->entry_count = count;
-  d->config = config;
   return WG_OK;
 }
 

@@ -19,10 +19,6 @@ typedef struct wg_dns_req {
 /** @param config, loop  borrowed; must outlive the wg_dns */
 WG_MUSTCHECK wg_code wg_dns_new(const wg_config *config, const wg_loop *loop, wg_dns **out,
                                 wg_error *err);
-/** Takes another configuration from now on; lookups in progress go on.
- *  @param config  borrowed, in place of the one before
- *  @return WG_OK; WG_INVALID, WG_NOMEM: nothing changed */
-WG_MUSTCHECK wg_code wg_dns_configure(wg_dns *d, const wg_config *config, wg_error *err);
 /** No lookup may be in progress but canceled ones; run the loop until it is empty afterwards. */
 void wg_dns_free(wg_dns *d);
 

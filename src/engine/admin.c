@@ -110,6 +110,8 @@ static void put_database(void *user, const wg_db_stats *s) {
   wg_buf_printf(w->out, "%s{\"name\":", w->first ? "" : ",");
   w->first = false;
   wg_buf_put_json(w->out, s->name);
+  wg_buf_printf(w->out, ",\"database\":");
+  wg_buf_put_json(w->out, s->database);
   wg_buf_printf(w->out,
                 ",\"active\":%u,\"idle\":%u,\"total\":%u,\"waiting\":%u,\"limit\":%u,"
                 "\"connects\":%llu,\"leases\":%llu,\"reuses\":%llu,\"wait_ms\":%llu,"
@@ -220,8 +222,10 @@ static void put_latency(wg_buf *out, const wg_engine *e, unsigned slots) {
 
 static void put_database_sample(void *user, const wg_db_stats *s) {
   db_writer *w = user;
-  wg_buf_printf(w->out, "%s{database=\"", w->metric);
+  wg_buf_printf(w->out, "%s{pool=\"", w->metric);
   put_label(w->out, s->name);
+  wg_buf_printf(w->out, "\",database=\"");
+  put_label(w->out, s->database);
   wg_buf_printf(w->out, "\"} %llu\n", (unsigned long long)w->value(s));
 }
 

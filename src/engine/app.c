@@ -73,7 +73,6 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
   }
   app->kind = wg_component_get_kind(c);
   app->site = site;
-  app->slot = wg__engine_slot(e, app->name);
   for (size_t i = 0; i < own_env; i++) set_variable(env, &env_count, cfg->env[i]);
   for (char *const *pair = spec->env; pair && *pair; pair++) set_variable(env, &env_count, *pair);
   argv[0] = wg__bytes(app->name, strlen(app->name));

@@ -43,7 +43,9 @@ static const wgrt_app *bridge_route(void *ctx, wgrt_bytes host, wgrt_bytes path)
   return app->rt;
 }
 
-static void bridge_route_end(void *ctx, void *app) {
+static void bridge_app_use(void *ctx, void *app) { wg__worker_tenure(ctx, app)->uses++; }
+
+static void bridge_app_unuse(void *ctx, void *app) {
   wg__tenure_unuse(wg__worker_tenure(ctx, app));
 }
 
@@ -242,7 +244,8 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .backend_timeout = loop_backend_timeout,
       .run_nowait = loop_run,
       .route = bridge_route,
-      .route_end = bridge_route_end,
+      .app_use = bridge_app_use,
+      .app_unuse = bridge_app_unuse,
       .admin = bridge_admin,
       .admin_cancel = bridge_admin_cancel,
       .instance_new = bridge_instance_new,

@@ -80,11 +80,17 @@ static void on_load(uv_work_t *work) {
   }
 }
 
+static bool stopping(const wg_control *c) { return atomic_load(&c->engine->stops) > 0; }
+
 static void on_loaded(uv_work_t *work, int status) {
   wg_control *c = WG_CONTAINER(work, wg_control, work);
   if (status != 0) c->code = wg_error_set(&c->err, WG_CANCELED, status, "%s", uv_strerror(status));
   wg__site_unref(c->base);
   c->base = NULL;
+  if (c->code == WG_OK && stopping(c)) {
+    c->code = wg_error_set(&c->err, WG_CANCELED, 0, "the process is stopping");
+    wg__site_unref(c->loaded);
+  }
   if (c->code != WG_OK) {
     control_enter(c, CONTROL_IDLE);
     return;
@@ -113,7 +119,11 @@ static void answer_waiters(wg_control *c) {
   for (waiter *w; (w = WG_ITEM(wg_list_first(&c->waiting), waiter, node));) {
     wg_list_remove(&c->waiting, &w->node);
     w->op->json = 1;
-    wgrt_op_complete(&w->op->op, c->last.ok ? 200 : 422, (const char *)wg_buf_head(&body));
+    wgrt_op_complete(&w->op->op,
+                     body.failed  ? 500
+                     : c->last.ok ? 200
+                                  : 422,
+                     body.failed ? "{}" : (const char *)wg_buf_head(&body));
     free(w);
   }
   wg_buf_release(&body);
@@ -173,7 +183,7 @@ static void control_enter(wg_control *c, control_state next) {
   case CONTROL_ADOPTING: break;
   case CONTROL_IDLE:
     reload_ended(c);
-    if (c->again) reload_begin(c);
+    if (c->again && !stopping(c)) reload_begin(c);
     break;
   }
 }
@@ -186,7 +196,15 @@ void wg__control_adopted(wg_control *c) {
 
 static void on_wake(uv_async_t *async) {
   wg_control *c = async->data;
-  if (c->state == CONTROL_ADOPTING && atomic_load(&c->adopted)) control_enter(c, CONTROL_IDLE);
+  if (c->state != CONTROL_ADOPTING || !atomic_load(&c->adopted)) return;
+  pthread_mutex_lock(&c->engine->lock);
+  bool failed = c->engine->adopt_failed;
+  pthread_mutex_unlock(&c->engine->lock);
+  if (failed)
+    c->code = wg_error_set(&c->err, WG_NOMEM, 0,
+                           "a worker could not take the new services and serves the old ones; the "
+                           "log says why");
+  control_enter(c, CONTROL_IDLE);
 }
 
 static void on_asked(uv_poll_t *poll, int status, int events) {
@@ -232,7 +250,8 @@ static void control_admin(void *ctx, wgrt_op_admin *op) {
     say(op, 403,
         "the admin endpoint answers to no web page: Origin, or a Host that is not this "
         "machine\n");
-  } else if (changes != is(op->method, "POST") || !(changes || is(op->method, "GET"))) {
+  } else if (changes ? !is(op->method, "POST")
+                     : !is(op->method, "GET") && !is(op->method, "HEAD")) {
     say(op, 405, changes ? "use POST\n" : "use GET\n");
   } else if (changes) {
     admin_post(c, op);
@@ -296,8 +315,8 @@ static wg_code control_open(wg_control *c, wg_error *err) {
   }
   const wgrt_listen_cfg listen = {
       .size = sizeof listen, .header_bytes = c->engine->config->header_bytes, .admin = 1};
-  if (wgrt_worker_listen(c->thread.rt, &listen, c->fds, c->fd_count, &re) != 0)
-    return wg__engine_error(err, &re);
+  rc = wgrt_worker_listen(c->thread.rt, &listen, c->fds, c->fd_count, &re);
+  WG_ASSERT(rc == 0); /* refuses another version of the ABI only */
   return WG_OK;
 }
 
@@ -332,17 +351,24 @@ static void control_free(wg_control *c) {
   free(c);
 }
 
+/** Who is told when workers took a site. */
+static void set_control(wg_engine *e, wg_control *c) {
+  pthread_mutex_lock(&e->lock);
+  e->control = c;
+  pthread_mutex_unlock(&e->lock);
+}
+
 wg_code wg__control_start(wg_engine *e, const wg_serve_options *options, const int *fds,
-                          size_t fd_count, const char *const *urls, wg_control **out,
-                          wg_error *err) {
+                          size_t fd_count, const char *const *urls, wg_error *err) {
   wg_control *c = calloc(1, sizeof *c);
   int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
   if (!c || stop_fd < 0) {
     int sys = errno;
+    wg_code code = c ? wg_error_set(err, WG_IO, sys, "cannot make an eventfd: %s", wg_os_error(sys))
+                     : wg_error_set(err, WG_NOMEM, 0, "out of memory");
     free(c);
     if (stop_fd >= 0) close(stop_fd);
-    return c ? wg_error_set(err, WG_IO, sys, "cannot make an eventfd: %s", wg_os_error(sys))
-             : wg_error_set(err, WG_NOMEM, 0, "out of memory");
+    return code;
   }
   c->engine = e;
   c->options = options;
@@ -354,30 +380,31 @@ wg_code wg__control_start(wg_engine *e, const wg_serve_options *options, const i
   wg_list_init(&c->next);
   pthread_mutex_init(&c->start_lock, NULL);
   pthread_cond_init(&c->start_done, NULL);
+  set_control(e, c);
+  wg_code code = WG_OK;
   int rc = pthread_create(&c->id, NULL, control_thread, c);
   if (rc != 0) {
-    control_free(c);
-    return wg_error_set(err, WG_IO, rc, "cannot start a thread: %s", wg_os_error(rc));
-  }
-  pthread_mutex_lock(&c->start_lock);
-  while (c->started == START_PENDING) pthread_cond_wait(&c->start_done, &c->start_lock);
-  pthread_mutex_unlock(&c->start_lock);
-  if (c->started == START_FAILED) {
-    wg_code code = c->start_err.code;
+    code = wg_error_set(err, WG_IO, rc, "cannot start a thread: %s", wg_os_error(rc));
+  } else {
+    pthread_mutex_lock(&c->start_lock);
+    while (c->started == START_PENDING) pthread_cond_wait(&c->start_done, &c->start_lock);
+    pthread_mutex_unlock(&c->start_lock);
+    if (c->started == START_OK) return WG_OK;
+    code = c->start_err.code;
     if (err) *err = c->start_err;
     pthread_join(c->id, NULL);
-    control_free(c);
-    return code;
   }
-  *out = c;
-  return WG_OK;
+  set_control(e, NULL);
+  control_free(c);
+  return code;
 }
 
 void wg__control_stop(wg_control *c) {
-  if (!c) return;
+  wg_engine *e = c->engine;
   const uint64_t one = 1;
   ssize_t n = write(c->stop_fd, &one, sizeof one);
   (void)n;
   pthread_join(c->id, NULL);
+  set_control(e, NULL);
   control_free(c);
 }

@@ -105,12 +105,13 @@ static wg_code apply_given(const wg_engine *e, wg_config *c, wg_error *err) {
   return code;
 }
 
-static wg_code read_config(wg_engine *e, wg_config_warn_cb warn, void *user, wg_config **out,
-                           wg_error *err) {
+/** @param path  NULL: the file of the current folder, if there is one */
+static wg_code read_config(wg_engine *e, const char *path, wg_config_warn_cb warn, void *user,
+                           wg_config **out, wg_error *err) {
   const char *text = e->given.config_text;
   wg_config *config;
   wg_code code = text ? wg_config_parse("warp.toml", text, strlen(text), warn, user, &config, err)
-                      : wg_config_load(e->given.config_path, warn, user, &config, err);
+                      : wg_config_load(path, warn, user, &config, err);
   if (code != WG_OK) return code;
   code = apply_given(e, config, err);
   if (code != WG_OK) {
@@ -122,7 +123,7 @@ static wg_code read_config(wg_engine *e, wg_config_warn_cb warn, void *user, wg_
 }
 
 wg_code wg__engine_read_config(wg_engine *e, wg_config **out, wg_error *err) {
-  return read_config(e, warn_to_log, NULL, out, err);
+  return read_config(e, e->config->path, warn_to_log, NULL, out, err);
 }
 
 static char *copy(const char *text, bool *failed) {
@@ -133,7 +134,6 @@ static char *copy(const char *text, bool *failed) {
 
 static wg_code keep_given(wg_engine *e, const wg_engine_options *o, wg_error *err) {
   bool failed = false;
-  e->given.config_path = copy(o->config_path, &failed);
   e->given.config_text = copy(o->config_text, &failed);
   e->given.workers = o->workers;
   e->given.loopback_databases = o->allow_loopback_databases != 0;
@@ -235,7 +235,8 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
   e->started_ms = wg_now_ms(&wg_clock_monotonic);
   wg_code c = keep_given(e, o, err);
   if (c == WG_OK)
-    c = read_config(e, o->on_warning ? o->on_warning : warn_to_log, o->user, &e->config, err);
+    c = read_config(e, o->config_path, o->on_warning ? o->on_warning : warn_to_log, o->user,
+                    &e->config, err);
   if (c == WG_OK) c = new_worker_parts(e, err);
   if (c == WG_OK) c = wg__site_new(wg_config_ref(e->config), NULL, &e->site, err);
   if (c == WG_OK) c = new_runtime(e, o->cache_dir, err);
@@ -269,7 +270,6 @@ void wg_engine_free(wg_engine *e) {
   for (unsigned i = 1; i < e->slot_count; i++) free(e->slots[i]);
   if (e->given.config_text) wg_wipe(e->given.config_text, strlen(e->given.config_text));
   free(e->given.config_text);
-  free(e->given.config_path);
   free_list(e->given.listen);
   free_list(e->given.admin);
   free_list(e->given.env);
@@ -291,6 +291,7 @@ void wg__engine_publish(wg_engine *e, wg_site *site) {
   pthread_mutex_lock(&e->lock);
   wg_site *old = e->site;
   e->site = site;
+  e->adopt_failed = false;
   for (unsigned i = 0; i < e->worker_count; i++) {
     wg_worker *w = e->workers[i];
     if (!w || w->owes) continue;

@@ -137,6 +137,7 @@ typedef struct wg_worker_pools {
   wg_node by_worker;
   wg_worker *worker;
   wg_pools *pools; /* a reference */
+  wg_dns *dns; /* by the registry that the pools were made with */
   wg_db_worker *db;
   unsigned tenures; /* 0: on its way out */
   enum { POOLS_SERVING, POOLS_DRAINING, POOLS_DRAINED } state;
@@ -158,7 +159,6 @@ struct wg_worker {
   unsigned index; /**< 1-based */
   bool owes; /**< has a published site still to take; under the engine's lock */
   wg_loop loop;
-  wg_dns *dns;
   wg_list tenures; /* the current one, and those that still have uses */
   wg_list pools;
   wg_tenure *current;
@@ -185,12 +185,13 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out);
 /* ---- control: reloads and the admin endpoint, on a thread of their own ---- */
 
 typedef struct wg_control wg_control;
-/** @param fds  listening sockets of the admin endpoint, taken; may be none
+/** Makes itself the engine's control before its thread begins.
+ *  @param fds  listening sockets of the admin endpoint, taken on success; may be none
  *  @param urls  of all listeners, borrowed as long as the control lives */
 WG_MUSTCHECK wg_code wg__control_start(wg_engine *e, const wg_serve_options *options,
                                        const int *fds, size_t fd_count, const char *const *urls,
-                                       wg_control **out, wg_error *err);
-/** Waits for a reload in progress; all workers must be gone. NULL is fine. */
+                                       wg_error *err);
+/** Waits for a reload in progress; all workers must be gone. */
 void wg__control_stop(wg_control *c);
 /** All workers took the site that was published. Any thread. */
 void wg__control_adopted(wg_control *c);
@@ -213,7 +214,6 @@ struct wg_engine {
   wg_config *config; /**< the first; keys that only a restart changes never differ from it */
   wgrt_engine *rt;
   atomic_uint stops; /**< asked for so far; any thread */
-  atomic_bool serving; /**< a reload makes sense */
   int *stop_fds; /**< an eventfd a worker, so that wg_engine_stop() is one write(2) each */
   int reload_fd; /**< eventfd; control reads it */
   unsigned worker_count;
@@ -221,7 +221,7 @@ struct wg_engine {
   time_t started;
   uint64_t started_ms;
   struct { /* what wg_engine_new() was given, for the reload */
-    char *config_path, *config_text;
+    char *config_text;
     char **listen, **admin, **env, **dirs; /* NULL-terminated; NULL: none */
     uint32_t workers;
     bool loopback_databases;
@@ -231,6 +231,8 @@ struct wg_engine {
   wg_site *site; /**< the current one; a reference */
   wg_worker **workers; /**< those that serve; NULL places */
   unsigned adopting; /**< workers that owe */
+  bool adopt_failed; /**< one of them could not, since the last publish */
+  bool served; /**< wg_engine_serve() came as far as its threads */
   wg_control *control; /**< NULL: not serving */
   char *slots[WG_SLOTS];
   unsigned slot_count;

@@ -98,37 +98,39 @@ static wg_code open_admin(wg_engine *e, listeners *l, wg_error *err) {
   return WG_OK;
 }
 
+/** What is to be served first, and the sockets for it. */
+static wg_code prepare(wg_engine *e, const wg_serve_options *o, listeners *public, listeners *admin,
+                       wg_error *err) {
+  if (e->served)
+    return wg_error_set(err, WG_INVALID, 0, "the engine has served before; make another");
+  uint64_t early; /* a reload of what is not served yet */
+  if (read(e->reload_fd, &early, sizeof early) < 0 && errno != EAGAIN)
+    return wg_error_set(err, WG_IO, errno, "cannot read an eventfd: %s", wg_os_error(errno));
+  wg_code c = wg__site_load(e, e->site, o, err);
+  if (c == WG_OK)
+    c = wg__listen_open(e->config->listen, e->worker_count, &public->fds, &public->per_worker,
+                        &public->urls, err);
+  if (c == WG_OK) c = open_admin(e, admin, err);
+  return c;
+}
+
 wg_code wg_engine_serve(wg_engine *e, const wg_serve_options *options, wg_error *err) {
   const wg_serve_options none = {0}, *o = options ? options : &none;
   listeners public = {0}, admin = {0};
-  wg_control *control = NULL;
-  wg_site *first = wg__engine_site(e);
-  wg_code c = wg__site_load(e, first, o, err);
+  wg_code c = prepare(e, o, &public, &admin, err);
   if (c == WG_OK)
-    c = wg__listen_open(e->config->listen, e->worker_count, &public.fds, &public.per_worker,
-                        &public.urls, err);
-  if (c == WG_OK) c = open_admin(e, &admin, err);
-  if (c == WG_OK)
-    c = wg__control_start(e, o, admin.fds, admin.per_worker, (const char *const *)public.urls,
-                          &control, err);
+    c = wg__control_start(e, o, admin.fds, admin.per_worker, (const char *const *)public.urls, err);
   if (c == WG_OK) {
-    pthread_mutex_lock(&e->lock);
-    e->control = control;
-    pthread_mutex_unlock(&e->lock);
+    e->served = true;
     c = run_workers(e, o, &public, err);
-    wg__control_stop(control);
-    e->control = NULL;
-  } else if (public.fds) {
-    close_all(public.fds, public.per_worker * e->worker_count);
+    wg__control_stop(e->control);
+  } else {
+    if (public.fds) close_all(public.fds, public.per_worker * e->worker_count);
+    if (admin.fds) close_all(admin.fds, admin.per_worker);
   }
   listeners_release(&public);
   listeners_release(&admin);
-  /* The site may outlive this call, the app of the caller need not. */
-  wg_site *last = wg__engine_site(e);
-  wg__site_unload(last);
-  wg__site_unref(last);
-  if (first != last) wg__site_unload(first);
-  wg__site_unref(first);
+  wg__site_unload(e->site); /* the engine may live on, the caller's app need not */
   return c;
 }
 

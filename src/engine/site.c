@@ -164,6 +164,10 @@ wg_code wg__site_load(wg_engine *e, wg_site *s, const wg_serve_options *options,
     code = load_services(e, s, options->load_flags, err);
   }
   if (code == WG_OK) code = make_router(s, options->app, err);
+  /* Only now: a name of a reload that fails takes no place. */
+  if (code == WG_OK && options->app) options->app->slot = wg__engine_slot(e, options->app->name);
+  for (size_t i = 0; code == WG_OK && i < s->app_count; i++)
+    s->apps[i]->slot = wg__engine_slot(e, s->apps[i]->name);
   if (code != WG_OK) wg__site_unload(s);
   return code;
 }

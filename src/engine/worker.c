@@ -83,6 +83,7 @@ static void pools_free(wg_worker_pools *p) {
   wg_pools *shared = p->pools;
   wg_list_remove(&w->pools, &p->by_worker);
   wg_db_worker_free(p->db);
+  wg_dns_free(p->dns);
   free(p);
   wg__pools_unref(shared);
 }
@@ -94,8 +95,10 @@ static wg_code pools_of(wg_worker *w, wg_pools *shared, wg_worker_pools **out, w
   }
   wg_worker_pools *p = calloc(1, sizeof *p);
   if (!p) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  wg_code code = wg_db_worker_new(shared->db, &w->loop, w->dns, &p->db, err);
+  wg_code code = wg_dns_new(shared->config, &w->loop, &p->dns, err);
+  if (code == WG_OK) code = wg_db_worker_new(shared->db, &w->loop, p->dns, &p->db, err);
   if (code != WG_OK) {
+    wg_dns_free(p->dns);
     free(p);
     return code;
   }
@@ -118,12 +121,8 @@ static void tenure_free(wg_tenure *t) {
 static wg_code tenure_begin(wg_worker *w, wg_site *site, wg_error *err) {
   wg_tenure *t = calloc(1, sizeof *t);
   wg_code code = t ? WG_OK : wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  if (code == WG_OK && !w->dns) code = wg_dns_new(site->config, &w->loop, &w->dns, err);
   if (code == WG_OK) code = pools_of(w, site->pools, &t->pools, err);
-  /* Last, as it borrows from the site, which goes when anything fails. */
-  if (code == WG_OK) code = wg_dns_configure(w->dns, site->config, err);
   if (code != WG_OK) {
-    if (t && t->pools && t->pools->tenures == 0) pools_drain(t->pools);
     wg__site_unref(site);
     free(t);
     return code;
@@ -151,31 +150,31 @@ void wg__tenure_unuse(wg_tenure *t) {
   if (--t->uses == 0 && t != t->worker->current) uv_async_send(&t->worker->thread.wake);
 }
 
-/** Takes the engine's current site, if it is another. */
-static void worker_adopt(wg_worker *w) {
+/** Takes the engine's current site, if it is another. @return false: the old one stays */
+static bool worker_adopt(wg_worker *w) {
   wg_site *site = wg__engine_site(w->engine);
   wg_tenure *old = w->current;
   wg_error err;
   if (site == old->site) {
     wg__site_unref(site);
   } else if (tenure_begin(w, site, &err) != WG_OK) {
-    wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_ERROR, "reload_failed",
+    wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_ERROR, "worker_reload_failed",
            WG_KV_S("error", err.msg));
+    return false;
   } else {
     for (size_t i = 0; i < old->site->app_count; i++)
       wgrt_worker_retire(w->thread.rt, old->site->apps[i]->rt);
   }
+  return true;
 }
 
-/** Tells control that the worker has what it was to take, or goes. */
-static void worker_settle(wg_worker *w) {
+/** Tells control that the worker has what it was to take, or goes. The engine's lock is held. */
+static void worker_settle(wg_worker *w, bool failed) {
   wg_engine *e = w->engine;
-  pthread_mutex_lock(&e->lock);
-  if (w->owes) {
-    w->owes = false;
-    if (--e->adopting == 0) wg__control_adopted(e->control);
-  }
-  pthread_mutex_unlock(&e->lock);
+  if (!w->owes) return;
+  w->owes = false;
+  e->adopt_failed |= failed;
+  if (--e->adopting == 0) wg__control_adopted(e->control);
 }
 
 static void on_wake(uv_async_t *async) {
@@ -184,8 +183,10 @@ static void on_wake(uv_async_t *async) {
   bool owes = w->owes;
   pthread_mutex_unlock(&w->engine->lock);
   if (owes) {
-    worker_adopt(w);
-    worker_settle(w);
+    bool adopted = worker_adopt(w);
+    pthread_mutex_lock(&w->engine->lock);
+    worker_settle(w, !adopted);
+    pthread_mutex_unlock(&w->engine->lock);
   }
   for (wg_node *n = wg_list_first(&w->tenures), *next; n; n = next) {
     wg_tenure *t = WG_CONTAINER(n, wg_tenure, by_worker);
@@ -201,9 +202,17 @@ static void on_wake(uv_async_t *async) {
 
 /* ---- life ---- */
 
-static void worker_register(wg_worker *w, wg_worker *place) {
+static void worker_register(wg_worker *w) {
   pthread_mutex_lock(&w->engine->lock);
-  w->engine->workers[w->index - 1] = place;
+  w->engine->workers[w->index - 1] = w;
+  pthread_mutex_unlock(&w->engine->lock);
+}
+
+/** In one step: what is published afterwards does not count on this worker. */
+static void worker_unregister(wg_worker *w) {
+  pthread_mutex_lock(&w->engine->lock);
+  worker_settle(w, false);
+  w->engine->workers[w->index - 1] = NULL;
   pthread_mutex_unlock(&w->engine->lock);
 }
 
@@ -222,15 +231,14 @@ wg_code wg__worker_init(wg_worker *w, wg_engine *e, unsigned index, wg_error *er
                       .clock = wg_clock_monotonic,
                       .worker = index,
                       .kick = rt_kick};
-  worker_register(w, w); /* first: a site published from here on is not missed */
+  worker_register(w); /* first: a site published from here on is not missed */
   c = tenure_begin(w, wg__engine_site(e), err);
   if (c != WG_OK) wg__worker_release(w);
   return c;
 }
 
 void wg__worker_release(wg_worker *w) {
-  worker_settle(w);
-  worker_register(w, NULL);
+  worker_unregister(w);
   /* First the guests, which give back what they hold; then what they held it of. */
   wg__thread_stop(&w->thread);
   for (wg_node *n; (n = wg_list_first(&w->tenures));) {
@@ -241,7 +249,6 @@ void wg__worker_release(wg_worker *w) {
   }
   for (wg_node *n; (n = wg_list_first(&w->pools));)
     pools_free(WG_CONTAINER(n, wg_worker_pools, by_worker));
-  if (w->dns) wg_dns_free(w->dns);
   wg__thread_release(&w->thread);
 }
 

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operating `warp serve`: several services in a process, reload by swap, the admin endpoint."""
+import fcntl
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
 import socket
+import subprocess
+import termios
 import threading
 import time
 from contextlib import contextmanager
@@ -162,6 +166,20 @@ def test_a_file_on_the_command_line_is_served_alone(site):
         assert get(server, "/anything").status == 200
 
 
+@pytest.mark.parametrize("hosts", [("a", "b"), ("b", "a")])
+def test_a_request_with_two_hosts_is_refused(site, hosts):
+    """Whoever stands in front may have looked at the other one (RFC 9112, section 3.2)."""
+    site.put("a", "lab-p2")
+    site.put("b", "lab-p2")
+    site.configure({"services": {"a": {"host": "a"}, "b": {"host": "b"}}})
+    with site.serve() as server, server.raw() as s:
+        s.sendall("GET /count HTTP/1.1\r\nHost: {}\r\nHost: {}\r\n\r\n".format(*hosts).encode())
+        assert read_responses(s, 1)[0].status == 400
+    with site.serve() as server, server.raw() as s:
+        s.sendall(b"GET http://user@a/env?name=WHO HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_responses(s, 1)[0].status == 200
+
+
 # ---- reload ----------------------------------------------------------------------------------
 
 
@@ -201,6 +219,7 @@ def test_a_request_in_flight_finishes_with_the_old_code(site, kind):
 BAD = [
     ("warp.toml", b"[http]\nworkers = 'two'\n", r"warp\.toml:2:\d+: 'workers' must be"),
     ("warp.toml", b"[http\n", r"warp\.toml:1:\d+: "),
+    ("warp.toml", None, r"cannot read 'warp\.toml': no such file"),
     ("dist/service.wasm", b"", "is empty"),
     ("dist/service.wasm", b"\0asm\x0d\0\1\0\1\xff", "truncated"),
     ("dist/service.wasm", WAT_COMMAND.encode(), "it exports neither"),
@@ -340,6 +359,28 @@ def test_a_stop_during_a_reload_ends_in_order(site):
         server.stop()
 
 
+def test_a_closed_terminal_ends_it_and_does_not_reload(warp, site):
+    site.put("service", "lab-p2")
+    site.configure({})
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [warp.binary, "serve"], cwd=site.folder, env=warp.env(), stdin=slave, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    server = Server(process)
+    try:
+        server.wait_listening()
+        os.kill(process.pid, signal.SIGHUP)  # from a person at the terminal: a reload
+        server.log.wait_for(r"event=reloaded generation=2", 30)
+        os.close(master)
+        assert server.wait() == 0
+        assert not server.log.matching("generation=3")
+    finally:
+        server.kill()
+
+
 # ---- databases over a reload -----------------------------------------------------------------
 
 
@@ -354,6 +395,26 @@ def test_unchanged_databases_keep_their_connections(site, postgres):
         pids = {get(server, "/sql?q=select+pg_backend_pid()").text for _ in range(8)}
         assert first in pids
         assert len(postgres.backends()) <= 2
+
+
+def test_a_database_that_moved_in_the_registry_gets_a_new_pool(site, postgres):
+    site.put("service", "dbprobe-p2")
+    tables = database_config(postgres)
+    tables["databases"]["test"]["address"] = "pg.warp.local"
+    tables["registry"] = {"pg.warp.local": ["127.0.0.1"]}
+    site.configure(tables)
+    with site.serve(env={"TEST_DB_PASSWORD": postgres.password}) as server:
+        old = get(server, "/sql?q=select+pg_backend_pid()").text
+        tables["registry"]["other.warp.local"] = ["127.0.0.9"]
+        site.configure(tables)
+        site.reload()
+        assert get(server, "/sql?q=select+pg_backend_pid()").text == old, "nothing about it changed"
+        tables["registry"]["pg.warp.local"] = ["::1"]
+        site.configure(tables)
+        site.reload()
+        moved = get(server, "/sql?q=select+pg_backend_pid()")
+        assert moved.text != old  # also when the server does not listen there
+        wait_until(lambda: int(old) not in [int(b) for b in postgres.backends()], "the old one's end")
 
 
 def test_changed_databases_get_new_pools_and_the_old_ones_drain(site, postgres):
@@ -387,6 +448,7 @@ def test_admin_health_metrics_and_stats(site):
         assert get(server, "/trap").status == 500
         health = site.admin("GET", "/healthz")
         assert (health.status, health.text) == (200, "ok\n")
+        assert site.admin("HEAD", "/healthz").status == 200
         stats = site.stats()
         assert stats["version"] == 1 and stats["name"] == "shop" and stats["pid"] == server.pid
         assert stats["state"] == "serving" and stats["generation"] == 1 and stats["workers"] == 2
@@ -430,7 +492,7 @@ def test_admin_metrics_of_databases(site, postgres):
         for _ in range(3):
             assert get(server, "/sql?q=select+1").status == 200
         samples = parse_metrics(site.admin("GET", "/metrics"))
-        assert samples['warpgrid_db_leases_total{database="test"}'] == 3
+        assert samples[f'warpgrid_db_leases_total{{pool="test",database="{postgres.database}"}}'] == 3
         # Given back, and reset for the next guest.
         wait_until(lambda: site.stats()["databases"][0]["idle"] >= 1, "an idle connection")
         db = site.stats()["databases"][0]

@@ -189,10 +189,12 @@ typedef struct wgrt_host {
   int (*backend_fd)(void *ctx);
   int (*backend_timeout)(void *ctx); /**< ms, -1: none, 0: run at once */
   void (*run_nowait)(void *ctx);
-  /* which app gets a request: NULL for none. Each app given is given back by route_end, when the
-   * response was sent whole or the client went away. host as the client wrote it, path raw. */
+  /* which app gets a request: NULL for none; host as the client wrote it, path raw. The app comes
+   * with a use, which ends with app_unuse when the response was sent whole or the client went away.
+   * Whatever may still make instances of an app holds a use of its own, from app_use on. */
   const wgrt_app *(*route)(void *ctx, wgrt_bytes host, wgrt_bytes path);
-  void (*route_end)(void *ctx, void *app);
+  void (*app_use)(void *ctx, void *app);
+  void (*app_unuse)(void *ctx, void *app);
   /* a request to a listener for the admin */
   void (*admin)(void *ctx, wgrt_op_admin *op);
   void (*admin_cancel)(void *ctx, wgrt_op_admin *op);

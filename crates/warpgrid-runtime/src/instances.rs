@@ -51,6 +51,11 @@ pub fn stop(level: Stop) {
     wake_all();
 }
 
+/// A worker begins on this thread.
+pub fn begin() {
+    STOP.set(Stop::No);
+}
+
 /// Lets the idle instances of retired apps see that they are.
 pub fn wake_all() {
     LIVE.with_borrow(|l| l.slots.iter().flatten().for_each(|c| c.waker.wake()));
@@ -116,8 +121,24 @@ impl Request {
     }
 }
 
-/// Makes instances of one app on one worker.
-pub struct Factory(pub Arc<App>);
+/// Makes instances of one app on one worker. Lives as long as its handler and everything that the
+/// handler started, and holds a use of the app as long.
+pub struct Factory(Arc<App>);
+
+impl Factory {
+    pub fn new(app: &Arc<App>) -> Factory {
+        let h = host::host();
+        unsafe { (h.app_use)(h.ctx, app.user) };
+        Factory(app.clone())
+    }
+}
+
+impl Drop for Factory {
+    fn drop(&mut self) {
+        let h = host::host();
+        unsafe { (h.app_unuse)(h.ctx, self.0.user) };
+    }
+}
 
 impl HandlerState for Factory {
     type StoreData = State;

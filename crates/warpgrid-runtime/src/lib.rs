@@ -248,7 +248,8 @@ pub unsafe extern "C" fn wgrt_worker_listen(
     count: usize,
     err: *mut Error,
 ) -> c_int {
-    let (cfg, fds) = unsafe { (&*cfg, std::slice::from_raw_parts(fds, count)) };
+    let cfg = unsafe { &*cfg };
+    let fds = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(fds, count) } };
     let listen = Listen { header_bytes: cfg.header_bytes as usize, admin: cfg.admin != 0 };
     unsafe { (*w).listen(listen, fds) };
     let known = cfg.size as usize == size_of::<ListenCfg>();

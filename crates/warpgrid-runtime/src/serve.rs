@@ -38,7 +38,7 @@ fn handler_of(app: &Arc<App>) -> ProxyHandler<Factory> {
     HANDLERS.with_borrow_mut(|all| match all.iter().find(|(a, _)| Arc::ptr_eq(a, app)) {
         Some((_, handler)) => handler.clone(),
         None => {
-            let handler = ProxyHandler::new(Factory(app.clone()));
+            let handler = ProxyHandler::new(Factory::new(app));
             all.push((app.clone(), handler.clone()));
             handler
         }
@@ -236,7 +236,7 @@ impl Drop for InFlight {
         self.app.traffic.inflight.fetch_sub(1, Relaxed);
         self.request.end(!self.finished);
         let h = host::host();
-        unsafe { (h.route_end)(h.ctx, self.app.user) };
+        unsafe { (h.app_unuse)(h.ctx, self.app.user) };
     }
 }
 
@@ -254,11 +254,15 @@ fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
     r
 }
 
-/// The host that a request is for, as the client wrote it.
+/// The host that a request is for, as the client wrote it; None without a single one (RFC 9112,
+/// section 3.2).
 fn host_of(r: &hyper::Request<Incoming>) -> Option<&str> {
-    match r.uri().authority() {
-        Some(a) => Some(a.as_str()),
-        None => r.headers().get(header::HOST).map(|v| v.to_str().unwrap_or_default()),
+    let mut given = r.headers().get_all(header::HOST).iter();
+    let (first, second) = (given.next(), given.next());
+    match (r.uri().authority(), first, second) {
+        (_, _, Some(_)) => None,
+        (Some(a), _, _) => a.as_str().rsplit('@').next(),
+        (None, first, _) => first.map(|v| v.to_str().unwrap_or_default()),
     }
 }
 
@@ -285,7 +289,7 @@ async fn respond(
     let began = Instant::now();
     let head_only = request.method() == http::Method::HEAD;
     let routed = match host_of(&request) {
-        None => Err(plain(StatusCode::BAD_REQUEST, "the request has no Host header\n")),
+        None => Err(plain(StatusCode::BAD_REQUEST, "the request must have one Host header\n")),
         Some(name) => route(name, request.uri().path()).ok_or_else(|| {
             plain(StatusCode::NOT_FOUND, "no service here answers to this host and path\n")
         }),

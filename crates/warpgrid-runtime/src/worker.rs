@@ -37,6 +37,7 @@ impl Worker {
             .build()
             .map_err(|e| io("cannot start the event loop", e))?;
         host::set_host(Some(host));
+        instances::begin();
         Ok(Worker { runtime: Some(runtime), host, listeners: RefCell::default(), stop })
     }
 

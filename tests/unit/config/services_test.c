@@ -35,6 +35,15 @@ static void slips_in_services_are_errors(void **state) {
               "write /api");
   parse_fails("[services.a]\nhost = 'a/b'\n", "w.toml:2:8: 'a/b' is not a host", "*.example.com");
   parse_fails("[services.a]\nhost = '*.'\n", "w.toml:2:8: '*.' is not a host", NULL);
+  parse_fails("[services.a]\nhost = 'a.b:80'\n", "w.toml:2:8: 'a.b:80' is not a host",
+              "without port");
+  parse_fails("[services.a]\nhost = '::1'\n", "w.toml:2:8: '::1' is not a host", NULL);
+  parse_fails("[services.a]\nhost = 'a.b.'\n", "w.toml:2:8: 'a.b.' is not a host", NULL);
+  wg_config_free(parse_ok("[services.a]\nhost = ['[::1]', '127.0.0.1']\n"));
+  parse_fails("[services.a]\nhost = []\n",
+              "w.toml:2:8: 'host' must not be empty; leave it out for all", NULL);
+  parse_fails("[services.a]\npath = []\n",
+              "w.toml:2:8: 'path' must not be empty; leave it out for all", NULL);
   parse_fails(
       "[services.a]\n[services.b]\npath = '/'\n",
       "w.toml:2:11: service 'b' gets the same requests as 'a' in line 1: host '*', path '/'",
@@ -109,9 +118,12 @@ static void databases_are_compared_with_all_they_have(void **state) {
       "[shims.database_proxy]\npool_size = 3\n" DATABASE "password = 'p'\npool_size = 10\n",
       DATABASE "password = 'p'\n[databases.b]\nuser = 'u'\n",
       "[databases.a]\nuser = 'v'\npassword = 'p'\n",
+      DATABASE "password = 'p'\n[registry]\na = '10.0.0.1'\n", /* where 'a' is */
+      DATABASE "password = 'p'\n[shims.dns]\ndomain = 'other'\n",
   };
   wg_config *a = parse_ok(DATABASE "password = 'p'\n");
-  wg_config *same = parse_ok("name = 'other'\n" DATABASE "password = 'p'\nport = 5432\n");
+  wg_config *same = parse_ok("name = 'other'\n" DATABASE
+                             "password = 'p'\nport = 5432\n[registry]\nb = '10.0.0.1'\n");
   assert_true(wg_config_same_databases(a, same));
   wg_config_free(same);
   for (size_t i = 0; i < WG_COUNT(others); i++) {

@@ -208,6 +208,7 @@ static void compiled_code_needs_trust(void **state) {
 typedef struct server {
   wg_engine *engine;
   char url[64];
+  const char *path; /**< NULL: "/" */
 } server;
 
 /** Asks the served component once, then stops the engine: from another thread, as a signal would. */
@@ -219,9 +220,11 @@ static void *ask_and_stop(void *p) {
                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   char *answer = calloc(1, 4096);
   int fd = socket(AF_INET, SOCK_STREAM, 0);
-  static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-  if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 &&
-      write(fd, request, sizeof request - 1) > 0) {
+  char request[128];
+  int len =
+      snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+               s->path ? s->path : "/");
+  if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 && write(fd, request, (size_t)len) > 0) {
     ssize_t n, got = 0;
     while (got < 4095 && (n = read(fd, answer + got, (size_t)(4095 - got))) > 0) got += n;
   }
@@ -262,6 +265,27 @@ static void us_101_a_service_is_served_until_the_stop(void **state) {
   }
 }
 
+/* An earlier worker's stop on this thread must not cut requests of a later engine that wait. */
+static void engines_serve_one_after_the_other(void **state) {
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    server s = {.engine = new_engine("[http]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n"),
+                .path = "/sleep?ms=20"};
+    const wg_serve_options o = {.component = WARPGRID_BINARY_DIR "/guests/lab-p2.wasm",
+                                .on_listening = on_listening,
+                                .user = &s};
+    wg_error err = {0};
+    void *answer;
+    if (wg_engine_serve(s.engine, &o, &err) != WG_OK) fail_msg("%s", err.msg);
+    pthread_join(client, &answer);
+    assert_non_null(strstr(answer, "HTTP/1.1 200 OK"));
+    free(answer);
+    assert_int_equal(wg_engine_serve(s.engine, &o, &err), WG_INVALID);
+    assert_non_null(strstr(err.msg, "has served before"));
+    wg_engine_free(s.engine);
+  }
+}
+
 static void a_file_is_loaded_and_served(void **state) {
   (void)state;
   server s = {.engine = new_engine("[http]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n")};
@@ -274,6 +298,8 @@ static void a_file_is_loaded_and_served(void **state) {
   pthread_join(client, &answer);
   assert_non_null(strstr(answer, "HTTP/1.1 200 OK"));
   free(answer);
+  wg_engine_free(s.engine);
+  s.engine = new_engine("");
   const wg_serve_options missing = {.component = WARPGRID_BINARY_DIR "/guests/none.wasm"};
   assert_int_equal(wg_engine_serve(s.engine, &missing, &err), WG_NOT_FOUND);
   wg_engine_free(s.engine);
@@ -309,6 +335,7 @@ int main(void) {
       TEST(bad_components_are_told_apart),
       TEST(compiled_code_needs_trust),
       TEST(us_101_a_service_is_served_until_the_stop),
+      TEST(engines_serve_one_after_the_other),
       TEST(a_file_is_loaded_and_served),
       TEST(a_command_is_not_served),
 #undef TEST
