@@ -95,16 +95,29 @@ def test_zsh_loads_the_script(warp, tmp_path):
     commands = [x.split()[0] for x in warp("--help").stdout.split("commands:\n")[1].split("\n\n")[0].splitlines()]
     # Outside of a real completion _arguments cannot run; comparguments -i is what reads the
     # specifications, so a completer of the shell itself is driven through a pseudo terminal.
-    script = """
+    script = r"""
 zmodload zsh/zpty
 zpty z zsh -f -i
 zpty -w z 'PS1= PROMPT=; autoload -U compinit; compinit -D -u; source ./warp.zsh; zstyle ":completion:*" verbose no'
+wait_for() { # 20 s at most
+  local more i
+  for i in {1..200}; do
+    while zpty -r -t z more; do seen+=${more//$'\a'/}; done
+    [[ $seen == *$1* ]] && return
+    sleep 0.1
+  done
+}
+seen=
+zpty -w z 'print READY$((1 + 1))'
+wait_for READY2
 for line in "$@"; do
-  zpty -w -n z "$line"$'\\t\\t'
-  sleep 1
-  zpty -r -t z seen && while zpty -r -t z more; do seen+=$more; done
+  seen=
+  zpty -w -n z "$line"$'\t\t'
+  want=--json
+  [[ $line == "warp ser" ]] && want="warp serve"
+  wait_for "$want"
   print -r -- "$seen"
-  zpty -w -n z $'\\025'
+  zpty -w -n z $'\025'
 done
 zpty -d z
 """
