@@ -243,8 +243,8 @@ static void print_text(const init *x) {
   }
   char next[4200];
   bool here = strcmp(x->dir, ".") == 0;
-  snprintf(next, sizeof next, "%s%s%swarp dev", here ? "" : "cd ",
-           here ? "" : x->dir, here ? "" : " && ");
+  snprintf(next, sizeof next, "%s%s%swarp dev", here ? "" : "cd ", here ? "" : x->dir,
+           here ? "" : " && ");
   ui_note("next:", next);
 }
 
