@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file cmd_dev.c  `warp dev`: the main thread, which serves what the builder builds. */
 #include "base/text.h"
+#include "cli/build/sdk.h"
 #include "cli/common.h"
-#include "cli/dev.h"
-#include "cli/sdk.h"
+#include "cli/dev/dev.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -2,8 +2,8 @@
 /** @file cmd_init.c  `warp init`: a new project out of a template. Everything is checked before
  *  anything is written; a file that is there is never touched. */
 #include "base/text.h"
+#include "cli/build/sdk.h"
 #include "cli/cli.h"
-#include "cli/sdk.h"
 #include "cli/templates.h"
 #include "cli/ui.h"
 

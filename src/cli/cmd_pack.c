@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file cmd_pack.c  `warp pack`: one build (cli/build.h), and a report of what it made. */
+/** @file cmd_pack.c  `warp pack`: one build (cli/build/build.h), and a report of what it made. */
 #include "base/log.h"
 #include "base/text.h"
-#include "cli/build.h"
+#include "cli/build/build.h"
 #include "cli/cli.h"
 #include "cli/sizes.h"
 #include "cli/ui.h"

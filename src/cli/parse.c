@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file parse.c  From the command line to the command. */
 #include "cli/cli.h"
-#include "cli/doc.h"
+#include "cli/doc/doc.h"
 #include "cli/ui.h"
 #include "config/value.h"
 

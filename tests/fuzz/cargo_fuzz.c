@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lines of cargo, and the rules of make that a compiler prints. */
-#include "cli/cargo.h"
-#include "cli/sdk.h"
-#include "cli/stamp.h"
+#include "cli/build/cargo.h"
+#include "cli/build/sdk.h"
+#include "cli/build/stamp.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What comes out of a compiler: sizes of components, and what cargo says that it made. */
-#include "cli/cargo.h"
+#include "cli/build/cargo.h"
 #include "cli/sizes.h"
 
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli/build: the job, with shell scripts as compilers; languages; what to watch; stamps. */
-#include "cli/build.h"
+#include "cli/build/build.h"
 
-#include "cli/sdk.h"
-#include "cli/stamp.h"
+#include "cli/build/sdk.h"
+#include "cli/build/stamp.h"
 
 #include <errno.h>
 #include <poll.h>

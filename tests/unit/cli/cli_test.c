@@ -2,7 +2,7 @@
 /* cli/: the command table, JSON texts, guest.flags. What is printed: tests/e2e/test_golden.py. */
 #include "cli/cli.h"
 
-#include "cli/sdk.h"
+#include "cli/build/sdk.h"
 #include "cli/ui.h"
 
 #include <setjmp.h>

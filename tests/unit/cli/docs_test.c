@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Help, man pages, docs/cli.md and completions hold the whole table, and what is committed of them
  * is what the code writes. `docs_test --update` writes it again. */
-#include "cli/doc.h"
+#include "cli/doc/doc.h"
 #include "cli/ui.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What counts as a save: in place, by rename, in new folders; and what does not. */
-#include "cli/watch_tree.h"
+#include "cli/dev/watch_tree.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/sdk.h"
+#include "cli/build/sdk.h"
 
 #include "base/buf.h"
 #include "base/text.h"

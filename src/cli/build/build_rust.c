@@ -8,10 +8,10 @@
  *     no: rustup target add --works--> probe again
  *     no: build-guest-rust.sh --works-----------------------------> cargo */
 #include "base/text.h"
-#include "cli/cargo.h"
-#include "cli/pipeline.h"
-#include "cli/sdk.h"
-#include "cli/stamp.h"
+#include "cli/build/cargo.h"
+#include "cli/build/pipeline.h"
+#include "cli/build/sdk.h"
+#include "cli/build/stamp.h"
 #include "config/doc.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/dev.h"
+#include "cli/dev/dev.h"
 #include "cli/ui.h"
 
 #include <stdio.h>

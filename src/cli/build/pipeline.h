@@ -4,7 +4,7 @@
  *  A new language is one file with a cli_pipeline and one row in languages.c. */
 #pragma once
 #include "base/buf.h"
-#include "cli/build.h"
+#include "cli/build/build.h"
 
 #include <sys/types.h>
 

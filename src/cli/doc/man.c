@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file doc_man.c  Man pages, in the man macros that every roff knows (man(7)). */
-#include "cli/doc.h"
+/** @file man.c  Man pages, in the man macros that every roff knows (man(7)). */
+#include "cli/doc/doc.h"
 
 #include <ctype.h>
 #include <string.h>

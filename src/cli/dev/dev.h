@@ -4,9 +4,9 @@
  *  The main thread owns the engine: it makes one when there is a component and serves until the end.
  *  The builder's thread watches, builds and asks the engine to take what was built. */
 #pragma once
-#include "cli/build.h"
+#include "cli/build/build.h"
 #include "cli/cli.h"
-#include "cli/watch_tree.h"
+#include "cli/dev/watch_tree.h"
 
 #include <pthread.h>
 #include <warpgrid/warpgrid.h>
@@ -30,7 +30,7 @@ typedef struct dev {
 
 /** Runs the builder until `stopping`. @param d  a dev */
 void *dev_build_loop(void *d);
-/* ---- dev_report.c: events, as lines for people or one JSON object each ---- */
+/* ---- report.c: events, as lines for people or one JSON object each ---- */
 
 /** @param changed  name of the file that was saved; NULL: the first build */
 void dev_report_building(const char *changed);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* start -> STEP --next()--> STEP ... --build_done()--> ended
  *            `--failed, cancelled--> ended: the temporary file and new folders are gone */
-#include "cli/build.h"
+#include "cli/build/build.h"
 
 #include "base/text.h"
-#include "cli/pipeline.h"
+#include "cli/build/pipeline.h"
 
 #include <errno.h>
 #include <fcntl.h>

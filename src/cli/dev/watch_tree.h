@@ -6,7 +6,7 @@
  *  target, node_modules) do not count below a folder that is watched. New folders are watched as
  *  they come; a folder that does not exist yet is noticed when it comes. Not thread-safe. */
 #pragma once
-#include "cli/build.h"
+#include "cli/build/build.h"
 
 typedef struct watch_tree watch_tree;
 

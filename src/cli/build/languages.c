@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The languages that `warp pack` knows, and which of them a project is written in. */
 #include "base/buf.h"
-#include "cli/build.h"
-#include "cli/pipeline.h"
+#include "cli/build/build.h"
+#include "cli/build/pipeline.h"
 #include "config/value.h"
 
 #include <dirent.h>

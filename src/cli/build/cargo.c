@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cargo.h"
+#include "cli/build/cargo.h"
 
 #include "base/buf.h"
 

@@ -102,7 +102,7 @@ void cli_inputs_release(cli_inputs *inputs);
 
 /* ---- languages ---- */
 
-typedef struct cli_pipeline cli_pipeline; /* cli/pipeline.h */
+typedef struct cli_pipeline cli_pipeline; /* cli/build/pipeline.h */
 typedef struct cli_language {
   const char *name; /**< of --lang and `lang =` */
   const char *title; /**< for sentences: "Rust" */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/doc.h"
+#include "cli/doc/doc.h"
 
 #include <string.h>
 

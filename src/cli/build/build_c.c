@@ -3,9 +3,9 @@
  * run of the preprocessor names all files that go in; when neither they nor the tools have changed
  * since the last time, that is all. */
 #include "base/text.h"
-#include "cli/pipeline.h"
-#include "cli/sdk.h"
-#include "cli/stamp.h"
+#include "cli/build/pipeline.h"
+#include "cli/build/sdk.h"
+#include "cli/build/stamp.h"
 #include "config/value.h"
 
 #include <glob.h>

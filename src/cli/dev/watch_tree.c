@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/watch_tree.h"
+#include "cli/dev/watch_tree.h"
 
 #include "base/text.h"
 

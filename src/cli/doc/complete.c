@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file doc_complete.c  Completion scripts. They hold the whole table, so that a shell asks no
+/** @file complete.c  Completion scripts. They hold the whole table, so that a shell asks no
  *  process while somebody types. */
-#include "cli/doc.h"
+#include "cli/doc/doc.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
  *
  * Watches are set before a build starts, so that what is saved later comes as an event and what was
  * saved earlier is in the build. */
-#include "cli/dev.h"
+#include "cli/dev/dev.h"
 
 #include "base/text.h"
 #include "cli/ui.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/stamp.h"
+#include "cli/build/stamp.h"
 
 #include "base/buf.h"
-#include "cli/sdk.h"
+#include "cli/build/sdk.h"
 
 #include <errno.h>
 #include <fcntl.h>
