@@ -214,7 +214,10 @@ case $mode in
     } >"$work/guest.flags"
     echo "$sdk_hash" >"$work/.hash"
     chmod -R a+rX "$work"
-    rm -rf "$output"
+    # A compile meanwhile must find an SDK: two renames, then the old one goes.
+    rm -rf "$output.old"
+    [ ! -e "$output" ] || mv -T "$output" "$output.old"
     mv -T "$work" "$output"
+    rm -rf "$output.old"
     ;;
 esac

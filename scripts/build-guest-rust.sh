@@ -78,17 +78,18 @@ echo "building Rust's standard library for wasm32-wasip2 (2 minutes, once)" >&2
 mkdir -p "$work/seed/src"
 printf '[package]\nname = "seed"\nversion = "0.1.0"\nedition = "2021"\n' >"$work/seed/Cargo.toml"
 echo 'fn main() {}' >"$work/seed/src/main.rs"
-# A cargo of its own home: the user's configuration and toolchain files have no say here. Without
-# bitcode in the libraries, guests could not be linked with LTO.
+# The user's wrappers and flags have no say here. Without bitcode in the libraries, guests could not be
+# linked with LTO.
 (
   cd "$work/seed"
-  unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS RUSTC_WRAPPER CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
+  unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
+  export RUSTC_WRAPPER="" RUSTC_WORKSPACE_WRAPPER=""
   export RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$work/target
   export CARGO_TARGET_WASM32_WASIP2_LINKER=$linker
   export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS="-C link-self-contained=no -L native=$libc
     -C link-arg=$libc/crt1-command.o -C panic=abort -C embed-bitcode=yes"
   CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS=$(tr -s '\n ' ' ' <<<"$CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS")
-  "$cargo" build --release --target wasm32-wasip2 -Zbuild-std=std,panic_abort
+  "$cargo" build --release --target wasm32-wasip2 -Zbuild-std=std,panic_abort 9>&-
 ) >"$work/log" 2>&1 || {
   tail -n 30 "$work/log" >&2
   die "the standard library does not compile"

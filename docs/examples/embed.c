@@ -29,6 +29,8 @@ int main(int argc, char **argv) {
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     code = wg_engine_serve(engine, &serve, &err);
+    signal(SIGINT, SIG_IGN); /* the engine goes before the handlers do */
+    signal(SIGTERM, SIG_IGN);
   }
   wg_engine_free(engine);
   if (code == WG_OK) return 0;

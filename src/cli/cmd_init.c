@@ -115,6 +115,53 @@ static int read_parameters(init *x) {
   return CLI_DONE;
 }
 
+/** Cargo.lock of a template pins its packages by name: a project of the same name would be taken
+ *  for one of them. */
+static wg_code check_free_name(const init *x, wg_error *err) {
+  char line[80];
+  snprintf(line, sizeof line, "\nname = \"%s\"\n", x->name);
+  for (const cli_template_file *f = cli_template_files; f->template_name; f++) {
+    if (strcmp(f->template_name, x->template) != 0 || strcmp(f->path, "Cargo.lock") != 0 ||
+        !strstr(f->text, line))
+      continue;
+    wg_error_set(err, WG_INVALID, 0, "'%s' is the name of a package that the template uses",
+                 x->name);
+    wg_error_hint(err, "pass --name %s-service", x->name);
+    return WG_INVALID;
+  }
+  return WG_OK;
+}
+
+/** A word for the shell: quoted where it must be. @param out  4 x its length + 3 bytes */
+static const char *shell_word(const char *word, char *out) {
+  static const char plain[] =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:";
+  if (word[strspn(word, plain)] == '\0') return word;
+  char *to = out;
+  *to++ = '\'';
+  for (; *word; word++) {
+    if (*word == '\'')
+      to = stpcpy(to, "'\\''");
+    else
+      *to++ = *word;
+  }
+  *to++ = '\'';
+  *to = '\0';
+  return out;
+}
+
+/** The commands that come next, as one line of a shell. NULL: out of memory. */
+static char *next_line(const init *x) {
+  char *line = NULL, *space = malloc(4 * strlen(x->dir) + 3);
+  if (!space) return NULL;
+  if (strcmp(x->dir, ".") == 0)
+    line = strdup("warp dev");
+  else if (asprintf(&line, "cd %s && warp dev", shell_word(x->dir, space)) < 0)
+    line = NULL;
+  free(space);
+  return line;
+}
+
 /* ---- files ---- */
 
 static const char *file_name(const cli_template_file *f) {
@@ -229,7 +276,11 @@ static void print_json(const init *x) {
     if (i) wg_buf_put_u8(&out, ',');
     ui_json_string(&out, x->paths[i]);
   }
-  wg_buf_printf(&out, "],\"next\":[\"warp dev\"]");
+  char *next = next_line(x);
+  wg_buf_printf(&out, "],\"next\":[");
+  ui_json_string(&out, next ? next : "");
+  wg_buf_put_u8(&out, ']');
+  free(next);
   ui_json_end(&out);
 }
 
@@ -241,11 +292,9 @@ static void print_text(const init *x) {
              x->name, x->http, x->database);
     ui_note("taken:", text);
   }
-  char next[4200];
-  bool here = strcmp(x->dir, ".") == 0;
-  snprintf(next, sizeof next, "%s%s%swarp dev", here ? "" : "cd ", here ? "" : x->dir,
-           here ? "" : " && ");
-  ui_note("next:", next);
+  char *next = next_line(x);
+  if (next) ui_note("next:", next);
+  free(next);
 }
 
 int cmd_init(const cli_args *args) {
@@ -253,7 +302,8 @@ int cmd_init(const cli_args *args) {
   wg_error err;
   int exit_code = read_parameters(&x);
   if (exit_code != CLI_DONE) return exit_code;
-  wg_code code = plan(&x, &err);
+  wg_code code = check_free_name(&x, &err);
+  if (code == WG_OK) code = plan(&x, &err);
   if (code == WG_OK) code = write_all(&x, &err);
   if (code != WG_OK)
     exit_code = ui_fail("init", &err, CLI_FAILED);

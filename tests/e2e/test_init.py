@@ -106,6 +106,23 @@ def test_lists_the_files_and_the_next_command(warp, tmp_path):
     assert out.stderr.endswith("next: cd shop && warp dev\n")
 
 
+def test_the_next_command_can_be_pasted(warp, tmp_path):
+    for folder in ("My Shop", "it's", "$HOME", "./-x"):
+        out = warp("init", folder, cwd=tmp_path)
+        assert out.returncode == 0, out.stderr
+        line = out.stderr.rstrip("\n").rsplit("next: ", 1)[1].replace("warp dev", "pwd")
+        at = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert at.stdout.strip() == str(tmp_path / folder)
+
+
+def test_a_name_that_the_lock_file_knows_is_refused(warp, tmp_path):
+    out = warp("init", "http", "--template", "rust", cwd=tmp_path)
+    assert out.returncode == 1 and not (tmp_path / "http").exists()
+    assert "'http' is the name of a package that the template uses" in out.stderr
+    assert "--name http-service" in out.stderr
+    assert warp("init", "http", "--template", "rust", "--name", "http-service", cwd=tmp_path).returncode == 0
+
+
 def test_json(warp, tmp_path):
     out = warp("init", "--json", "--name", "till", "--http", "p3", cwd=tmp_path)
     assert out.returncode == 0 and out.stderr == ""
