@@ -12,7 +12,7 @@ need curl curl
 need wrk wrk
 find_warp
 swaps=20
-seconds=$((20 * scale / 100))
+seconds=$((10 * scale / 100))
 [ "$seconds" -ge 6 ] || seconds=6
 
 # swap KIND: puts a component in place and waits until it is served.
