@@ -112,6 +112,58 @@ def test_pack_skips_what_is_up_to_date(project, pack):
     assert again() is False
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [["-Llib", "-lfoo"], ["@flags.rsp"], ["-Wl,-Llib,-lfoo"], ["-Xlinker", "lib/foo.o"],
+     ["-Wl,--whole-archive,lib/libfoo.a,--no-whole-archive"]],
+)  # fmt: skip
+def test_pack_sees_libraries_change(project, pack, flags):
+    """Whatever a flag brings in, an old component is never called up to date."""
+    (project / "src" / "main.c").write_text(
+        "#include <warpgrid/sdk/http.h>\nconst char *foo(void);\n"
+        "void wg_http_handle(wg_http_request *req, wg_http_response *res) {\n"
+        "  (void)req;\n  wg_http_printf(res, foo());\n}\n"
+    )
+    (project / "flags.rsp").write_text("-Llib -lfoo\n")
+    (project / "warp.toml").write_text(f'name = "hi"\n[build]\nflags = {json.dumps(flags)}\n')
+    lib = project / "lib"
+    lib.mkdir()
+    for text in ("first", "second"):
+        (lib / "foo.c").write_text(f'const char *foo(void) {{ return "{text} library"; }}\n')
+        subprocess.run(["clang-22", "--target=wasm32-wasip2", "-c", "foo.c"], cwd=lib, check=True)
+        (lib / "libfoo.a").unlink(missing_ok=True)
+        subprocess.run(["llvm-ar-22", "rcs", "libfoo.a", "foo.o"], cwd=lib, check=True)
+        out = pack()
+        assert out.returncode == 0, out.stderr
+        assert f"{text} library".encode() in (project / "dist" / "hi.wasm").read_bytes()
+
+
+def test_pack_sees_the_linker_change(warp, project, pack, tmp_path):
+    """The compiler starts the linker that is beside it."""
+    tools = tmp_path / "llvm" / "bin"
+    clang = script(tools / "clang", f'exec {shutil.which("clang-22")} "$@"')
+    script(tools / "wasm-ld", "exit 1")
+    env = {"WARPGRID_CLANG": clang}
+    assert pack(env=env).stderr == ""
+    assert pack(env=env).stderr == "up to date\n"
+    script(tools / "wasm-ld", "exit 2 # another")
+    assert pack(env=env).stderr == ""
+    env["CCC_OVERRIDE_OPTIONS"] = "# +-DX=1"
+    assert pack(env=env).stderr == "" and pack(env=env).stderr == ""
+
+
+@pytest.mark.parametrize("flag", ["-###", "-Wl,--skip-wit-component"])
+def test_pack_keeps_the_last_good_build_when_none_is_made(project, pack, flag):
+    assert pack().returncode == 0
+    (project / "warp.toml").write_text(f'name = "hi"\n[build]\nflags = ["{flag}"]\n')
+    before = tree(project)
+    for _ in range(2):
+        out = pack()
+        assert out.returncode == 1 and "error: the compiler made no component" in out.stderr
+        assert "hint: " in out.stderr and out.stdout == ""
+        assert tree(project) == before
+
+
 def test_pack_debug_and_release(project, pack):
     sizes = {}
     for profile in ("debug", "release"):

@@ -134,6 +134,16 @@ wg_code build_temporary(cli_build *b, wg_error *err) {
   return WG_OK;
 }
 
+bool build_is_component(const char *path) {
+  static const char component[8] = {0, 'a', 's', 'm', 13, 0, 1, 0};
+  char found[sizeof component];
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  bool is = fd >= 0 && read(fd, found, sizeof found) == (ssize_t)sizeof found &&
+            memcmp(found, component, sizeof found) == 0;
+  if (fd >= 0) close(fd);
+  return is;
+}
+
 wg_code build_install(cli_build *b, wg_error *err) {
   /* It was made private, but the component is like any other output of a compiler. */
   mode_t mask = umask(0);

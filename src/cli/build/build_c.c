@@ -135,24 +135,78 @@ static wg_code c_words(cli_build *b, c_build *c, wg_error *err) {
 
 /* ---- has anything changed? ---- */
 
+/** Adds the compiler and what it loads and starts: its program is a small one on some systems, and
+ *  the linker and the compiler's own library are files that no flag names. */
+static void hash_tools(cli_hash *h, const char *compiler) {
+  static const char *const parts[] = {
+      "wasm-ld",
+      "../lib/libclang-cpp.so*",
+      "../lib/libLLVM*.so*",
+      "../../*/libLLVM*.so*", /* Debian */
+      "../lib/clang/*/lib/wasi/*",
+      "../lib/clang/*/lib/wasm32*/*",
+  };
+  char *real = cli_hash_program(h, compiler), pattern[8192];
+  free(cli_hash_program(h, "wasm-ld")); /* when there is none beside the compiler */
+  char *slash = real ? strrchr(real, '/') : NULL;
+  for (size_t i = 0; slash && i < WG_COUNT(parts); i++) {
+    glob_t found;
+    int n = snprintf(pattern, sizeof pattern, "%.*s/%s", (int)(slash - real), real, parts[i]);
+    if (n < 0 || (size_t)n >= sizeof pattern || glob(pattern, 0, NULL, &found) != 0) continue;
+    for (size_t f = 0; f < found.gl_pathc; f++) cli_hash_identity(h, found.gl_pathv[f]);
+    globfree(&found);
+  }
+  free(real);
+}
+
+/** Adds the files that a word of the command line names: "main.o", "-fuse-ld=FILE",
+ *  "-Wl,--component-type,FILE". */
+static void hash_word(cli_hash *h, const char *dir, const char *word) {
+  static const char *const objects[] = {"libc.a", "crt1-command.o", "crt1-reactor.o"};
+  cli_hash_text(h, word);
+  for (const char *p = word; *p; p += *p != '\0') {
+    size_t len = strcspn(p, "=,");
+    char *part = strndup(p, len);
+    if (part) cli_hash_file(h, dir, part);
+    free(part);
+    p += len;
+    if (!*p) break;
+  }
+  if (strncmp(word, "--sysroot=", 10) != 0) return;
+  for (size_t i = 0; i < WG_COUNT(objects); i++) {
+    char name[64];
+    snprintf(name, sizeof name, "lib/wasm32-wasip2/%s", objects[i]);
+    cli_hash_file(h, word + 10, name);
+  }
+}
+
+/** Whether the project's flags or the environment bring in files that only the linker finds. */
+static bool has_hidden_files(char *const *flags) {
+  static const char *const starts[] = {"-l",        "-L",        "@",         "-B",
+                                       "--config",  "--library", "--sysroot", "-isysroot",
+                                       "-resource", "-Xclang",   "--ld-path"};
+  if (getenv("CCC_OVERRIDE_OPTIONS") || getenv("COMPILER_PATH")) return true;
+  for (; flags && *flags; flags++)
+    for (const char *part = *flags; part; part = strchr(part, ',')) {
+      part += *part == ',';
+      for (size_t i = 0; i < WG_COUNT(starts); i++)
+        if (strncmp(part, starts[i], strlen(starts[i])) == 0) return true;
+    }
+  return false;
+}
+
 /** The key of everything that decides the component; "" when it cannot be told. */
 static void c_key(cli_build *b, const c_build *c, char key[CLI_HASH_SIZE]) {
   const char *dir = b->config->dir;
   char *const *const lists[] = {c->compile, c->sources, c->link};
   key[0] = '\0';
+  if (has_hidden_files(b->config->build_flags)) return;
   cli_hash *h = cli_hash_new();
   if (!h) return;
-  cli_hash_text(h, "c 1");
-  cli_hash_program(h, c->compile[0]);
+  cli_hash_text(h, "c 2");
+  hash_tools(h, c->compile[0]);
   for (size_t i = 0; i < WG_COUNT(lists); i++)
-    for (char *const *w = lists[i]; w && *w; w++) {
-      cli_hash_text(h, *w);
-      /* "-fuse-ld=FILE", "-Wl,--component-type,FILE", "main.o": what it names counts */
-      const char *file = *w + strlen(*w);
-      while (file > *w && !strchr("=,", file[-1])) file--;
-      cli_hash_file(h, dir, file);
-      if (strncmp(*w, "--sysroot=", 10) == 0) cli_hash_file(h, file, "lib/wasm32-wasip2/libc.a");
-    }
+    for (char *const *w = lists[i]; w && *w; w++) hash_word(h, dir, *w);
   bool known = c->deps != NULL;
   for (char *const *d = c->deps; d && *d; d++) {
     cli_hash_text(h, *d);
@@ -165,12 +219,19 @@ static void c_key(cli_build *b, const c_build *c, char key[CLI_HASH_SIZE]) {
 static wg_code on_compiled(cli_build *b, int exit_code, wg_error *err) {
   c_build *c = b->state;
   if (exit_code != 0) return build_done(b, exit_code, err);
+  if (!build_is_component(b->temporary)) {
+    wg_error_set(err, WG_COMPONENT, 0, "the compiler made no component");
+    wg_error_hint(err, "leave out of [build] flags what keeps it from that, as -E, -### and "
+                       "-Wl,--skip-wit-component do");
+    return WG_COMPONENT;
+  }
+  /* A file that was saved meanwhile may have gone in or not: then nothing is known. */
+  char key[CLI_HASH_SIZE] = "", made[CLI_HASH_SIZE];
+  if (c->key[0]) c_key(b, c, key);
+  bool known = c->key[0] && strcmp(key, c->key) == 0 && cli_hash_of_file(b->temporary, made);
   wg_code code = build_install(b, err);
   if (code != WG_OK) return code;
-  /* A file that was saved meanwhile may have gone in or not: then nothing is known. */
-  char key[CLI_HASH_SIZE];
-  c_key(b, c, key);
-  if (c->key[0] && strcmp(key, c->key) == 0) cli_stamp_write(b->target, key);
+  if (known) cli_stamp_write(b->target, key, made);
   return build_done(b, 0, err);
 }
 

@@ -88,15 +88,12 @@ static wg_code write_temporary(cli_build *b, mapped from, wg_error *err) {
 
 /** Copies what cargo made, unless it is there already. */
 static wg_code rust_take(cli_build *b, const char *wasm, wg_error *err) {
-  static const char component[8] = {0, 'a', 's', 'm', 13, 0, 1, 0};
-  mapped made = map_file(wasm);
-  if (made.len < sizeof component || memcmp(made.bytes, component, sizeof component) != 0) {
-    unmap(made);
+  if (!build_is_component(wasm)) {
     wg_error_set(err, WG_COMPONENT, 0, "cargo made '%s', which is not a component", wasm);
     wg_error_hint(err, "leave the linker of " TARGET " as it is (see .cargo/config.toml)");
     return WG_COMPONENT;
   }
-  mapped there = map_file(b->target);
+  mapped made = map_file(wasm), there = map_file(b->target);
   b->result.fresh = made.len == there.len && memcmp(made.bytes, there.bytes, made.len) == 0;
   unmap(there);
   wg_code code = WG_OK;

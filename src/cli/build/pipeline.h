@@ -68,6 +68,8 @@ void build_say(cli_build *b, const char *fmt, ...) WG_PRINTF(2, 3);
 
 /** Makes the folders of the output and an empty temporary file: b->temporary. */
 WG_MUSTCHECK wg_code build_temporary(cli_build *b, wg_error *err);
+/** Whether a file is a component, by its first bytes. */
+bool build_is_component(const char *path);
 /** Gives the temporary file its place. */
 WG_MUSTCHECK wg_code build_install(cli_build *b, wg_error *err);
 /** The build has ended; 0: the component is in place. Always WG_OK, unless it is not there. */

@@ -37,8 +37,18 @@ static void hash_bytes(cli_hash *h, const void *p, size_t n) {
 void cli_hash_text(cli_hash *h, const char *text) { hash_bytes(h, text, strlen(text) + 1); }
 
 static void hash_identity(cli_hash *h, const struct stat *s) {
-  const int64_t facts[] = {s->st_size, s->st_mtim.tv_sec, s->st_mtim.tv_nsec};
+  const int64_t facts[] = {(int64_t)s->st_dev, (int64_t)s->st_ino, s->st_size, s->st_mtim.tv_sec,
+                           s->st_mtim.tv_nsec};
   hash_bytes(h, facts, sizeof facts);
+}
+
+void cli_hash_identity(cli_hash *h, const char *path) {
+  struct stat s;
+  cli_hash_text(h, path);
+  if (stat(path, &s) == 0)
+    hash_identity(h, &s);
+  else
+    cli_hash_text(h, "none");
 }
 
 bool cli_hash_file(cli_hash *h, const char *dir, const char *name) {
@@ -67,7 +77,7 @@ bool cli_hash_file(cli_hash *h, const char *dir, const char *name) {
   return read_all;
 }
 
-void cli_hash_program(cli_hash *h, const char *name) {
+char *cli_hash_program(cli_hash *h, const char *name) {
   const char *path = getenv("PATH");
   struct stat s;
   char file[8192];
@@ -79,10 +89,11 @@ void cli_hash_program(cli_hash *h, const char *name) {
     if (n > 0 && (size_t)n < sizeof file && stat(file, &s) == 0 && S_ISREG(s.st_mode)) {
       cli_hash_text(h, file);
       hash_identity(h, &s);
-      return;
+      return realpath(file, NULL);
     }
     path = path[len] ? path + len + 1 : NULL;
   }
+  return NULL;
 }
 
 void cli_hash_end(cli_hash *h, char hex[CLI_HASH_SIZE]) {
@@ -108,28 +119,35 @@ char *cli_cache_path(const char *name) {
   return path;
 }
 
+bool cli_hash_of_file(const char *path, char hex[CLI_HASH_SIZE]) {
+  cli_hash *h = cli_hash_new();
+  hex[0] = '\0';
+  if (!h) return false;
+  bool there = cli_hash_file(h, ".", path);
+  cli_hash_end(h, hex);
+  return there && hex[0];
+}
+
 /* ---- stamps ---- */
 
 /** The stamp's path, and what it must say; NULL: it cannot be told. */
-static char *stamp_text(const char *output, const char *key, char **path) {
-  char name[CLI_HASH_SIZE + 8] = "pack/", made[CLI_HASH_SIZE];
+static char *stamp_text(const char *output, const char *key, const char *made, char **path) {
+  char name[CLI_HASH_SIZE + 8] = "pack/";
   cli_hash *h = cli_hash_new();
   if (!h) return NULL;
   cli_hash_text(h, output);
   cli_hash_end(h, name + 5);
-  if (!(h = cli_hash_new())) return NULL;
-  bool there = cli_hash_file(h, ".", output);
-  cli_hash_end(h, made);
   char *text;
-  if (!there || !made[0] || !(*path = cli_cache_path(name))) return NULL;
+  if (!name[5] || !(*path = cli_cache_path(name))) return NULL;
   if (asprintf(&text, "%s %s\n", key, made) >= 0) return text;
   free(*path);
   return NULL;
 }
 
 bool cli_stamp_matches(const char *output, const char *key) {
-  char *path, *text = stamp_text(output, key, &path), found[2 * CLI_HASH_SIZE + 2];
-  if (!text) return false;
+  char made[CLI_HASH_SIZE], found[2 * CLI_HASH_SIZE + 2], *path, *text;
+  if (!cli_hash_of_file(output, made)) return false;
+  if (!(text = stamp_text(output, key, made, &path))) return false;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   ssize_t n = fd >= 0 ? read(fd, found, sizeof found) : -1;
   if (fd >= 0) close(fd);
@@ -139,8 +157,8 @@ bool cli_stamp_matches(const char *output, const char *key) {
   return same;
 }
 
-void cli_stamp_write(const char *output, const char *key) {
-  char *path, *text = stamp_text(output, key, &path);
+void cli_stamp_write(const char *output, const char *key, const char *made) {
+  char *path, *text = stamp_text(output, key, made, &path);
   if (!text) return;
   for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = '\0';

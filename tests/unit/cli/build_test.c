@@ -37,14 +37,14 @@ static void put(const char *name, const char *text) {
   assert_int_equal(chmod(name, 0777), 0);
 }
 
-/** The content of a file; "" when there is none. */
+/** The content of a file, of a component without its header; "" when there is none. */
 static const char *content(const char *name) {
   static char text[4096];
   FILE *f = fopen(name, "r");
   size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
   text[n] = '\0';
   if (f) fclose(f);
-  return text;
+  return n > 8 && memcmp(text, "\0asm\r\0\1", 8) == 0 ? text + 8 : text;
 }
 
 static void clear_folder(void) {
@@ -77,13 +77,14 @@ static wg_config *config_of(const char *text) {
 static void compiler(const char *body) {
   char text[1024];
   snprintf(text, sizeof text,
-           "#!/bin/sh\nout=\nwhile [ $# -gt 0 ]; do case $1 in\n"
+           "#!/bin/sh\ncomponent() { printf '\\0asm\\r\\0\\1\\0'; cat \"$@\"; }\nout=\nwhile [ $# "
+           "-gt 0 ]; do case $1 in\n"
            "-M) echo 'main.o: src/main.c'; exit 0 ;; -o) out=$2 ;; esac; shift; done\n%s\n",
            body);
   put("compiler", text);
 }
 
-static const char good[] = "cat src/main.c >\"$out\"; echo a warning >&2";
+static const char good[] = "component src/main.c >\"$out\"; echo a warning >&2";
 
 static cli_build_result build(const wg_config *c, bool always) {
   wg_error err;
@@ -110,7 +111,7 @@ static void a_build_makes_its_output(void **state) {
   cli_build_result r = build(c, false);
   assert_int_equal(r.exit_code, 0);
   assert_false(r.fresh);
-  assert_int_equal(r.bytes, 4);
+  assert_int_equal(r.bytes, 12);
   assert_string_equal(r.lang, "c");
   assert_string_equal(r.world, "service-p2");
   assert_string_equal(r.messages, "a warning\n");
@@ -126,7 +127,7 @@ static void a_build_makes_its_output(void **state) {
   assert_true(build(c, false).fresh);
   assert_false(build(c, true).fresh);
   /* Another compiler is another build. */
-  compiler("cat src/main.c src/main.c >\"$out\"");
+  compiler("component src/main.c src/main.c >\"$out\"");
   assert_false(build(c, false).fresh);
   assert_string_equal(content("dist/app.wasm"), "two\ntwo\n");
   wg_config_free(c);
@@ -136,7 +137,7 @@ static void what_changes_while_it_builds_is_built_again(void **state) {
   (void)state;
   wg_config *c = config_of("name = \"app\"\n");
   put("src/main.c", "one\n");
-  compiler("cat src/main.c >\"$out\"; echo later >>src/main.c");
+  compiler("component src/main.c >\"$out\"; echo later >>src/main.c");
   assert_false(build(c, false).fresh);
   compiler(good);
   assert_false(build(c, false).fresh);
@@ -159,6 +160,27 @@ static void a_failure_changes_nothing(void **state) {
   assert_int_equal(system("test \"$(ls -A dist)\" = app.wasm"), 0);
   compiler("kill -SEGV $$");
   assert_int_equal(build(c, false).exit_code, 128 + SIGSEGV);
+  wg_config_free(c);
+}
+
+static void what_is_no_component_takes_no_place(void **state) {
+  (void)state;
+  wg_config *c = config_of("name = \"app\"\n");
+  put("src/main.c", "one\n");
+  put("dist/app.wasm", "good\n");
+  static const char *const bodies[] = {"", "printf '\\0asm\\1\\0\\0\\0' >\"$out\"", "rm \"$out\""};
+  for (size_t i = 0; i < WG_COUNT(bodies); i++) {
+    compiler(bodies[i]);
+    wg_error err = {0};
+    cli_build *b = NULL;
+    const cli_build_request r = {.config = c, .capture = true};
+    assert_int_equal(cli_build_start(&r, &b, &err), WG_OK);
+    assert_int_equal(cli_build_wait(b, &err), WG_COMPONENT);
+    assert_string_equal(err.msg, "the compiler made no component");
+    cli_build_free(b);
+    assert_string_equal(content("dist/app.wasm"), "good\n");
+    assert_int_equal(system("test \"$(ls -A dist)\" = app.wasm"), 0);
+  }
   wg_config_free(c);
 }
 
@@ -233,7 +255,7 @@ static void what_a_compiler_leaves_running_is_ended(void **state) {
   (void)state;
   wg_config *c = config_of("name = \"app\"\n");
   put("src/main.c", "one\n");
-  compiler("sleep 600 >/dev/null 2>&1 & echo \"$$ $!\" >pids; echo x >\"$out\"");
+  compiler("sleep 600 >/dev/null 2>&1 & echo \"$$ $!\" >pids; echo x | component >\"$out\"");
   assert_int_equal(build(c, false).exit_code, 0);
   expect_gone("pids");
   wg_config_free(c);
@@ -462,22 +484,29 @@ static void hashes(void **state) {
 
 static void stamps(void **state) {
   (void)state;
+  char made[CLI_HASH_SIZE];
   put("out", "result");
   assert_false(cli_stamp_matches("out", "key"));
-  cli_stamp_write("out", "key");
+  assert_true(cli_hash_of_file("out", made));
+  cli_stamp_write("out", "key", made);
   assert_true(cli_stamp_matches("out", "key"));
   assert_false(cli_stamp_matches("out", "another"));
   put("out", "changed");
   assert_false(cli_stamp_matches("out", "key"));
-  cli_stamp_write("out", "key");
+  /* It is about what was made, not about what somebody has put there since. */
+  cli_stamp_write("out", "key", made);
+  assert_false(cli_stamp_matches("out", "key"));
+  put("out", "result");
+  assert_true(cli_stamp_matches("out", "key"));
   setenv("WARPGRID_CACHE", "/proc/none", 1); /* no cache: no skip, and no failure */
-  cli_stamp_write("out", "key");
+  cli_stamp_write("out", "key", made);
   assert_false(cli_stamp_matches("out", "key"));
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(a_build_makes_its_output, setup),
+      cmocka_unit_test_setup(what_is_no_component_takes_no_place, setup),
       cmocka_unit_test_setup(what_changes_while_it_builds_is_built_again, setup),
       cmocka_unit_test_setup(a_failure_changes_nothing, setup),
       cmocka_unit_test_setup(a_cancelled_build_leaves_nothing, setup),
