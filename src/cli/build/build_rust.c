@@ -94,7 +94,8 @@ static wg_code rust_take(cli_build *b, const char *wasm, wg_error *err) {
     return WG_COMPONENT;
   }
   mapped made = map_file(wasm), there = map_file(b->target);
-  b->result.fresh = made.len == there.len && memcmp(made.bytes, there.bytes, made.len) == 0;
+  b->result.fresh = made.bytes && there.bytes && made.len == there.len &&
+                    memcmp(made.bytes, there.bytes, made.len) == 0;
   unmap(there);
   wg_code code = WG_OK;
   if (!b->result.fresh) {
