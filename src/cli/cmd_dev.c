@@ -127,11 +127,7 @@ int cmd_dev(const cli_args *args) {
   d.options.on_warning = on_warning;
 
   /* Taken by the builder's signalfd: no thread shall be interrupted. */
-  sigemptyset(&stops);
-  sigaddset(&stops, SIGINT);
-  sigaddset(&stops, SIGTERM);
-  sigaddset(&stops, SIGHUP);
-  pthread_sigmask(SIG_BLOCK, &stops, &before);
+  common_block_stops(&stops, &before);
   pthread_mutex_init(&d.lock, NULL);
   pthread_cond_init(&d.changed, NULL);
   d.stops = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/build/build.h"
 #include "cli/cli.h"
+#include "cli/common.h"
 #include "cli/sizes.h"
 #include "cli/ui.h"
 
@@ -31,12 +32,7 @@ static void on_say(void *user, const char *line) {
  *  @return -1 with err */
 static int stops_begin(sigset_t *before, wg_error *err) {
   sigset_t stops;
-  sigemptyset(&stops);
-  sigaddset(&stops, SIGINT);
-  sigaddset(&stops, SIGTERM);
-  sigaddset(&stops, SIGHUP);
-  sigaddset(&stops, SIGQUIT);
-  sigprocmask(SIG_BLOCK, &stops, before);
+  common_block_stops(&stops, before);
   int fd = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) wg_error_set(err, WG_IO, errno, "cannot wait for signals: %s", wg_os_error(errno));
   return fd;

@@ -76,6 +76,18 @@ void common_free(common_engine *x) {
   wg_buf_release(&x->told);
 }
 
+void common_block_stops(sigset_t *stops, sigset_t *before) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  sigemptyset(stops);
+  for (size_t i = 0; i < WG_COUNT(signals); i++) {
+    struct sigaction now;
+    /* Blocked, an ignored signal would be kept, and read. */
+    if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+      sigaddset(stops, signals[i]);
+  }
+  pthread_sigmask(SIG_BLOCK, stops, before);
+}
+
 static _Atomic(wg_engine *) stopping, reloading;
 
 static volatile sig_atomic_t on_terminal;

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/ui.h"
 
+#include <signal.h>
 #include <warpgrid/warpgrid.h>
 
 /** An engine with a component; zero-initialise, common_free() at the end whatever happened. */
@@ -32,6 +33,11 @@ void common_free(common_engine *x);
 /** Prints a warning about the configuration; for wg_engine_options.on_warning. */
 void common_warn(void *user, const char *text);
 
+/** Blocks the signals that ask for an end, but those that the caller of the process has ignored (as
+ *  nohup does), so that they can be read from a signalfd.
+ *  @param stops   gets them
+ *  @param before  gets the mask to restore */
+void common_block_stops(sigset_t *stops, sigset_t *before);
 /** SIGHUP reloads the engine from now on; NULL: it ends the process again. */
 void common_reload_on_hangup(wg_engine *engine);
 /** SIGINT and SIGTERM stop the engine from now on; NULL: they end the process again. */

@@ -286,6 +286,71 @@ def test_warp_toml_is_reloaded(start, project):
     dev.stop()
 
 
+def test_another_component_is_no_source(start, project):
+    """Where the component goes changes alone: its folder's new output is not taken for a save."""
+    for name in ("main.c", "answer.h"):
+        (project / "src" / name).rename(project / name)
+    text = 'name = "app"\n[build]\ncomponent = "%s.wasm"\nsources = ["*.c"]\n'
+    (project / "warp.toml").write_text(text % "a")
+    dev = start()
+    dev.listening()
+    dev.put("warp.toml", text % "b")
+    dev.wait("reloaded")
+    time.sleep(2)
+    assert dev.count("building") == 2
+    dev.put("answer.h", answer("two"))
+    dev.wait("reloaded", 2)
+    assert dev.get().text == "two\n"
+    dev.stop()
+
+
+def test_the_folder_of_the_output_is_no_source(start, project):
+    """A build makes that folder, among the sources; that does not cancel the build."""
+    (project / "warp.toml").write_text(
+        'name = "app"\n[build]\ncomponent = "gen/x.wasm"\nsources = ["*/*.c"]\n'
+    )
+    dev = start()
+    dev.listening()
+    time.sleep(1)
+    assert dev.count("building") == 1 and dev.count("canceled") == 0
+    dev.put("src/answer.h", answer("two"))
+    dev.wait("reloaded")
+    assert dev.get().text == "two\n" and dev.count("building") == 2
+    dev.stop()
+
+
+@pytest.mark.parametrize("name", ["src/util/answer.h", "extra/answer.h"])
+def test_headers_below_and_beside_the_sources_are_inputs(start, project, name):
+    main = (project / "src" / "main.c").read_text()
+    flag = ' flags = ["-iquote", "extra"]' if name.startswith("extra") else ""
+    (project / name).parent.mkdir()
+    (project / "src" / "answer.h").rename(project / name)
+    if not flag:
+        (project / "src" / "main.c").write_text(main.replace('"answer.h"', '"util/answer.h"'))
+    (project / "warp.toml").write_text('name = "app"\n[build]\n' + flag.strip() + "\n")
+    dev = start()
+    dev.listening()
+    dev.put(name, answer("two"))
+    dev.wait("reloaded")
+    assert dev.get().text == "two\n"
+    dev.stop()
+
+
+def test_an_ignored_hangup_stays_ignored(start, project):
+    """As `nohup warp dev` asks: the terminal's end is not its own."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        dev = start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    dev.listening()
+    dev.server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert dev.server.process.poll() is None
+    assert dev.get().status == 200
+    dev.stop()
+
+
 def test_routes_of_services(start, project):
     (project / "warp.toml").write_text(
         'name = "app"\n[services.shop]\ncomponent = "dist/app.wasm"\nhost = ["shop.example"]\n'

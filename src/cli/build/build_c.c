@@ -301,8 +301,10 @@ static wg_code add_folder(const wg_config *config, const char *name, size_t len,
   return build_input(out, path, CLI_INPUT_FOLDER, err);
 }
 
-/** The folders of the sources, where headers are, too, and those of -I flags. */
+/** The folders of the sources and all below them, where headers are, too, and those of flags that
+ *  name one. The project's own folder counts without what is below: builds write there. */
 static wg_code c_inputs(const cli_build_request *r, cli_inputs *out, wg_error *err) {
+  static const char *const flags[] = {"-I", "-iquote", "-isystem", "-idirafter"};
   const wg_config *config = r->config;
   wg_code code = WG_OK;
   for (const char *const *p = source_patterns(config); code == WG_OK && *p; p++) {
@@ -310,7 +312,8 @@ static wg_code c_inputs(const cli_build_request *r, cli_inputs *out, wg_error *e
     size_t plain = strcspn(*p, "*?[");
     const char *slash = memrchr(*p, '/', plain);
     size_t len = slash ? (size_t)(slash - *p) : 0;
-    if (strchr(*p + plain, '/')) {
+    bool tree = strchr(*p + plain, '/') || len > 0;
+    if (tree) {
       char *folder = strndup(*p, len);
       code = build_input(out, folder ? build_path(config->dir, len ? folder : ".") : NULL,
                          CLI_INPUT_TREE, err);
@@ -319,11 +322,14 @@ static wg_code c_inputs(const cli_build_request *r, cli_inputs *out, wg_error *e
       code = add_folder(config, *p, len, out, err);
     }
   }
-  for (char **f = config->build_flags; code == WG_OK && f && *f; f++) {
-    if (strncmp(*f, "-I", 2) != 0) continue;
-    const char *name = (*f)[2] ? *f + 2 : f[1];
-    if (name) code = add_folder(config, name, strlen(name), out, err);
-  }
+  for (char **f = config->build_flags; code == WG_OK && f && *f; f++)
+    for (size_t i = 0; code == WG_OK && i < WG_COUNT(flags); i++) {
+      size_t len = strlen(flags[i]);
+      if (strncmp(*f, flags[i], len) != 0) continue;
+      const char *name = (*f)[len] ? *f + len : f[1];
+      if (name) code = add_folder(config, name, strlen(name), out, err);
+      break;
+    }
   return code;
 }
 

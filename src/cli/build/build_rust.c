@@ -94,8 +94,12 @@ static wg_code rust_take(cli_build *b, const char *wasm, wg_error *err) {
     return WG_COMPONENT;
   }
   mapped made = map_file(wasm), there = map_file(b->target);
-  b->result.fresh = made.bytes && there.bytes && made.len == there.len &&
-                    memcmp(made.bytes, there.bytes, made.len) == 0;
+  if (!made.bytes) {
+    unmap(there);
+    return wg_error_set(err, WG_IO, errno, "cannot read '%s': %s", wasm, wg_os_error(errno));
+  }
+  b->result.fresh =
+      there.bytes && made.len == there.len && memcmp(made.bytes, there.bytes, made.len) == 0;
   unmap(there);
   wg_code code = WG_OK;
   if (!b->result.fresh) {

@@ -126,13 +126,19 @@ static wg_code builder_configure(builder *b, wg_error *err) {
   for (size_t i = 0; i < config->service_count && code == WG_OK; i++)
     if (strcmp(config->services[i].component, config->component) != 0)
       code = add_file(&inputs, config->services[i].component, err);
+  /* What is watched is noted when it is: what cannot be now is tried again with the next save. */
+  bool same = b->config && same_inputs(&inputs, &b->inputs) &&
+              strcmp(config->component, b->config->component) == 0;
+  if (code == WG_OK && !same) {
+    cli_inputs_release(&b->inputs);
+    code = watch_tree_set(b->watch, &inputs, config->component, err);
+    if (code == WG_OK) {
+      b->inputs = inputs;
+      inputs = (cli_inputs){0};
+    }
+  }
   wg_config_free(b->config);
   b->config = config;
-  if (code == WG_OK && !same_inputs(&inputs, &b->inputs)) {
-    cli_inputs_release(&b->inputs);
-    b->inputs = inputs;
-    return watch_tree_set(b->watch, &inputs, config->component, err);
-  }
   cli_inputs_release(&inputs);
   return code;
 }

@@ -269,11 +269,33 @@ static wg_code look(watch_tree *w, wg_error *err) {
   return code;
 }
 
+/** The real path of a folder that may be still to be made: that of the nearest one above that is
+ *  there, and the rest as it is called. NULL: out of memory, or not to be told. */
+static char *real_folder(const char *path) {
+  char above[PATH_MAX];
+  size_t len = strlen(path);
+  if (len >= sizeof above) return NULL;
+  memcpy(above, path, len + 1);
+  for (;;) {
+    char *real = realpath(len ? above : *path == '/' ? "/" : ".", NULL), *whole;
+    if (real || errno != ENOENT || !len) {
+      const char *rest = path + len + (path[len] == '/');
+      if (!real || !*rest) return real;
+      int n = asprintf(&whole, "%s/%s", strcmp(real, "/") == 0 ? "" : real, rest);
+      free(real);
+      return n < 0 ? NULL : whole;
+    }
+    while (len && above[len - 1] != '/') len--;
+    if (len) len--;
+    above[len] = '\0';
+  }
+}
+
 /** Splits the path of the output into a real folder and a name. */
 static wg_code set_ignored(watch_tree *w, const char *path, wg_error *err) {
   const char *slash = strrchr(path, '/');
   char *above = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-  w->ignored_folder = above ? realpath(above, NULL) : NULL;
+  w->ignored_folder = above ? real_folder(above) : NULL;
   bool memory = !above || (!w->ignored_folder && errno == ENOMEM);
   free(above);
   if (w->ignored_folder) w->ignored_name = strdup(slash ? slash + 1 : path);
@@ -317,6 +339,27 @@ static folder *folder_of(watch_tree *w, int wd) {
   return NULL;
 }
 
+/** True for the output's folder and those above it, which a build makes and takes away again. */
+static bool leads_to_output(const watch_tree *w, const char *path) {
+  size_t n = strlen(path);
+  return w->ignored_folder && strncmp(w->ignored_folder, path, n) == 0 &&
+         (w->ignored_folder[n] == '/' || !w->ignored_folder[n]);
+}
+
+/** True for a folder that a build made: with nothing in it that somebody else put there. */
+static bool made_by_build(const watch_tree *w, const char *path) {
+  bool ours = leads_to_output(w, path);
+  DIR *d = ours ? opendir(path) : NULL;
+  for (struct dirent *e; d && ours && (e = readdir(d));) {
+    char below[PATH_MAX];
+    int n = snprintf(below, sizeof below, "%s/%s", path, e->d_name);
+    ours = skipped_file(e->d_name) || strcmp(e->d_name, w->ignored_name) == 0 ||
+           (n > 0 && (size_t)n < sizeof below && leads_to_output(w, below));
+  }
+  if (d) closedir(d);
+  return ours;
+}
+
 static void on_event(watch_tree *w, const struct inotify_event *e, watch_change *change) {
   if (e->mask & IN_Q_OVERFLOW) { /* something was lost: look at all, and build */
     w->look_again = true;
@@ -326,23 +369,26 @@ static void on_event(watch_tree *w, const struct inotify_event *e, watch_change 
   folder *f = folder_of(w, e->wd);
   if (!f) return; /* of a folder that is not watched any more */
   if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) {
-    changed(change, NULL, f->path, false);
+    if (e->mask & IN_MOVE_SELF || !leads_to_output(w, f->path))
+      changed(change, NULL, f->path, false);
     w->look_again = true;
     return;
   }
   if (!e->len) return;
   if (e->mask & IN_ISDIR) {
+    char below[PATH_MAX];
+    int n = snprintf(below, sizeof below, "%s/%s", f->path, e->name);
+    bool fits = n > 0 && (size_t)n < sizeof below;
+    bool ours = fits && e->mask & (IN_CREATE | IN_DELETE) && made_by_build(w, below);
     if (in_list(f->awaited, e->name)) {
       w->look_again = true;
-      changed(change, f, e->name, false);
+      if (!ours) changed(change, f, e->name, false);
       return;
     }
     if (!f->tree || skipped_folder(e->name)) return;
     /* Also for what was put into it before it was watched. */
-    changed(change, f, e->name, false);
-    char below[PATH_MAX];
-    int n = snprintf(below, sizeof below, "%s/%s", f->path, e->name);
-    if (n > 0 && (size_t)n < sizeof below && (e->mask & (IN_CREATE | IN_MOVED_TO)))
+    if (!ours) changed(change, f, e->name, false);
+    if (fits && (e->mask & (IN_CREATE | IN_MOVED_TO)))
       w->look_again |= add_folder(w, below, true, 1, NULL) == WG_NOMEM;
     return;
   }
