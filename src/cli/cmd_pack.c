@@ -179,9 +179,13 @@ int cmd_pack(const cli_args *args) {
     wg_error_set(&err, WG_CANCELED, 0, "interrupted");
     ui_fail("pack", &err, exit_code);
   } else if ((exit_code = cli_build_get_result(b)->exit_code) != CLI_DONE) {
-    /* The compiler has told people already; programs are told that it did. */
-    wg_error_set(&err, WG_INVALID, 0, "the compiler failed with exit code %d", exit_code);
-    if (ui_json()) ui_fail("pack", &err, exit_code);
+    /* A compiler that ended by itself has told people why; programs are told that it did. */
+    if (exit_code > 128)
+      wg_error_set(&err, WG_INVALID, 0, "the compiler was ended by signal %d (%s)", exit_code - 128,
+                   strsignal(exit_code - 128));
+    else
+      wg_error_set(&err, WG_INVALID, 0, "the compiler failed with exit code %d", exit_code);
+    if (ui_json() || exit_code > 128) ui_fail("pack", &err, exit_code);
   } else {
     exit_code = pack_report(args, b);
   }

@@ -238,6 +238,15 @@ def test_the_installed_warp_packs_and_serves(prefix, tmp_path):
         assert server.get("/").body == b"hello from C\n"
 
 
+def test_the_installed_sdk_needs_no_folder_of_the_builder(prefix):
+    """Another user cannot follow a link into the builder's cache."""
+    sdk = prefix / "share" / "warpgrid" / "sdk" / "c"
+    outside = [p for p in sdk.rglob("*") if p.is_symlink() and prefix not in p.resolve().parents]
+    assert not outside
+    assert (sdk / "sysroot" / "lib" / "wasm32-wasip2" / "libc.a").is_file()
+    assert not [p for p in sdk.rglob("*") if not p.stat().st_mode & 0o004]
+
+
 def test_what_else_is_installed(prefix):
     share = prefix / "share" / "warpgrid"
     for name in ("shim", "shim-async"):

@@ -164,6 +164,22 @@ def test_pack_keeps_the_last_good_build_when_none_is_made(project, pack, flag):
         assert tree(project) == before
 
 
+def test_pack_tells_that_the_compiler_was_killed(project, pack, tmp_path):
+    killed = script(tmp_path / "killed", 'case " $* " in *" -M "*) exit 1 ;; esac; kill -KILL $$')
+    out = pack(env={"WARPGRID_CLANG": killed})
+    assert out.returncode == 137
+    assert "error: the compiler was ended by signal 9" in out.stderr
+
+
+def test_pack_compiles_files_that_look_like_flags(project, pack):
+    for file in (project / "src").iterdir():
+        file.rename(project / file.name.replace("main.c", "-DX.c"))
+    (project / "warp.toml").write_text('name = "hi"\n[build]\nsources = ["*.c"]\n')
+    out = pack()
+    assert out.returncode == 0, out.stderr
+    assert (project / "dist" / "hi.wasm").is_file()
+
+
 def test_pack_debug_and_release(project, pack):
     sizes = {}
     for profile in ("debug", "release"):

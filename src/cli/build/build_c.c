@@ -100,8 +100,15 @@ static wg_code add_glob(const char *dir, const char *pattern, char ***list, wg_e
                         strcmp(dir, ".") ? "'" : "");
     wg_error_hint(err, "name them in warp.toml: [build] sources = [\"main.c\"]");
   }
-  for (size_t i = 0; code == WG_OK && i < found.gl_pathc; i++)
-    code = cli_list_add(list, found.gl_pathv[i] + skip, err);
+  for (size_t i = 0; code == WG_OK && i < found.gl_pathc; i++) {
+    const char *name = found.gl_pathv[i] + skip;
+    char *plain = NULL; /* "-DX.c" is a file here, and would be a flag there */
+    if (name[0] == '-' && asprintf(&plain, "./%s", name) < 0)
+      code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
+    else
+      code = cli_list_add(list, plain ? plain : name, err);
+    free(plain);
+  }
   if (rc == 0) globfree(&found);
   return code;
 }
