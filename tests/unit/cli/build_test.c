@@ -398,10 +398,9 @@ static void inputs_of_c(void **state) {
   (void)state;
   put("src/main.c", "");
   expect_inputs("", "file warp.toml\ntree src\n");
-  expect_inputs(
-      "[build]\nsources = [\"main.c\", \"src/*.c\", \"src/util.c\", \"lib/*/x.c\"]\n"
-      "flags = [\"-Iinclude\", \"-I\", \"/opt/inc\", \"-O3\"]\n",
-      "file warp.toml\nfolder .\ntree src\ntree lib\nfolder include\nfolder /opt/inc\n");
+  expect_inputs("[build]\nsources = [\"main.c\", \"src/*.c\", \"src/util.c\", \"lib/*/x.c\"]\n"
+                "flags = [\"-Iinclude\", \"-I\", \"/opt/inc\", \"-O3\"]\n",
+                "file warp.toml\nfolder .\ntree src\ntree lib\nfolder include\nfolder /opt/inc\n");
 }
 
 static void inputs_of_rust(void **state) {
