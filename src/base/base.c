@@ -19,6 +19,12 @@ static uint64_t clock_monotonic_ms(void *user) {
   clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
   return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
 }
+uint64_t wg_clock_us(int clock_id) {
+  struct timespec t;
+  clock_gettime(clock_id, &t);
+  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 const wg_clock wg_clock_monotonic = {clock_monotonic_ms, NULL};
 
 void wg_wipe(void *p, size_t len) {

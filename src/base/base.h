@@ -70,6 +70,9 @@ typedef struct wg_clock {
 extern const wg_clock wg_clock_monotonic;
 static inline uint64_t wg_now_ms(const wg_clock *c) { return c->now_ms(c->user); }
 
+/** A clock of clock_gettime(2) in microseconds. */
+uint64_t wg_clock_us(int clock_id);
+
 /* ---- secrets ---- */
 /** A password or key in memory of its own: never printed, wiped when released. */
 typedef struct wg_secret {

@@ -27,11 +27,6 @@ static void dev_swapped(dev *d, const wg_error *err) {
   wake(d);
 }
 
-static void on_warning(void *user, const char *text) {
-  (void)user;
-  if (!ui_json()) ui_warn(text);
-}
-
 static void on_listening(void *user, const char *const *urls) {
   dev *d = user;
   wg_error err;
@@ -117,14 +112,10 @@ int cmd_dev(const cli_args *args) {
   int code = common_options_read(args, WG_LOG_WARN, &d.options);
   if (code != CLI_DONE) return code;
   d.options.listen = cli_values(args, "listen");
-  for (const char *const *l = d.options.listen; l && *l; l++) {
-    char host[256];
-    uint16_t port;
-    if (wg_listen_parse(*l, host, &port, &err) != WG_OK)
-      return ui_usage("dev", err.hint, "%s", err.msg);
-  }
+  code = common_check_addresses(args, d.options.listen, common_check_listen);
+  if (code != CLI_DONE) return code;
   d.options.allow_loopback_databases = 1;
-  d.options.on_warning = on_warning;
+  d.options.on_warning = common_warn;
 
   /* Taken by the builder's signalfd: no thread shall be interrupted. */
   common_block_stops(&stops, &before);

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "cli/build/sdk.h"
 #include "cli/cli.h"
+#include "cli/paths.h"
 #include "cli/templates.h"
 #include "cli/ui.h"
 
@@ -207,19 +208,6 @@ static wg_code plan(init *x, wg_error *err) {
   return code;
 }
 
-/** Makes the folders of a path. */
-static wg_code make_folders(char *path, wg_error *err) {
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    int sys = mkdir(path, 0777) == 0 ? 0 : errno;
-    if (sys != 0 && sys != EEXIST)
-      wg_error_set(err, WG_IO, sys, "cannot make folder '%s': %s", path, wg_os_error(sys));
-    *slash = '/';
-    if (sys != 0 && sys != EEXIST) return WG_IO;
-  }
-  return WG_OK;
-}
-
 static wg_code write_file(const char *path, const wg_buf *text, wg_error *err) {
   size_t n = strlen(path), done = 0;
   mode_t mode = n > 3 && strcmp(path + n - 3, ".sh") == 0 ? 0777 : 0666;
@@ -247,7 +235,7 @@ static wg_code write_all(init *x, wg_error *err) {
     wg_buf_init(&text, FILE_MAX);
     cli_template_render(&text, f->text, &values);
     if (text.failed) code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
-    if (code == WG_OK) code = make_folders(x->paths[x->written], err);
+    if (code == WG_OK) code = cli_make_folders(x->paths[x->written], NULL, err);
     if (code == WG_OK) code = write_file(x->paths[x->written], &text, err);
     if (code == WG_OK) x->written++;
     wg_buf_release(&text);

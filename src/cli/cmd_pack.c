@@ -18,11 +18,6 @@
 #include <unistd.h>
 #include <warpgrid/warpgrid.h>
 
-static void on_warning(void *user, const char *text) {
-  (void)user;
-  if (!ui_json()) ui_warn(text);
-}
-
 static void on_say(void *user, const char *line) {
   (void)user;
   fprintf(stderr, "%s\n", line);
@@ -73,7 +68,7 @@ static int pack_build(const cli_build_request *request, cli_build **out, wg_erro
 static wg_code pack_cwasm(const char *config_path, const char *output, char **out, wg_error *err) {
   size_t len = strlen(output);
   if (len > 5 && strcmp(output + len - 5, ".wasm") == 0) len -= 5;
-  wg_engine_options options = {.config_path = config_path, .on_warning = on_warning};
+  wg_engine_options options = {.config_path = config_path, .on_warning = common_warn};
   wg_engine *engine = NULL;
   wg_component *component = NULL;
   char *path = NULL;
@@ -160,7 +155,7 @@ int cmd_pack(const cli_args *args) {
   cli_build *b = NULL;
   if (cli_flag(args, "debug") && cli_flag(args, "release"))
     return ui_usage("pack", "give one of them", "'--debug' and '--release' exclude each other");
-  wg_code code = wg_config_load(cli_value(args, "config"), on_warning, NULL, &config, &err);
+  wg_code code = wg_config_load(cli_value(args, "config"), common_warn, NULL, &config, &err);
   int exit_code = CLI_FAILED;
   if (code == WG_OK) {
     const cli_build_request request = {.config = config,

@@ -41,21 +41,6 @@ static void on_reloaded(void *user, uint64_t generation, const wg_error *err) {
   ui_flush();
 }
 
-/** Checks the addresses of an option. @return CLI_DONE, or the code of a mistake that was told */
-static int check_addresses(const char *const *list,
-                           wg_code (*check)(const char *text, wg_error *err)) {
-  wg_error err;
-  for (; list && *list; list++)
-    if (check(*list, &err) != WG_OK) return ui_usage("serve", err.hint, "%s", err.msg);
-  return CLI_DONE;
-}
-
-static wg_code check_listen(const char *text, wg_error *err) {
-  char host[256];
-  uint16_t port;
-  return wg_listen_parse(text, host, &port, err);
-}
-
 int cmd_serve(const cli_args *args) {
   wg_error err;
   wg_engine_options options = {0};
@@ -63,8 +48,8 @@ int cmd_serve(const cli_args *args) {
   if (code != CLI_DONE) return code;
   options.listen = cli_values(args, "listen");
   options.admin = cli_values(args, "admin");
-  code = check_addresses(options.listen, check_listen);
-  if (code == CLI_DONE) code = check_addresses(options.admin, wg_admin_listen_check);
+  code = common_check_addresses(args, options.listen, common_check_listen);
+  if (code == CLI_DONE) code = common_check_addresses(args, options.admin, wg_admin_listen_check);
   if (code != CLI_DONE) return code;
   const char *workers = cli_value(args, "workers");
   if (workers) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/common.h"
 
-#include "config/value.h"
+#include "config/config.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -40,6 +40,20 @@ static void on_warning(void *user, const char *text) {
     ui_warn(text);
   }
   x->warnings++;
+}
+
+int common_check_addresses(const cli_args *args, const char *const *list,
+                           wg_code (*check)(const char *text, wg_error *err)) {
+  wg_error err;
+  for (; list && *list; list++)
+    if (check(*list, &err) != WG_OK) return ui_usage(args->command->name, err.hint, "%s", err.msg);
+  return CLI_DONE;
+}
+
+wg_code common_check_listen(const char *text, wg_error *err) {
+  char host[256];
+  uint16_t port;
+  return wg_listen_parse(text, host, &port, err);
 }
 
 void common_warn(void *user, const char *text) {

@@ -30,6 +30,12 @@ int common_engine_new(const cli_args *args, wg_engine_options *options, common_e
 int common_load(const cli_args *args, wg_engine_options *options, common_engine *out);
 void common_free(common_engine *x);
 
+/** Checks the addresses of an option. @return CLI_DONE, or the code of a mistake that was told */
+int common_check_addresses(const cli_args *args, const char *const *list,
+                           wg_code (*check)(const char *text, wg_error *err));
+/** A check for addresses to serve on. */
+wg_code common_check_listen(const char *text, wg_error *err);
+
 /** Prints a warning about the configuration; for wg_engine_options.on_warning. */
 void common_warn(void *user, const char *text);
 

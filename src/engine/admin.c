@@ -12,6 +12,11 @@ const uint32_t wg__latency_bounds[WG_LATENCY_BUCKETS] = {500,     1000,    2500,
                                                          25000,   50000,   100000,  250000,  500000,
                                                          1000000, 2500000, 5000000, 10000000};
 
+void wg__utc_text(time_t when, char out[32]) {
+  struct tm tm;
+  strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&when, &tm));
+}
+
 /* ---- counters, added up over workers ---- */
 
 typedef struct totals {
@@ -125,8 +130,7 @@ static void put_database(void *user, const wg_db_stats *s) {
 static void put_stats(wg_engine *e, const wg_site *s, const wg_reload_result *last,
                       const char *const *urls, wg_buf *out) {
   char started[32];
-  struct tm tm;
-  strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&e->started, &tm));
+  wg__utc_text(e->started, started);
   wg_buf_printf(out, "{\"version\":1,\"warp\":\"%s\",\"wasmtime\":\"%s\",\"pid\":%ld,\"name\":",
                 wg_version(), wg_wasmtime_version(), (long)getpid());
   wg_buf_put_json(out, s->config->name);
@@ -176,10 +180,16 @@ static void put_one(wg_buf *out, const char *name, const char *type, const char 
   wg_buf_printf(out, "%s %.15g\n", name, value);
 }
 
-static void put_service_sample(wg_buf *out, const char *name, const char *service, uint64_t v) {
-  wg_buf_printf(out, "%s{service=\"", name);
+/** NAMESUFFIX{service="..." of a sample: more labels or the brace may follow. */
+static void put_series(wg_buf *out, const char *name, const char *suffix, const char *service) {
+  wg_buf_printf(out, "%s%s{service=\"", name, suffix);
   put_label(out, service);
-  wg_buf_printf(out, "\"} %llu\n", (unsigned long long)v);
+  wg_buf_put_u8(out, '"');
+}
+
+static void put_service_sample(wg_buf *out, const char *name, const char *service, uint64_t v) {
+  put_series(out, name, "", service);
+  wg_buf_printf(out, "} %llu\n", (unsigned long long)v);
 }
 
 static void put_requests(wg_buf *out, const wg_engine *e, unsigned slots) {
@@ -188,9 +198,8 @@ static void put_requests(wg_buf *out, const wg_engine *e, unsigned slots) {
   for (unsigned s = 0; s < slots; s++) {
     totals t = add_up(e, s);
     for (size_t i = 0; i < WG_COUNT(t.by_class); i++) {
-      wg_buf_printf(out, "%s{service=\"", requests);
-      put_label(out, slot_name(e, s));
-      wg_buf_printf(out, "\",code=\"%zuxx\"} %llu\n", i + 1, (unsigned long long)t.by_class[i]);
+      put_series(out, requests, "", slot_name(e, s));
+      wg_buf_printf(out, ",code=\"%zuxx\"} %llu\n", i + 1, (unsigned long long)t.by_class[i]);
     }
   }
 }
@@ -203,20 +212,17 @@ static void put_latency(wg_buf *out, const wg_engine *e, unsigned slots) {
     uint64_t below = 0;
     for (size_t i = 0; i <= WG_LATENCY_BUCKETS; i++) {
       below += t.buckets[i];
-      wg_buf_printf(out, "%s_bucket{service=\"", name);
-      put_label(out, slot_name(e, s));
+      put_series(out, name, "_bucket", slot_name(e, s));
       if (i < WG_LATENCY_BUCKETS)
-        wg_buf_printf(out, "\",le=\"%g\"} %llu\n", wg__latency_bounds[i] / 1e6,
+        wg_buf_printf(out, ",le=\"%g\"} %llu\n", wg__latency_bounds[i] / 1e6,
                       (unsigned long long)below);
       else
-        wg_buf_printf(out, "\",le=\"+Inf\"} %llu\n", (unsigned long long)below);
+        wg_buf_printf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)below);
     }
-    wg_buf_printf(out, "%s_sum{service=\"", name);
-    put_label(out, slot_name(e, s));
-    wg_buf_printf(out, "\"} %.6f\n", (double)t.latency_us / 1e6);
-    wg_buf_printf(out, "%s_count{service=\"", name);
-    put_label(out, slot_name(e, s));
-    wg_buf_printf(out, "\"} %llu\n", (unsigned long long)t.requests);
+    put_series(out, name, "_sum", slot_name(e, s));
+    wg_buf_printf(out, "} %.6f\n", (double)t.latency_us / 1e6);
+    put_series(out, name, "_count", slot_name(e, s));
+    wg_buf_printf(out, "} %llu\n", (unsigned long long)t.requests);
   }
 }
 

@@ -130,12 +130,10 @@ static void answer_waiters(wg_control *c) {
 }
 
 static void reload_ended(wg_control *c) {
-  time_t now = time(NULL);
-  struct tm tm;
   wg_site *site = wg__engine_site(c->engine);
   c->last = (wg_reload_result){.any = true, .ok = c->code == WG_OK, .generation = site->generation};
   wg__site_unref(site);
-  strftime(c->last.at, sizeof c->last.at, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+  wg__utc_text(time(NULL), c->last.at);
   uint64_t ms = wg_now_ms(&wg_clock_monotonic) - c->began_ms;
   if (c->last.ok) {
     wg_log(NULL, WG_LOG_INFO, "reloaded", WG_KV_U("generation", c->last.generation),

@@ -80,10 +80,17 @@ static wg_code append_dirs(wg_config *c, const char *const *dirs, wg_error *err)
   return WG_OK;
 }
 
+static void free_list(char **list) {
+  for (char **p = list; p && *p; p++) {
+    wg_wipe(*p, strlen(*p)); /* variables of guests may be secrets */
+    free(*p);
+  }
+  free(list);
+}
+
 static wg_code replace_list(char ***list, char *const *by, wg_error *err) {
   if (!by) return WG_OK;
-  for (char **p = *list; p && *p; p++) free(*p);
-  free(*list);
+  free_list(*list);
   *list = NULL;
   return list_append(list, (const char *const *)by, err);
 }
@@ -247,14 +254,6 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
   log_started(e);
   *out = e;
   return WG_OK;
-}
-
-static void free_list(char **list) {
-  for (char **p = list; p && *p; p++) {
-    wg_wipe(*p, strlen(*p)); /* variables of guests may be secrets */
-    free(*p);
-  }
-  free(list);
 }
 
 void wg_engine_free(wg_engine *e) {

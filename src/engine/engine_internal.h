@@ -203,6 +203,8 @@ typedef struct wg_reload_result {
   char at[32]; /**< "2026-01-02T03:04:05Z" */
   char error[1032]; /**< message and hint; "" when ok */
 } wg_reload_result;
+/** "2026-01-02T03:04:05Z". */
+void wg__utc_text(time_t when, char out[32]);
 /** What the admin endpoint answers to all but /reload and /drain.
  *  @param out  gets the body; NUL-terminated
  *  @return the HTTP status; *json tells the kind of body */

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "cli/build/pipeline.h"
+#include "cli/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,12 +35,6 @@ enum {
   KEPT_MAX = 16 << 20
 };
 
-static uint64_t now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 char *build_path(const char *dir, const char *name) {
   if (*name == '/' || strcmp(dir, ".") == 0) return strdup(name);
   char *path;
@@ -59,22 +54,6 @@ void build_say(cli_build *b, const char *fmt, ...) {
 }
 
 /* ---- the output ---- */
-
-/** Makes the folders of the output, and remembers which are new. */
-static wg_code make_folders(cli_build *b, wg_error *err) {
-  char *path = b->target;
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    int rc = mkdir(path, 0777);
-    if (rc == 0 && !b->made_from) b->made_from = (size_t)(slash - path);
-    if (rc != 0 && errno != EEXIST)
-      wg_error_set(err, WG_IO, errno, "cannot make folder '%s': %s", path, wg_os_error(errno));
-    bool failed = rc != 0 && errno != EEXIST;
-    *slash = '/';
-    if (failed) return WG_IO;
-  }
-  return WG_OK;
-}
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *place) {
   (void)st, (void)type, (void)place;
@@ -103,7 +82,7 @@ static void build_undo(cli_build *b) {
 }
 
 wg_code build_temporary(cli_build *b, wg_error *err) {
-  wg_code code = make_folders(b, err);
+  wg_code code = cli_make_folders(b->target, &b->made_from, err);
   if (code != WG_OK) return code;
   /* In a hidden folder of its own: linkers have temporary files of their own beside their output,
    * and leave them there when they are killed. */
@@ -158,7 +137,7 @@ wg_code build_done(cli_build *b, int exit_code, wg_error *err) {
   struct stat made;
   b->ended = true;
   b->result.exit_code = exit_code;
-  b->result.seconds = (double)(now_us() - b->started_us) / 1e6;
+  b->result.seconds = (double)(wg_clock_us(CLOCK_MONOTONIC) - b->started_us) / 1e6;
   if (exit_code != 0) return WG_OK;
   if (stat(b->target, &made) != 0)
     return wg_error_set(err, WG_IO, errno, "cannot read '%s': %s", b->output, wg_os_error(errno));
@@ -322,7 +301,7 @@ static int step_reap(cli_build *b) {
 static void build_fail(cli_build *b) {
   b->ended = true;
   b->result.exit_code = 1;
-  b->result.seconds = (double)(now_us() - b->started_us) / 1e6;
+  b->result.seconds = (double)(wg_clock_us(CLOCK_MONOTONIC) - b->started_us) / 1e6;
 }
 
 wg_code cli_build_step(cli_build *b, bool *ended, wg_error *err) {
@@ -418,7 +397,7 @@ wg_code cli_build_start(const cli_build_request *r, cli_build **out, wg_error *e
                    .epoll = -1,
                    .messages = -1,
                    .kept = -1,
-                   .started_us = now_us()};
+                   .started_us = wg_clock_us(CLOCK_MONOTONIC)};
   wg_code code = build_setup(b, r, err);
   if (code == WG_OK) code = b->pipeline->begin(b, err);
   if (code != WG_OK) {

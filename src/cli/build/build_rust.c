@@ -12,6 +12,7 @@
 #include "cli/build/pipeline.h"
 #include "cli/build/sdk.h"
 #include "cli/build/stamp.h"
+#include "cli/paths.h"
 #include "config/doc.h"
 
 #include <dirent.h>
@@ -194,10 +195,8 @@ static wg_code on_fallback(cli_build *b, int exit_code, wg_error *err) {
 static char *fallback_script(void) {
   static const char *const places[] = {"../../scripts", "../share/warpgrid/scripts"};
   char self[4096], path[4224];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n < 0) return NULL;
-  self[n] = '\0';
-  *strrchr(self, '/') = '\0';
+  wg_error ignored;
+  if (cli_own_folder(self, &ignored) != WG_OK) return NULL;
   for (size_t i = 0; i < WG_COUNT(places); i++) {
     snprintf(path, sizeof path, "%s/%s/build-guest-rust.sh", self, places[i]);
     if (access(path, X_OK) == 0) return realpath(path, NULL);

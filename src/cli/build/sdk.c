@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/build/sdk.h"
 
+#include "cli/paths.h"
+
 #include "base/buf.h"
 #include "base/text.h"
 
@@ -68,11 +70,8 @@ wg_code cli_sdk_find(cli_sdk *out, wg_error *err) {
     return WG_NOT_FOUND;
   }
   char self[4096], dir[4224];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n < 0)
-    return wg_error_set(err, WG_IO, errno, "cannot read '/proc/self/exe': %s", wg_os_error(errno));
-  self[n] = '\0';
-  *strrchr(self, '/') = '\0';
+  wg_code code = cli_own_folder(self, err);
+  if (code != WG_OK) return code;
   static const char *const places[] = {"sdk/c", "../share/warpgrid/sdk/c"}; /* built, installed */
   for (size_t i = 0; i < WG_COUNT(places); i++) {
     snprintf(dir, sizeof dir, "%s/%s", self, places[i]);

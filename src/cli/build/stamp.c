@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/build/stamp.h"
 
+#include "cli/paths.h"
+
 #include "base/buf.h"
 #include "cli/build/sdk.h"
 
@@ -160,11 +162,8 @@ bool cli_stamp_matches(const char *output, const char *key) {
 void cli_stamp_write(const char *output, const char *key, const char *made) {
   char *path, *text = stamp_text(output, key, made, &path);
   if (!text) return;
-  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    mkdir(path, 0777); /* what fails here is told by the open */
-    *slash = '/';
-  }
+  wg_error ignored; /* without a folder the open fails, too: the next build is not skipped */
+  (void)!cli_make_folders(path, NULL, &ignored);
   /* Written in one go, and compared as a whole: half of one is none. */
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd >= 0) {

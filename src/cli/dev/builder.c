@@ -44,12 +44,6 @@ typedef struct builder {
   bool serving;        /* the engine has taken one */
 } builder;
 
-static uint64_t now_us(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 static void ignore_warning(void *user, const char *text) {
   (void)user, (void)text; /* the engine tells them when it reads the same file */
 }
@@ -67,7 +61,7 @@ static void enter(builder *b, builder_state next) {
   case WATCHING:
     if (b->change.events) enter(b, SETTLING);
     break;
-  case SETTLING: b->settle_end_us = now_us() + SETTLE_MS * 1000; break;
+  case SETTLING: b->settle_end_us = wg_clock_us(CLOCK_MONOTONIC) + SETTLE_MS * 1000; break;
   case BUILDING:
     b->built = b->change;
     b->change = (watch_change){0};
@@ -235,7 +229,8 @@ static void on_wake(builder *b) {
     dev_report_failed(b->serving ? "reload_failed" : "serve_failed", &err, b->serving);
   } else {
     if (!b->serving) dev_report_listening(b->config, urls);
-    if (b->built.events) dev_report_reloaded((double)(now_us() - b->built.at_us) / 1e6);
+    if (b->built.events)
+      dev_report_reloaded((double)(wg_clock_us(CLOCK_MONOTONIC) - b->built.at_us) / 1e6);
     b->serving = true;
   }
   enter(b, WATCHING);
@@ -281,7 +276,7 @@ static void wait_for_end(builder *b) {
 }
 
 static int settle_timeout(const builder *b) {
-  uint64_t now = now_us();
+  uint64_t now = wg_clock_us(CLOCK_MONOTONIC);
   if (now >= b->settle_end_us) return 0;
   uint64_t left = (b->settle_end_us - now) / 1000 + 1;
   return left < QUIET_MS ? (int)left : QUIET_MS;
@@ -310,7 +305,7 @@ static void builder_loop(builder *b) {
       on_save(b);
     else if (p[3].revents && b->build)
       on_build_event(b);
-    else if (b->state == SETTLING && (n == 0 || now_us() >= b->settle_end_us))
+    else if (b->state == SETTLING && (n == 0 || wg_clock_us(CLOCK_MONOTONIC) >= b->settle_end_us))
       enter(b, BUILDING);
   }
 }

@@ -45,12 +45,6 @@ struct watch_tree {
   bool look_again;
 };
 
-static uint64_t clock_us(clockid_t id) {
-  struct timespec t;
-  clock_gettime(id, &t);
-  return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 wg_code watch_tree_new(watch_tree **out, wg_error *err) {
   watch_tree *w = calloc(1, sizeof *w);
   if (!w) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
@@ -323,7 +317,7 @@ wg_code watch_tree_set(watch_tree *w, const cli_inputs *inputs, const char *igno
 static void changed(watch_change *change, const folder *f, const char *name, bool better) {
   if (change->events == 0 || better) snprintf(change->name, sizeof change->name, "%s", name);
   if (change->events++ > 0) return;
-  uint64_t now = clock_us(CLOCK_MONOTONIC), real = clock_us(CLOCK_REALTIME);
+  uint64_t now = wg_clock_us(CLOCK_MONOTONIC), real = wg_clock_us(CLOCK_REALTIME);
   char path[PATH_MAX];
   struct stat s;
   change->at_us = now;
