@@ -175,12 +175,8 @@ int cmd_pack(const cli_args *args) {
     ui_fail("pack", &err, exit_code);
   } else if ((exit_code = cli_build_get_result(b)->exit_code) != CLI_DONE) {
     /* A compiler that ended by itself has told people why; programs are told that it did. */
-    if (exit_code > 128)
-      wg_error_set(&err, WG_INVALID, 0, "the compiler was ended by signal %d (%s)", exit_code - 128,
-                   strsignal(exit_code - 128));
-    else
-      wg_error_set(&err, WG_INVALID, 0, "the compiler failed with exit code %d", exit_code);
-    if (ui_json() || exit_code > 128) ui_fail("pack", &err, exit_code);
+    cli_build_failure(cli_build_get_result(b), &err);
+    if (ui_json() || cli_build_get_result(b)->signal) ui_fail("pack", &err, exit_code);
   } else {
     exit_code = pack_report(args, b);
   }

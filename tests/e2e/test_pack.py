@@ -171,12 +171,20 @@ def test_pack_tells_that_the_compiler_was_killed(project, pack, tmp_path):
     assert "error: the compiler was ended by signal 9" in out.stderr
 
 
+def test_pack_takes_a_high_exit_code_for_what_it_is(project, pack, tmp_path):
+    failed = script(tmp_path / "failed", 'case " $* " in *" -M "*) exit 1 ;; esac; exit 255')
+    out = pack(env={"WARPGRID_CLANG": failed})
+    assert out.returncode == 255 and "signal" not in out.stderr
+
+
 def test_pack_compiles_files_that_look_like_flags(project, pack):
     for file in (project / "src").iterdir():
         file.rename(project / file.name.replace("main.c", "-DX.c"))
+    (project / "@y.c").write_text("extern const char y[];\nconst char y[] = \"a file, no list\";\n")
     (project / "warp.toml").write_text('name = "hi"\n[build]\nsources = ["*.c"]\n')
-    out = pack()
+    out = pack("--verbose")
     assert out.returncode == 0, out.stderr
+    assert "./@y.c" in out.stderr and "./-DX.c" in out.stderr
     assert (project / "dist" / "hi.wasm").is_file()
 
 

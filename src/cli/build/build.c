@@ -295,7 +295,8 @@ static int step_reap(cli_build *b) {
   if (b->pidfd >= 0) close(b->pidfd); /* which takes it out of the epoll */
   b->pidfd = -1;
   b->pid = 0;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  b->result.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  return b->result.signal ? 128 + b->result.signal : WEXITSTATUS(status);
 }
 
 static void build_fail(cli_build *b) {
@@ -327,6 +328,14 @@ wg_code cli_build_wait(cli_build *b, wg_error *err) {
     code = cli_build_step(b, &ended, err);
   }
   return code;
+}
+
+void cli_build_failure(const cli_build_result *r, wg_error *err) {
+  if (r->signal)
+    wg_error_set(err, WG_INVALID, 0, "the compiler was ended by signal %d (%s)", r->signal,
+                 strsignal(r->signal));
+  else
+    wg_error_set(err, WG_INVALID, 0, "the compiler failed with exit code %d", r->exit_code);
 }
 
 void cli_build_cancel(cli_build *b) {

@@ -44,6 +44,7 @@ typedef struct cli_build_request {
 
 typedef struct cli_build_result {
   int exit_code;        /**< 0; else the compiler's, and the output is as it was */
+  int signal;           /**< that ended the compiler; exit_code is then 128 more; 0: none */
   bool fresh;           /**< the output was up to date, and was not written again */
   const char *lang;     /**< "c", "rust" */
   const char *world;    /**< of a C project; NULL for other languages */
@@ -70,6 +71,8 @@ WG_MUSTCHECK wg_code cli_build_step(cli_build *b, bool *ended, wg_error *err);
 WG_MUSTCHECK wg_code cli_build_wait(cli_build *b, wg_error *err);
 /** How it ended. Borrowed; valid as long as the build. */
 const cli_build_result *cli_build_get_result(cli_build *b);
+/** Says how the compiler failed. */
+void cli_build_failure(const cli_build_result *r, wg_error *err);
 /** Ends it now: SIGTERM for the whole process group, SIGKILL for what is left of it after a
  *  second. Returns when the compiler is gone; the output is as it was. Fine when it has ended. */
 void cli_build_cancel(cli_build *b);

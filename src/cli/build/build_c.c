@@ -102,8 +102,8 @@ static wg_code add_glob(const char *dir, const char *pattern, char ***list, wg_e
   }
   for (size_t i = 0; code == WG_OK && i < found.gl_pathc; i++) {
     const char *name = found.gl_pathv[i] + skip;
-    char *plain = NULL; /* "-DX.c" is a file here, and would be a flag there */
-    if (name[0] == '-' && asprintf(&plain, "./%s", name) < 0)
+    char *plain = NULL; /* "-DX.c" and "@x.c" are files here, and would be flags there */
+    if ((name[0] == '-' || name[0] == '@') && asprintf(&plain, "./%s", name) < 0)
       code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
     else
       code = cli_list_add(list, plain ? plain : name, err);

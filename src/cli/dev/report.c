@@ -82,7 +82,7 @@ void dev_report_build_failed(const cli_build_result *r, bool serving) {
     return;
   }
   wg_error err;
-  wg_error_set(&err, WG_INVALID, 0, "the compiler failed with exit code %d", r->exit_code);
+  cli_build_failure(r, &err);
   ui_fail("dev", &err, CLI_FAILED);
   ui_note("waiting:", still(serving));
 }
