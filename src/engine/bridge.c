@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file bridge.c  The runtime's host functions, each one line over a domain: src/db for
- *  database-proxy, a field for threading, the log for what guests print. */
+ *  database-proxy, a field for threading, the log for what guests print. Files, names and signals
+ *  are in bridge_files.c, bridge_names.c and bridge_signals.c. */
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
 
-/** A guest instance as the host sees it. */
-typedef struct instance {
-  wg_tenure *tenure; /**< whose use it is */
-  unsigned slot;     /**< of its app's counters */
-  wg_db_guest *db; /**< NULL until its first connect */
-  bool declared;   /**< a threading model, with the first call */
-  uint32_t model;
-} instance;
-
 _Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_connect *)0)->space), "room for a connect");
 _Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_wait *)0)->space), "room for a wait");
+_Static_assert((int)WGRT_LINK_FILESYSTEM == (int)WG_SHIM_FILESYSTEM, "same bits");
+_Static_assert((int)WGRT_LINK_DNS == (int)WG_SHIM_DNS, "same bits");
+_Static_assert((int)WGRT_LINK_SIGNALS == (int)WG_SHIM_SIGNALS, "same bits");
 _Static_assert((int)WGRT_LINK_DATABASE_PROXY == (int)WG_SHIM_DATABASE_PROXY, "same bits");
 _Static_assert((int)WGRT_LINK_THREADING == (int)WG_SHIM_THREADING, "same bits");
 
@@ -58,25 +53,25 @@ static void bridge_admin_cancel(void *ctx, wgrt_op_admin *op) { (void)ctx, (void
 
 static void *bridge_instance_new(void *ctx, void *app) {
   wg_worker *w = ctx;
-  instance *i = calloc(1, sizeof *i);
+  wg_instance *i = calloc(1, sizeof *i);
   if (!i) return NULL;
+  i->worker = w;
+  i->app = app;
   i->tenure = wg__worker_tenure(w, app);
   i->tenure->uses++;
-  i->slot = ((wg_app *)app)->slot;
-  count_instance(w, i->slot, 1);
+  count_instance(w, i->app->slot, 1);
   return i;
 }
 
 static void bridge_instance_gone(void *ctx, void *inst) {
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_db_guest_free(i->db);
-  count_instance(ctx, i->slot, -1);
+  count_instance(ctx, i->app->slot, -1);
   wg__tenure_unuse(i->tenure);
   free(i);
 }
 
-/** The sentence a guest gets: the message, and the hint that tells what to do. */
-static void op_complete(wgrt_op *op, const wg_error *err) {
+void wg__op_complete(wgrt_op *op, const wg_error *err) {
   if (!err) {
     wgrt_op_complete(op, 0, NULL);
     return;
@@ -89,15 +84,15 @@ static void op_complete(wgrt_op *op, const wg_error *err) {
 static void on_connected(wg_db_req *req, const wg_error *err) {
   wgrt_op_db_connect *op = req->user;
   op->handle = req->handle;
-  op_complete(&op->op, err);
+  wg__op_complete(&op->op, err);
 }
 
 static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_error err;
   if (!i->db && wg_db_guest_new(i->tenure->pools->db, &i->db, &err) != WG_OK) {
-    op_complete(&op->op, &err);
+    wg__op_complete(&op->op, &err);
     return;
   }
   wg_db_target target = {
@@ -117,7 +112,7 @@ static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
 
 static void bridge_db_connect_cancel(void *ctx, void *inst, wgrt_op_db_connect *op) {
   (void)ctx;
-  wg_db_cancel(((instance *)inst)->db, (wg_db_req *)(void *)op->space);
+  wg_db_cancel(((wg_instance *)inst)->db, (wg_db_req *)(void *)op->space);
 }
 
 static int64_t failed(wgrt_error *out, const wg_error *err, int64_t code) {
@@ -134,7 +129,7 @@ static wg_code no_handle(wg_error *err, uint64_t handle) {
 static int64_t bridge_db_send(void *ctx, void *inst, uint64_t handle, const uint8_t *p, size_t n,
                               wgrt_error *out) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_error err;
   int64_t r = i->db ? wg_db_send(i->db, handle, p, n, &err) : no_handle(&err, handle);
   return r < 0 ? failed(out, &err, r) : r;
@@ -143,7 +138,7 @@ static int64_t bridge_db_send(void *ctx, void *inst, uint64_t handle, const uint
 static int64_t bridge_db_recv(void *ctx, void *inst, uint64_t handle, uint8_t *p, size_t cap,
                               wgrt_error *out) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_error err;
   int64_t r = i->db ? wg_db_recv(i->db, handle, p, cap, &err) : no_handle(&err, handle);
   return r < 0 ? failed(out, &err, r) : r;
@@ -151,16 +146,16 @@ static int64_t bridge_db_recv(void *ctx, void *inst, uint64_t handle, uint8_t *p
 
 static void on_waited(wg_db_req *req, const wg_error *err) {
   wgrt_op_db_wait *op = req->user;
-  op_complete(&op->op, err);
+  wg__op_complete(&op->op, err);
 }
 
 static void bridge_db_wait(void *ctx, void *inst, wgrt_op_db_wait *op) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   if (!i->db) {
     wg_error err;
     (void)no_handle(&err, op->handle);
-    op_complete(&op->op, &err);
+    wg__op_complete(&op->op, &err);
     return;
   }
   wg_db_wait(i->db, op->handle, op->events, op->deadline != 0, (wg_db_req *)(void *)op->space,
@@ -169,13 +164,13 @@ static void bridge_db_wait(void *ctx, void *inst, wgrt_op_db_wait *op) {
 
 static void bridge_db_wait_cancel(void *ctx, void *inst, wgrt_op_db_wait *op) {
   (void)ctx;
-  wg_db_cancel(((instance *)inst)->db, (wg_db_req *)(void *)op->space);
+  wg_db_cancel(((wg_instance *)inst)->db, (wg_db_req *)(void *)op->space);
 }
 
 static int32_t bridge_db_shutdown(void *ctx, void *inst, uint64_t handle, uint32_t how,
                                   wgrt_error *out) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_error err;
   wg_code c = i->db ? wg_db_shutdown(i->db, handle, how, &err) : no_handle(&err, handle);
   return c < 0 ? (int32_t)failed(out, &err, c) : 0;
@@ -183,7 +178,7 @@ static int32_t bridge_db_shutdown(void *ctx, void *inst, uint64_t handle, uint32
 
 static int32_t bridge_db_close(void *ctx, void *inst, uint64_t handle, wgrt_error *out) {
   (void)ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   wg_error err;
   wg_code c = i->db ? wg_db_close(i->db, handle, &err) : no_handle(&err, handle);
   return c < 0 ? (int32_t)failed(out, &err, c) : 0;
@@ -192,7 +187,7 @@ static int32_t bridge_db_close(void *ctx, void *inst, uint64_t handle, wgrt_erro
 /** `warpgrid:shim/threading`: 0 is parallel-required, 1 cooperative, as in the WIT. */
 static int32_t bridge_declare_threading(void *ctx, void *inst, uint32_t model) {
   wg_worker *w = ctx;
-  instance *i = inst;
+  wg_instance *i = inst;
   if (i->declared) return -1;
   i->declared = true;
   i->model = model;
@@ -263,4 +258,7 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .guest_failed = bridge_guest_failed,
       .request_done = bridge_request_done,
   };
+  wg__bridge_files(out);
+  wg__bridge_names(out);
+  wg__bridge_signals(out);
 }

@@ -285,6 +285,12 @@ static const wgrt_app *control_route(void *ctx, wgrt_bytes host, wgrt_bytes path
   return NULL;
 }
 
+/* No guests live here. */
+static uint32_t control_stopping(void *ctx) {
+  (void)ctx;
+  return 0;
+}
+
 /* ---- the thread ---- */
 
 static int control_busy(void *ctx) { return ((wg_control *)ctx)->state != CONTROL_IDLE; }
@@ -295,6 +301,7 @@ static wg_code control_open(wg_control *c, wg_error *err) {
   wg__bridge_host(NULL, &host);
   host.ctx = c;
   host.route = control_route;
+  host.stopping = control_stopping;
   host.admin = control_admin;
   host.admin_cancel = control_admin_cancel;
   wg_code code = wg__thread_init(&c->thread, c->engine, &host, on_wake, c->stop_fd, err);

@@ -179,8 +179,27 @@ wg_tenure *wg__worker_tenure(wg_worker *w, const wg_app *app);
 /** One use less; the last one of a tenure that is over ends it from the loop. */
 void wg__tenure_unuse(wg_tenure *t);
 
+/* ---- what the runtime calls ---- */
+
+/** A guest instance as the host sees it; on its worker's thread. */
+typedef struct wg_instance {
+  wg_worker *worker;
+  const wg_app *app; /**< as long as the tenure */
+  wg_tenure *tenure; /**< whose use it is */
+  wg_db_guest *db; /**< NULL until its first connect */
+  bool declared; /**< a threading model, with the first call */
+  uint32_t model;
+} wg_instance;
+
 /** The table of host functions for a worker; ctx is the wg_worker. */
 void wg__bridge_host(wg_worker *w, wgrt_host *out);
+/** Their parts of the table. */
+void wg__bridge_files(wgrt_host *out);
+void wg__bridge_names(wgrt_host *out);
+void wg__bridge_signals(wgrt_host *out);
+/** Ends an op with the sentence a guest gets: the message, and the hint that tells what to do.
+ *  @param err  NULL: success */
+void wg__op_complete(wgrt_op *op, const wg_error *err);
 
 /* ---- control: reloads and the admin endpoint, on a thread of their own ---- */
 

@@ -276,7 +276,8 @@ wg_code wg__worker_serve(wg_worker *w, const int *fds, size_t count, wg_error *e
 
 wg_code wg__worker_run(wg_worker *w, wg_app *app, int *exit_code, wg_error *err) {
   wgrt_error e;
-  if (wgrt_worker_run_command(w->thread.rt, app->rt, exit_code, &e) != 0)
+  if (wgrt_worker_run_command(w->thread.rt, app->rt, w->engine->config->drain_timeout_ms, exit_code,
+                              &e) != 0)
     return wg__engine_error(err, &e);
   return WG_OK;
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WGRT_ABI_VERSION 2u
+#define WGRT_ABI_VERSION 3u
 
 typedef struct wgrt_bytes {
   const uint8_t *p;
@@ -111,10 +111,13 @@ typedef struct wgrt_preopen {
   wgrt_bytes host, guest;
   uint32_t writable, reserved;
 } wgrt_preopen;
-enum { /* which host interfaces go into the linker */
+enum { /* which host interfaces go into the linker; FILESYSTEM and DNS also shadow those of WASI */
+       WGRT_LINK_FILESYSTEM = 1u << 0,
+       WGRT_LINK_DNS = 1u << 1,
+       WGRT_LINK_SIGNALS = 1u << 2,
        WGRT_LINK_DATABASE_PROXY = 1u << 3,
        WGRT_LINK_THREADING = 1u << 4,
-       WGRT_LINK_ALL = WGRT_LINK_DATABASE_PROXY | WGRT_LINK_THREADING
+       WGRT_LINK_ALL = (1u << 5) - 1
 };
 /** True when this version of the runtime implements the interface, for example
  *  "warpgrid:shim/database-proxy@0.1.0"; *link then is its WGRT_LINK_ bit. */
@@ -138,6 +141,8 @@ typedef struct wgrt_app_cfg {
   uint32_t request_timeout_ms;
   uint32_t instance_idle_ms;
   uint32_t inherit_stdio; /**< commands: stdin, stdout and stderr are the process's */
+  uint32_t host_names; /**< without LINK_DNS: 1 lets guests ask the system's resolver */
+  uint32_t reserved;
 } wgrt_app_cfg;
 /** Links; the component and the engine must outlive the app. */
 int wgrt_app_new(wgrt_engine *e, wgrt_component *c, const wgrt_app_cfg *cfg, wgrt_app **out,
@@ -168,6 +173,31 @@ typedef struct wgrt_op_db_wait {
   uint32_t deadline; /**< 1: the configured timeout applies */
   uint64_t space[24];
 } wgrt_op_db_wait;
+/** An IP address and how long it may be kept. */
+typedef struct wgrt_address {
+  uint8_t family; /**< 4 or 6 */
+  uint8_t reserved[3];
+  uint32_t ttl_s;
+  uint8_t bytes[16]; /**< network order; IPv4: the first four */
+} wgrt_address;
+enum { WGRT_RESOLVE_ADDRESSES, WGRT_RESOLVE_REVERSE, WGRT_RESOLVE_RECORDS };
+/** ADDRESSES: status 0, out[0..count). REVERSE: 1 and the name as msg, or 0 for none. RECORDS: 1 and
+ *  a line "TTL DATA" for each as msg, or 0 for none. Failures: WG_INVALID (not a host name),
+ *  WG_NOT_FOUND, others are temporary. */
+typedef struct wgrt_op_resolve {
+  wgrt_op op;
+  uint32_t what; /**< WGRT_RESOLVE_* */
+  uint32_t rrtype; /**< RECORDS: position in `rrtype` of the WIT */
+  wgrt_bytes name; /**< as the guest gave it */
+  wgrt_address address; /**< REVERSE: of which */
+  wgrt_address *out; /**< ADDRESSES: room for cap */
+  uint32_t cap, count;
+  uint64_t space[24]; /**< C's own */
+} wgrt_op_resolve;
+typedef struct wgrt_op_signal {
+  wgrt_op op;
+  uint64_t space[4]; /**< C's own */
+} wgrt_op_signal;
 typedef struct wgrt_op_admin {
   wgrt_op op;
   wgrt_bytes method, path; /**< without the query */
@@ -179,6 +209,28 @@ typedef struct wgrt_op_admin {
 /** Ends an op, at most once. @param status  0 or a negative wg_code; admin: the HTTP status
  *  @param msg  the sentence for people when status < 0; admin: the body; copied; may be NULL */
 void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
+
+/** What a guest path stands for. */
+typedef enum wgrt_node_type {
+  WGRT_NODE_NONE, /**< not virtual */
+  WGRT_NODE_FILE,
+  WGRT_NODE_DIRECTORY,
+  WGRT_NODE_DEVICE, /**< of endless or no content */
+  WGRT_NODE_MISSING, /**< below a directory of which nothing real is seen, and not there */
+  WGRT_NODE_OUTSIDE /**< leaves `base` by "..", or is absolute: WASI refuses it */
+} wgrt_node_type;
+enum {
+  WGRT_NODE_WRITABLE = 1u << 0, /**< takes writes */
+  WGRT_NODE_WHOLE = 1u << 1, /**< a directory of which nothing real is seen */
+  WGRT_NODE_AS_DIRECTORY = 1u << 2 /**< the path asked for a directory: it ended with "/" or "." */
+};
+enum { WGRT_PATH_MAX = 4096 };
+typedef struct wgrt_node {
+  uint32_t type; /**< wgrt_node_type */
+  uint32_t flags; /**< WGRT_NODE_* flags */
+  uint64_t id; /**< within its app; 0: none */
+  uint64_t size; /**< bytes of a file */
+} wgrt_node;
 
 /** What C gives each worker. Every function runs on the worker's thread; none may block, none may be
  *  NULL. */
@@ -212,6 +264,37 @@ typedef struct wgrt_host {
   void (*db_wait_cancel)(void *ctx, void *instance, wgrt_op_db_wait *op);
   int32_t (*db_shutdown)(void *ctx, void *instance, uint64_t handle, uint32_t how, wgrt_error *err);
   int32_t (*db_close)(void *ctx, void *instance, uint64_t handle, wgrt_error *err);
+  /* virtual files */
+  /** Looks a path up after canonicalising it.
+   *  @param base  canonical guest path of the directory that the path counts from; empty: the path
+   *               must be absolute
+   *  @param canonical  WGRT_PATH_MAX + 1 bytes; gets the canonical path and a NUL; empty when OUTSIDE
+   *  @return 0, or WG_INVALID: a NUL byte, longer than WGRT_PATH_MAX, not absolute without a base */
+  int32_t (*file_find)(void *ctx, void *instance, wgrt_bytes base, wgrt_bytes path, wgrt_node *out,
+                       char *canonical);
+  /** Opens the content of a FILE or DEVICE, readable from any position.
+   *  @param version  in: of the file the caller has of this node, 0: none; out: the current one's,
+   *                  or 0 when each open needs a file of its own
+   *  @param fd  the caller's; -1 when the file that the caller has is the current one */
+  int32_t (*file_open)(void *ctx, void *instance, uint64_t id, uint64_t *version, int *fd,
+                       wgrt_error *err);
+  /** The index'th entry of a DIRECTORY, in order of names; name is valid as long as the app.
+   *  @return 1, or 0 past the end */
+  int32_t (*file_list)(void *ctx, void *instance, uint64_t id, size_t index, wgrt_bytes *name,
+                       wgrt_node *out);
+  /* names */
+  void (*resolve)(void *ctx, void *instance, wgrt_op_resolve *op);
+  void (*resolve_cancel)(void *ctx, void *instance, wgrt_op_resolve *op);
+  /* signals, by their position in `signal-type` of the WIT */
+  void (*signal_interest)(void *ctx, void *instance, uint32_t mask);
+  int32_t (*signal_take)(void *ctx, void *instance); /**< the oldest one; -1: none */
+  /** Completes once there is one to take. */
+  void (*signal_wait)(void *ctx, void *instance, wgrt_op_signal *op);
+  void (*signal_wait_cancel)(void *ctx, void *instance, wgrt_op_signal *op);
+  /** 1 while somebody waits in signal_wait and there is nothing to take. */
+  int32_t (*signal_waiting)(void *ctx, void *instance);
+  /** The worker was asked to stop, and guests are told. @return how many asked to be */
+  uint32_t (*stopping)(void *ctx);
   /* threading: 0, or -1 when declared before */
   int32_t (*declare_threading)(void *ctx, void *instance, uint32_t model);
   /* what happened */
@@ -247,9 +330,11 @@ void wgrt_worker_retire(wgrt_worker *w, const wgrt_app *app);
  *  drain_ms, drops all instances, calls `idle` until that returns 0 (C ends its own work), and
  *  returns 0. */
 int wgrt_worker_run(wgrt_worker *w, uint32_t drain_ms, int (*idle)(void *ctx), wgrt_error *err);
-/** Runs a command component to its end; *exit_code is the guest's, 130 after a stop. A trap
- *  is WGRT_ERR_TRAP. */
-int wgrt_worker_run_command(wgrt_worker *w, wgrt_app *app, int *exit_code, wgrt_error *err);
+/** Runs a command component to its end; *exit_code is the guest's. After a stop it is 130, unless
+ *  the guest asked to be told (`stopping`) and ends by itself within drain_ms. A trap is
+ *  WGRT_ERR_TRAP. */
+int wgrt_worker_run_command(wgrt_worker *w, wgrt_app *app, uint32_t drain_ms, int *exit_code,
+                            wgrt_error *err);
 /** The loop was changed outside run_nowait (a watcher started, a handle closed): look again soon. */
 void wgrt_worker_kick(wgrt_worker *w);
 void wgrt_worker_free(wgrt_worker *w);
@@ -260,3 +345,23 @@ int wgrt_watch_start(wgrt_worker *w, int fd, void (*cb)(void *user, unsigned eve
                      wgrt_watch **out, wgrt_error *err);
 void wgrt_watch_arm(wgrt_watch *watch, unsigned events);
 void wgrt_watch_stop(wgrt_watch *watch);
+
+/* ---- a small HTTP client for the host's own needs ---- */
+typedef struct wgrt_fetch wgrt_fetch;
+typedef struct wgrt_fetch_cfg {
+  uint32_t size;
+  uint32_t timeout_ms; /**< from start to the last byte */
+  uint64_t max_bytes; /**< of the body; more is a failure */
+  wgrt_bytes url; /**< http://HOST[:PORT][/PATH]; borrowed for the call, as all bytes here */
+  wgrt_bytes etag; /**< sent as If-None-Match; empty: none */
+  wgrt_bytes authorization; /**< value of that header; empty: none */
+} wgrt_fetch_cfg;
+/** Comes once unless canceled, from the loop; the fetch is gone then.
+ *  @param status  of HTTP; 0: no answer, error says why
+ *  @param etag, body  borrowed for the call */
+typedef void (*wgrt_fetched)(void *user, uint32_t status, wgrt_bytes etag, wgrt_bytes body,
+                             const char *error);
+/** GETs a URL. Fails at once for one that is not http://. */
+int wgrt_fetch_start(wgrt_worker *w, const wgrt_fetch_cfg *cfg, wgrt_fetched done, void *user,
+                     wgrt_fetch **out, wgrt_error *err);
+void wgrt_fetch_cancel(wgrt_fetch *f);

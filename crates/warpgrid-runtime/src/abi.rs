@@ -5,7 +5,7 @@ use crate::app::App;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -147,6 +147,8 @@ pub struct AppCfg {
     pub request_timeout_ms: u32,
     pub instance_idle_ms: u32,
     pub inherit_stdio: u32,
+    pub host_names: u32,
+    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -180,6 +182,38 @@ pub struct OpDbWait {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Address {
+    pub family: u8,
+    pub reserved: [u8; 3],
+    pub ttl_s: u32,
+    pub bytes: [u8; 16],
+}
+
+pub const RESOLVE_ADDRESSES: u32 = 0;
+pub const RESOLVE_REVERSE: u32 = 1;
+pub const RESOLVE_RECORDS: u32 = 2;
+
+#[repr(C)]
+pub struct OpResolve {
+    pub op: Op,
+    pub what: u32,
+    pub rrtype: u32,
+    pub name: Bytes,
+    pub address: Address,
+    pub out: *mut Address,
+    pub cap: u32,
+    pub count: u32,
+    pub space: [u64; 24],
+}
+
+#[repr(C)]
+pub struct OpSignal {
+    pub op: Op,
+    pub space: [u64; 4],
+}
+
+#[repr(C)]
 pub struct OpAdmin {
     pub op: Op,
     pub method: Bytes,
@@ -196,6 +230,36 @@ pub struct ListenCfg {
     pub header_bytes: u32,
     pub admin: u32,
     pub reserved: u32,
+}
+
+pub const NODE_NONE: u32 = 0;
+pub const NODE_FILE: u32 = 1;
+pub const NODE_DIRECTORY: u32 = 2;
+pub const NODE_DEVICE: u32 = 3;
+pub const NODE_MISSING: u32 = 4;
+pub const NODE_OUTSIDE: u32 = 5;
+pub const NODE_WRITABLE: u32 = 1 << 0;
+pub const NODE_WHOLE: u32 = 1 << 1;
+pub const NODE_AS_DIRECTORY: u32 = 1 << 2;
+pub const PATH_MAX: usize = 4096;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Node {
+    pub kind: u32,
+    pub flags: u32,
+    pub id: u64,
+    pub size: u64,
+}
+
+#[repr(C)]
+pub struct FetchCfg {
+    pub size: u32,
+    pub timeout_ms: u32,
+    pub max_bytes: u64,
+    pub url: Bytes,
+    pub etag: Bytes,
+    pub authorization: Bytes,
 }
 
 type Ctx = *mut c_void;
@@ -225,6 +289,17 @@ pub struct Host {
     pub db_wait_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpDbWait),
     pub db_shutdown: unsafe extern "C" fn(Ctx, Inst, u64, u32, *mut Error) -> i32,
     pub db_close: unsafe extern "C" fn(Ctx, Inst, u64, *mut Error) -> i32,
+    pub file_find: unsafe extern "C" fn(Ctx, Inst, Bytes, Bytes, *mut Node, *mut c_char) -> i32,
+    pub file_open: unsafe extern "C" fn(Ctx, Inst, u64, *mut u64, *mut c_int, *mut Error) -> i32,
+    pub file_list: unsafe extern "C" fn(Ctx, Inst, u64, usize, *mut Bytes, *mut Node) -> i32,
+    pub resolve: unsafe extern "C" fn(Ctx, Inst, *mut OpResolve),
+    pub resolve_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpResolve),
+    pub signal_interest: unsafe extern "C" fn(Ctx, Inst, u32),
+    pub signal_take: unsafe extern "C" fn(Ctx, Inst) -> i32,
+    pub signal_wait: unsafe extern "C" fn(Ctx, Inst, *mut OpSignal),
+    pub signal_wait_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpSignal),
+    pub signal_waiting: unsafe extern "C" fn(Ctx, Inst) -> i32,
+    pub stopping: unsafe extern "C" fn(Ctx) -> u32,
     pub declare_threading: unsafe extern "C" fn(Ctx, Inst, u32) -> i32,
     pub guest_output: unsafe extern "C" fn(Ctx, *mut c_void, u64, i32, Bytes),
     pub guest_failed: unsafe extern "C" fn(Ctx, *mut c_void, u64, Bytes),
@@ -250,6 +325,7 @@ pub fn layout() -> Vec<u32> {
         offset_of!(AppCfg, memory_bytes),
         offset_of!(AppCfg, reuse),
         offset_of!(AppCfg, inherit_stdio),
+        offset_of!(AppCfg, host_names),
         size_of::<Op>(),
         size_of::<OpDbConnect>(),
         offset_of!(OpDbConnect, host),
@@ -258,6 +334,22 @@ pub fn layout() -> Vec<u32> {
         size_of::<OpDbWait>(),
         offset_of!(OpDbWait, handle),
         offset_of!(OpDbWait, space),
+        size_of::<Address>(),
+        offset_of!(Address, ttl_s),
+        offset_of!(Address, bytes),
+        size_of::<OpResolve>(),
+        offset_of!(OpResolve, name),
+        offset_of!(OpResolve, address),
+        offset_of!(OpResolve, out),
+        offset_of!(OpResolve, space),
+        size_of::<OpSignal>(),
+        offset_of!(OpSignal, space),
+        size_of::<Node>(),
+        offset_of!(Node, id),
+        offset_of!(Node, size),
+        size_of::<FetchCfg>(),
+        offset_of!(FetchCfg, url),
+        offset_of!(FetchCfg, authorization),
         size_of::<OpAdmin>(),
         offset_of!(OpAdmin, path),
         offset_of!(OpAdmin, json),
@@ -269,6 +361,10 @@ pub fn layout() -> Vec<u32> {
         offset_of!(Host, instance_new),
         offset_of!(Host, db_connect),
         offset_of!(Host, db_wait),
+        offset_of!(Host, file_find),
+        offset_of!(Host, resolve),
+        offset_of!(Host, signal_interest),
+        offset_of!(Host, stopping),
         offset_of!(Host, declare_threading),
         offset_of!(Host, request_done),
     ]

@@ -357,6 +357,14 @@ pub async fn admin(method: &str, path: &str, host: &str, origin: &str) -> AdminA
     }
 }
 
+/// Guests that asked for it learn that the worker stops; how many those are.
+pub fn tell_stopping() -> u32 {
+    let h = host();
+    let told = unsafe { (h.stopping)(h.ctx) };
+    kick();
+    told
+}
+
 // ---- the database proxy ----
 
 pub const READ: u32 = 1;

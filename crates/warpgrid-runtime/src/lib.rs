@@ -276,10 +276,11 @@ pub unsafe extern "C" fn wgrt_worker_run(
 pub unsafe extern "C" fn wgrt_worker_run_command(
     w: *const Worker,
     app: *const Arc<App>,
+    drain_ms: u32,
     exit_code: *mut c_int,
     err: *mut Error,
 ) -> c_int {
-    let r = unsafe { (*w).run_command(&*app) };
+    let r = unsafe { (*w).run_command(&*app, Duration::from_millis(drain_ms.into())) };
     unsafe { status(r.map(|code| *exit_code = code), err) }
 }
 

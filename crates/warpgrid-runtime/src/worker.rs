@@ -77,6 +77,7 @@ impl Worker {
         }
         let stop = StopFd::new(self.stop)?;
         stop.wait().await;
+        host::tell_stopping();
 
         let deadline = Instant::now() + drain;
         let _ = stopping.send(true);
@@ -101,14 +102,21 @@ impl Worker {
         Ok(())
     }
 
-    /// The guest's exit code; 130 when it was stopped.
-    pub fn run_command(&self, app: &Arc<App>) -> Result<c_int, Failure> {
+    /// The guest's exit code; 130 when it was stopped, unless it asked to be told and then ends
+    /// within `drain`.
+    pub fn run_command(&self, app: &Arc<App>, drain: Duration) -> Result<c_int, Failure> {
         self.runtime().block_on(async {
             let driver = tokio::spawn(Local(Box::pin(host::drive())));
             let stop = StopFd::new(self.stop)?;
+            let stopped = async {
+                stop.wait().await;
+                if host::tell_stopping() > 0 {
+                    let _ = tokio::time::timeout(drain, stop.wait()).await;
+                }
+            };
             let code = tokio::select! {
                 r = command(app) => r?,
-                _ = stop.wait() => 130,
+                _ = stopped => 130,
             };
             driver.abort();
             Ok(code)

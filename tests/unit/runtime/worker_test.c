@@ -37,6 +37,11 @@ static void never(void) { fail_msg("no guest runs here"); }
 
 static void stop(fixture *f) { assert_int_equal(eventfd_write(f->stop_fd, 1), 0); }
 
+static uint32_t v_stopping(void *ctx) {
+  (void)ctx;
+  return 0;
+}
+
 static int setup(void **state) {
   static fixture f;
   f = (fixture){0};
@@ -59,6 +64,7 @@ static int setup(void **state) {
   void (*const unused)(void) = never;
   for (size_t at = offsetof(wgrt_host, route); at < sizeof host; at += sizeof unused)
     memcpy((char *)&host + at, &unused, sizeof unused);
+  host.stopping = v_stopping;
   assert_int_equal(wgrt_worker_new(f.engine, &host, f.stop_fd, &f.worker, &err), 0);
   *state = &f;
   return 0;
