@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file sentinel.h  Addresses that stand for databases: what guests see behind a database's name.
+ *  Nothing routes them, so a connection that the host does not take up itself goes nowhere. */
+#pragma once
+#include "config/config.h"
+
+/** The sentinel of a database's host name. It depends on the name alone (unless two names of a
+ *  configuration fall on one place: then the one that stands later in warp.toml moves to the next),
+ *  so that it survives reloads and restarts. Databases of one host share it.
+ *  @param family  AF_INET: 4 bytes of 240.77.0.0/16; AF_INET6: 16 bytes of 100::/64 (RFC 6666)
+ *  @param out     network order
+ *  @return false: the host is no name (an IP address) or is "localhost", which stay themselves, or
+ *          the configuration has more than 65,534 names */
+bool wg_dns_sentinel(const wg_config *c, size_t database_index, int family, uint8_t out[16]);
+
+/** The same for its other name, NAME.db.<dns.domain>, by which guests tell databases of one host
+ *  and port apart. Every database has one. */
+bool wg_dns_sentinel_own(const wg_config *c, size_t database_index, int family, uint8_t out[16]);
