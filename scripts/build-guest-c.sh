@@ -22,7 +22,8 @@ usage: scripts/build-guest-c.sh --fixtures DIR [NAME...]
                    test-apps name, or those given, into DIR/NAME.wasm
   --sdk DIR        makes a folder that compiles guests without this script: headers, one folder of
                    objects for each world, and guest.flags, where ${SDK} stands for the folder
-  --world WORLD    builds one component; worlds are explained in sdk/c/guest.flags
+  --world WORLD    builds one component; worlds are explained in sdk/c/guest.flags. The world 'stock'
+                   is a command by clang and libc alone, without anything of WarpGrid
   -h, --help
 
 environment:
@@ -125,8 +126,13 @@ build_one() { # world output flags-and-sources...
   if [ ! -f "$file" ]; then
     temp=$(mktemp "$cache/guests/.build.XXXXXX")
     # shellcheck disable=SC2046 # the words of flags are meant to be split
-    "$clang" $(flags compile) $(flags "compile.$w") "$@" $(flags link) $(flags "link.$w") \
-      "$objects/$w"/*.o -o "$temp" || { rm -f "$temp"; die "cannot build '$(basename "$out")'"; }
+    if [ "$w" = stock ]; then
+      "$clang" --target=wasm32-wasip2 --sysroot="$sysroot" -D_GNU_SOURCE -O2 -Wall -Wextra \
+        -fuse-ld="$linker" "$@" -o "$temp"
+    else
+      "$clang" $(flags compile) $(flags "compile.$w") "$@" $(flags link) $(flags "link.$w") \
+        "$objects/$w"/*.o -o "$temp"
+    fi || { rm -f "$temp"; die "cannot build '$(basename "$out")'"; }
     chmod 644 "$temp"
     mv "$temp" "$file"
   fi
@@ -144,7 +150,7 @@ build_list() { # folder
     if [ ${#words[@]} -gt 0 ]; then
       case " ${words[*]} " in *" $name "*) found="$found $name" ;; *) continue ;; esac
     fi
-    case " ${worlds//$'\n'/ } " in
+    case " stock ${worlds//$'\n'/ } " in
       *" $w "*) ;;
       *) die "$1/guests.list: guest '$name' has the unknown world '$w'" ;;
     esac
@@ -159,7 +165,7 @@ mkdir -p "$cache/guests"
 case $mode in
   one)
     [ ${#words[@]} -gt 0 ] || die "no source was given"
-    case " ${worlds//$'\n'/ } " in
+    case " stock ${worlds//$'\n'/ } " in
       *" $world "*) ;;
       *) die "unknown world '$world'" "one of: ${worlds//$'\n'/, }" ;;
     esac

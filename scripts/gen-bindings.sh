@@ -92,8 +92,10 @@ generate() { # folder prefix world wit...
 }
 generate service-p2 wasi2 warpgrid:shim/proxy@0.1.0 "$root/wit/shim"
 generate command-p2 wasi2 warpgrid:shim/shims@0.1.0 "$root/wit/shim"
-generate service-p3 wasi3 warpgrid:shim-async/service@0.1.0 "$root/wit/shim-async"
-generate command-p3 wasi3 warpgrid:sdk-c/command@0.1.0 "$root/wit/shim-async" "$root/sdk/c/wit"
+# Of warpgrid:shim only this interface: a second WASI beside 0.3 would put versions into all names.
+wit3=("$root/wit/shim/threading.wit" "$root/wit/shim-async" "$root/sdk/c/wit")
+generate service-p3 wasi3 warpgrid:sdk-c/service@0.1.0 "${wit3[@]}"
+generate command-p3 wasi3 warpgrid:sdk-c/command@0.1.0 "${wit3[@]}"
 
 if [ "$check" = 1 ]; then
   diff -r -q "$committed" "$out" >&2 ||

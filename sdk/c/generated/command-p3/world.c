@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Imported Functions from `warpgrid:shim/threading@0.1.0`
+
+__attribute__((__import_module__("warpgrid:shim/threading@0.1.0"), __import_name__("declare-threading-model")))
+extern void __wasm_import_warpgrid_shim_threading_declare_threading_model(int32_t, uint8_t *);
+
 // Imported Functions from `wasi:cli/environment@0.3.0`
 
 __attribute__((__import_module__("wasi:cli/environment@0.3.0"), __import_name__("get-environment")))
@@ -95,6 +100,12 @@ void *cabi_realloc(void *ptr, size_t old_size, size_t align, size_t new_size) {
 }
 
 // Helper Functions
+
+void warpgrid_shim_threading_result_void_threading_error_free(warpgrid_shim_threading_result_void_threading_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+  }
+}
 
 void wasi3_tuple2_string_string_free(wasi3_tuple2_string_string_t *ptr) {
   wasi3_string_free(&ptr->f0);
@@ -573,6 +584,31 @@ void wasi3_thread_yield(void) {
 
 
 // Component Adapters
+
+bool warpgrid_shim_threading_declare_threading_model(warpgrid_shim_threading_threading_model_t model, warpgrid_shim_threading_threading_error_t *err) {
+  __attribute__((__aligned__(1)))
+  uint8_t ret_area[2];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_warpgrid_shim_threading_declare_threading_model((int32_t) model, ptr);
+  warpgrid_shim_threading_result_void_threading_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (int32_t) *((uint8_t*) (ptr + 1));
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
 
 void wasi_cli_environment_get_environment(wasi3_list_tuple2_string_string_t *ret) {
   __attribute__((__aligned__(sizeof(void*))))

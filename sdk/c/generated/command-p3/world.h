@@ -82,6 +82,26 @@ void wasi3_thread_yield(void);
 
 
 
+typedef uint8_t warpgrid_shim_threading_threading_model_t;
+
+// The program needs threads that run at the same time. It runs cooperatively all the same,
+// and the host logs a warning.
+#define WARPGRID_SHIM_THREADING_THREADING_MODEL_PARALLEL_REQUIRED 0
+// The program is content with one thread.
+#define WARPGRID_SHIM_THREADING_THREADING_MODEL_COOPERATIVE 1
+
+typedef uint8_t warpgrid_shim_threading_threading_error_t;
+
+// The instance declared a model before; the first declaration stands.
+#define WARPGRID_SHIM_THREADING_THREADING_ERROR_ALREADY_DECLARED 0
+
+typedef struct {
+  bool is_err;
+  union {
+    warpgrid_shim_threading_threading_error_t err;
+  } val;
+} warpgrid_shim_threading_result_void_threading_error_t;
+
 typedef struct {
   wasi3_string_t f0;
   wasi3_string_t f1;
@@ -391,6 +411,10 @@ typedef struct {
   bool is_err;
 } exports_wasi_cli_run_result_void_void_t;
 
+// Imported Functions from `warpgrid:shim/threading@0.1.0`
+// Declares the model of this instance, once.
+extern bool warpgrid_shim_threading_declare_threading_model(warpgrid_shim_threading_threading_model_t model, warpgrid_shim_threading_threading_error_t *err);
+
 // Imported Functions from `wasi:cli/environment@0.3.0`
 extern void wasi_cli_environment_get_environment(wasi3_list_tuple2_string_string_t *ret);
 extern void wasi_cli_environment_get_arguments(wasi3_list_string_t *ret);
@@ -446,6 +470,8 @@ wasi3_callback_code_t exports_wasi_cli_run_run();
 wasi3_callback_code_t exports_wasi_cli_run_run_callback(wasi3_event_t *event);
 
 // Helper Functions
+
+void warpgrid_shim_threading_result_void_threading_error_free(warpgrid_shim_threading_result_void_threading_error_t *ptr);
 
 void wasi3_tuple2_string_string_free(wasi3_tuple2_string_string_t *ptr);
 
