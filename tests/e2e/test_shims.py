@@ -6,8 +6,7 @@ import pytest
 import wat
 from harness import toml
 
-AVAILABLE = ("database_proxy", "threading")
-LATER = ("filesystem", "dns", "signals")
+SHIMS = ("filesystem", "dns", "signals", "database_proxy", "threading")
 
 
 def run(warp, folder, imports, config):
@@ -17,14 +16,14 @@ def run(warp, folder, imports, config):
     return warp("run", "guest.wat", cwd=folder)
 
 
-@pytest.mark.parametrize("shim", AVAILABLE)
+@pytest.mark.parametrize("shim", SHIMS)
 @pytest.mark.parametrize("config", [None, "", "[shims]\n", "[shims]\n{shim} = true\n", "[shims.{shim}]\n"])
 def test_us_120_enabled_by_default_and_explicitly(warp, tmp_path, shim, config):
     out = run(warp, tmp_path, wat.SHIM_IMPORTS[shim], config and config.format(shim=shim))
     assert out.returncode == 0, out.stderr
 
 
-@pytest.mark.parametrize("shim", AVAILABLE + LATER)
+@pytest.mark.parametrize("shim", SHIMS)
 def test_us_122_disabled_shim_names_interface_and_line(warp, tmp_path, shim):
     config = f'name = "x"\n\n[shims]\n# why not\n{shim} = false\n'
     out = run(warp, tmp_path, wat.SHIM_IMPORTS[shim], config)
@@ -33,13 +32,6 @@ def test_us_122_disabled_shim_names_interface_and_line(warp, tmp_path, shim):
     assert wat.INTERFACES[shim] in error
     assert "warp.toml:5" in out.stderr
     assert f"{shim} = true" in hint
-
-
-@pytest.mark.parametrize("shim", LATER)
-def test_us_122_shim_of_a_later_version_is_not_a_stub(warp, tmp_path, shim):
-    out = run(warp, tmp_path, wat.SHIM_IMPORTS[shim], None)
-    assert out.returncode == 1
-    assert wat.INTERFACES[shim] in out.stderr and "not available in this version" in out.stderr
 
 
 def test_us_122_unknown_interface(warp, tmp_path):
@@ -57,7 +49,7 @@ def test_us_122_newer_version_of_a_shim(warp, tmp_path):
 
 
 def test_us_122_no_shims_leaves_standard_wasi(warp, tmp_path):
-    none = toml({"shims": {s: False for s in AVAILABLE + LATER}})
+    none = toml({"shims": {s: False for s in SHIMS}})
     out = run(warp, tmp_path, "", none)
     assert out.returncode == 0, out.stderr
     out = run(warp, tmp_path, wat.SHIM_IMPORTS["threading"], none)

@@ -232,7 +232,6 @@ pub struct ListenCfg {
     pub reserved: u32,
 }
 
-pub const NODE_NONE: u32 = 0;
 pub const NODE_FILE: u32 = 1;
 pub const NODE_DIRECTORY: u32 = 2;
 pub const NODE_DEVICE: u32 = 3;

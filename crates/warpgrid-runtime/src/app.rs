@@ -3,7 +3,9 @@
 
 use crate::abi::{AppCfg, Failure, Kind};
 use crate::engine::{ComponentKind, Engine, Loaded, Traffic};
+use crate::files;
 use crate::host::Instance;
+use crate::shadow;
 use crate::shims;
 use crate::stdio::GuestOutput;
 use std::collections::HashMap;
@@ -27,6 +29,9 @@ pub struct State {
     limits: StoreLimits,
     hooks: Hooks,
     pub inst: Arc<Instance>,
+    /// Directories that hold virtual paths, by their descriptors.
+    pub dirs: files::Dirs,
+    pub files: Arc<files::Cache>,
     /// Database handles of which directions (READ, WRITE) became streams.
     pub streamed: HashMap<u64, u32>,
 }
@@ -100,6 +105,7 @@ pub struct Policy {
     pub request_timeout: Duration,
     pub instance_idle: Duration,
     pub inherit_stdio: bool,
+    host_names: bool,
     env: Vec<(String, String)>,
     args: Vec<String>,
     preopens: Vec<Dir>,
@@ -113,6 +119,7 @@ pub struct App {
     /// C's own pointer.
     pub user: *mut c_void,
     pub traffic: Arc<Traffic>,
+    files: Arc<files::Cache>,
     /// A reload put another app in its place: instances end as soon as they are idle.
     pub retired: AtomicBool,
 }
@@ -131,6 +138,7 @@ impl App {
         wasmtime_wasi::p3::add_to_linker(&mut l)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut l)?;
         shims::add_to_linker(&mut l, cfg.link)?;
+        shadow::add_to_linker(&mut l, cfg.link)?;
         let pre = l.instantiate_pre(&c.component).map_err(link_error)?;
         Ok(App {
             engine: e.wasmtime.clone(),
@@ -139,6 +147,7 @@ impl App {
             policy: unsafe { policy(cfg)? },
             user: cfg.app,
             traffic: e.traffic.clone(),
+            files: Arc::default(),
             retired: AtomicBool::new(false),
         })
     }
@@ -148,6 +157,7 @@ impl App {
         let p = &self.policy;
         let mut b = WasiCtx::builder();
         b.envs(&p.env).args(&p.args);
+        b.allow_ip_name_lookup(p.host_names);
         for d in &p.preopens {
             let perms = if d.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             // Checked when the app was made; a folder that went away since is simply not there.
@@ -168,6 +178,8 @@ impl App {
             limits: StoreLimitsBuilder::new().memory_size(p.memory_bytes).build(),
             hooks: Hooks,
             inst,
+            dirs: files::Dirs::default(),
+            files: self.files.clone(),
             streamed: HashMap::new(),
         };
         let mut store = Store::new(&self.engine, state);
@@ -242,6 +254,7 @@ unsafe fn policy(cfg: &AppCfg) -> Result<Policy, Failure> {
         request_timeout: Duration::from_millis(cfg.request_timeout_ms.into()),
         instance_idle: Duration::from_millis(cfg.instance_idle_ms.into()),
         inherit_stdio: cfg.inherit_stdio != 0,
+        host_names: cfg.host_names != 0,
         env,
         args,
         preopens,

@@ -155,7 +155,7 @@ pub struct HostError {
     pub msg: String,
 }
 
-fn with_error(f: impl FnOnce(*mut Error) -> i64) -> Result<u64, HostError> {
+pub fn with_error(f: impl FnOnce(*mut Error) -> i64) -> Result<u64, HostError> {
     let mut err = std::mem::MaybeUninit::<Error>::uninit();
     let p = err.as_mut_ptr();
     // Only the first byte matters: C writes the rest when it fails.
@@ -211,7 +211,7 @@ unsafe impl<T: OpKind> Send for OpFuture<T> {}
 unsafe impl<T: OpKind> Sync for OpFuture<T> {}
 
 impl<T: OpKind> OpFuture<T> {
-    fn new(inst: Option<Arc<Instance>>, op: T) -> Self {
+    pub fn new(inst: Option<Arc<Instance>>, op: T) -> Self {
         OpFuture {
             cell: UnsafeCell::new(Boxed { tail: Tail { waker: None, outcome: None }, op }),
             inst,
@@ -291,6 +291,8 @@ pub unsafe fn complete(op: *mut abi::Op, status: i32, msg: *const c_char) {
 const _: () = assert!(std::mem::offset_of!(Boxed<OpDbWait>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<OpDbConnect>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<OpAdmin>, op) == size_of::<Tail>());
+const _: () = assert!(std::mem::offset_of!(Boxed<crate::names::Resolve>, op) == size_of::<Tail>());
+const _: () = assert!(std::mem::offset_of!(Boxed<abi::OpSignal>, op) == size_of::<Tail>());
 
 impl OpKind for OpDbWait {
     type Out = ();
@@ -336,7 +338,7 @@ impl OpKind for OpAdmin {
     }
 }
 
-fn new_op() -> abi::Op {
+pub fn new_op() -> abi::Op {
     abi::Op { priv_: std::ptr::null_mut(), priv2: std::ptr::null_mut() }
 }
 

@@ -8,12 +8,13 @@
 use crate::abi::Bytes;
 use crate::app::{App, Pre, State};
 use crate::host::{self, Instance as HostInstance};
+use crate::signals;
 use crate::stdio::GuestOutput;
 use futures::task::AtomicWaker;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::time::Sleep;
@@ -74,6 +75,8 @@ struct Control {
     /// A client went away before the end of its request.
     deserted: AtomicBool,
     timed_out: AtomicBool,
+    /// It was dropped while all it did was to wait for a signal: nothing went wrong.
+    let_go: AtomicBool,
     waker: AtomicWaker,
     serial: bool,
 }
@@ -152,11 +155,14 @@ impl HandlerState for Factory {
             waiting: AtomicUsize::new(0),
             deserted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             serial: matches!(app.pre, Pre::P2Http(_)),
         });
         let output = GuestOutput::new(app.user, &control.request);
-        let mut store = app.new_store(HostInstance::new(app.user)?, Some(&output));
+        let inst = HostInstance::new(app.user)?;
+        let host = Arc::downgrade(&inst);
+        let mut store = app.new_store(inst, Some(&output));
         let proxy = match &app.pre {
             Pre::P2Http(p) => Proxy::P2(p.instantiate_async(&mut store).await?),
             Pre::P3Http(p) => Proxy::P3(p.instantiate_async(&mut store).await?),
@@ -169,6 +175,7 @@ impl HandlerState for Factory {
             expiration: Expiration {
                 app: app.clone(),
                 control: control.clone(),
+                host,
                 sleep: Box::pin(tokio::time::sleep(app.policy.instance_idle)),
             },
             state: Life { app: app.clone(), _slot: Slot::new(&control), control },
@@ -208,6 +215,7 @@ impl Drop for Slot {
 pub struct Expiration {
     app: Arc<App>,
     control: Arc<Control>,
+    host: Weak<HostInstance>,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -220,7 +228,11 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         let me = &mut *self;
         me.control.waker.register(cx.waker());
-        let idle = status == WorkerStatus::Idle;
+        // A task that only waits for the next signal is no work: without it the instance is idle.
+        let listens = status == WorkerStatus::PostReturn
+            && me.host.upgrade().is_some_and(|i| signals::is_waiting(&i));
+        let idle = listens || status == WorkerStatus::Idle;
+        me.control.let_go.store(listens, Relaxed);
         if me.control.works_for_nobody() {
             return Poll::Ready(());
         }
@@ -293,6 +305,7 @@ impl WorkerState for Life {
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
         if let Err(e) = result
             && !self.control.works_for_nobody()
+            && !self.control.let_go.load(Relaxed)
             && STOP.get() != Stop::Cut
         {
             let text = if self.control.timed_out.load(Relaxed) {

@@ -10,16 +10,21 @@
 mod abi;
 mod app;
 mod engine;
+mod fetch;
+mod files;
 mod host;
 mod instances;
+mod names;
 mod serve;
+mod shadow;
 mod shims;
+mod signals;
 mod stdio;
 mod toml_walk;
 mod watch;
 mod worker;
 
-use abi::{AppCfg, Bytes, EngineCfg, Error, Failure, Host, Kind, ListenCfg, TomlEvent};
+use abi::{AppCfg, Bytes, EngineCfg, Error, Failure, FetchCfg, Host, Kind, ListenCfg, TomlEvent};
 use app::App;
 use engine::{Engine, Loaded};
 use serve::Listen;
@@ -314,4 +319,28 @@ pub unsafe extern "C" fn wgrt_watch_arm(w: *const watch::Watch, events: u32) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wgrt_watch_stop(w: *mut watch::Watch) {
     unsafe { Box::from_raw(w) }.stop();
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wgrt_fetch_start(
+    w: *const Worker,
+    cfg: *const FetchCfg,
+    done: unsafe extern "C" fn(*mut c_void, u32, Bytes, Bytes, *const c_char),
+    user: *mut c_void,
+    out: *mut *mut fetch::Fetch,
+    err: *mut Error,
+) -> c_int {
+    let cfg = unsafe { &*cfg };
+    let request = if cfg.size as usize == size_of::<FetchCfg>() {
+        unsafe { fetch::Request::new(cfg) }
+    } else {
+        Err(size_mismatch("wgrt_fetch_cfg"))
+    };
+    let done = fetch::Done { call: done, user };
+    unsafe { status(request.map(|r| *out = (*w).fetch(r, done)), err) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wgrt_fetch_cancel(f: *mut fetch::Fetch) {
+    unsafe { Box::from_raw(f) }.cancel();
 }

@@ -3,6 +3,7 @@
 
 use crate::abi::{Failure, Host, Kind};
 use crate::app::{App, Pre};
+use crate::fetch::{Done, Fetch, Request};
 use crate::host::{self, Instance};
 use crate::instances::{self, Stop};
 use crate::serve::{self, Listen};
@@ -56,6 +57,11 @@ impl Worker {
     pub fn watch(&self, fd: RawFd, cb: Callback, user: *mut c_void) -> Result<Watch, Failure> {
         let _enter = self.runtime().enter();
         Watch::start(fd, cb, user).map_err(|e| io("cannot watch a socket", e))
+    }
+
+    pub fn fetch(&self, request: Request, done: Done) -> *mut Fetch {
+        let _enter = self.runtime().enter();
+        Fetch::start(request, done)
     }
 
     pub fn run(&self, drain: Duration, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
@@ -137,7 +143,7 @@ impl Drop for Worker {
 }
 
 /// A future that stays on this thread although tokio asks for Send.
-struct Local<F>(std::pin::Pin<Box<F>>);
+pub struct Local<F>(pub std::pin::Pin<Box<F>>);
 // SAFETY: the runtime is a current-thread one.
 unsafe impl<F> Send for Local<F> {}
 impl<F: Future> Future for Local<F> {

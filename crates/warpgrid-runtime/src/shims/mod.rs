@@ -5,7 +5,12 @@
 mod channel;
 mod database;
 mod database_async;
+mod files;
+mod names;
+mod signals;
 mod threading;
+
+pub use names::PendingResolve;
 
 use crate::app::State;
 use wasmtime::component::{HasSelf, Linker};
@@ -16,6 +21,9 @@ pub mod bindings {
         inline: "
             package warpgrid:host;
             world sync {
+                import warpgrid:shim/filesystem@0.1.0;
+                import warpgrid:shim/dns@0.1.0;
+                import warpgrid:shim/signals@0.1.0;
                 import warpgrid:shim/database-proxy@0.1.0;
                 import warpgrid:shim/threading@0.1.0;
             }
@@ -24,6 +32,8 @@ pub mod bindings {
         world: "warpgrid:host/sync",
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "warpgrid:shim/filesystem.file": super::files::OpenFile,
+            "warpgrid:shim/dns.pending-resolve": super::names::PendingResolve,
             "warpgrid:shim/database-proxy.pending-connect": super::database::PendingConnect,
         },
         imports: { default: async | trappable },
@@ -35,11 +45,17 @@ pub mod bindings_async {
     wasmtime::component::bindgen!({
         inline: "
             package warpgrid:host;
-            world concurrent { import warpgrid:shim-async/database-proxy@0.1.0; }
+            world concurrent {
+                import warpgrid:shim-async/filesystem@0.1.0;
+                import warpgrid:shim-async/dns@0.1.0;
+                import warpgrid:shim-async/signals@0.1.0;
+                import warpgrid:shim-async/database-proxy@0.1.0;
+            }
         ",
         path: "../../wit/shim-async",
         world: "warpgrid:host/concurrent",
         imports: {
+            "warpgrid:shim-async/filesystem.open": store | trappable,
             "warpgrid:shim-async/database-proxy.receive-channel": store | trappable,
             "warpgrid:shim-async/database-proxy.send-channel": store | trappable,
             default: async | trappable,
@@ -47,28 +63,47 @@ pub mod bindings_async {
     });
 }
 
+pub const LINK_FILESYSTEM: u32 = 1 << 0;
+pub const LINK_DNS: u32 = 1 << 1;
+pub const LINK_SIGNALS: u32 = 1 << 2;
 pub const LINK_DATABASE_PROXY: u32 = 1 << 3;
 pub const LINK_THREADING: u32 = 1 << 4;
 
 /// The interfaces this version implements, and the bit that links each.
 pub const IMPLEMENTED: &[(&str, u32)] = &[
+    ("warpgrid:shim/filesystem@0.1.", LINK_FILESYSTEM),
+    ("warpgrid:shim-async/filesystem@0.1.", LINK_FILESYSTEM),
+    ("warpgrid:shim/dns@0.1.", LINK_DNS),
+    ("warpgrid:shim-async/dns@0.1.", LINK_DNS),
+    ("warpgrid:shim/signals@0.1.", LINK_SIGNALS),
+    ("warpgrid:shim-async/signals@0.1.", LINK_SIGNALS),
     ("warpgrid:shim/database-proxy@0.1.", LINK_DATABASE_PROXY),
     ("warpgrid:shim-async/database-proxy@0.1.", LINK_DATABASE_PROXY),
     ("warpgrid:shim/threading@0.1.", LINK_THREADING),
 ];
 
 pub fn add_to_linker(l: &mut Linker<State>, link: u32) -> wasmtime::Result<()> {
+    use bindings::warpgrid::shim::{database_proxy, dns, filesystem, signals, threading};
+    use bindings_async::warpgrid::shim_async as concurrent;
+    if link & LINK_FILESYSTEM != 0 {
+        filesystem::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+        concurrent::filesystem::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+    }
+    if link & LINK_DNS != 0 {
+        dns::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+        concurrent::dns::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+    }
+    if link & LINK_SIGNALS != 0 {
+        signals::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+        concurrent::signals::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+    }
     if link & LINK_DATABASE_PROXY != 0 {
-        use bindings::warpgrid::shim::database_proxy;
         database_proxy::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
         database::add_send(l)?;
-        bindings_async::warpgrid::shim_async::database_proxy::add_to_linker::<_, HasSelf<_>>(
-            l,
-            |s| s,
-        )?;
+        concurrent::database_proxy::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
     }
     if link & LINK_THREADING != 0 {
-        bindings::warpgrid::shim::threading::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
+        threading::add_to_linker::<_, HasSelf<_>>(l, |s| s)?;
     }
     Ok(())
 }
@@ -108,9 +143,10 @@ macro_rules! db_errors {
 use db_errors;
 
 /// The values of wg_code (include/warpgrid/error.h) that have a case of their own.
-mod code {
+pub mod code {
     pub const INVALID: i64 = -1;
     pub const TIMEOUT: i64 = -4;
+    pub const NOT_FOUND: i64 = -6;
     pub const REFUSED: i64 = -10;
     pub const AUTH: i64 = -12;
     pub const EXHAUSTED: i64 = -13;
