@@ -89,6 +89,7 @@ llvm-$LLVM_MAJOR: looks into guest libraries
 libclang-rt-$LLVM_MAJOR-dev: sanitizers and libFuzzer
 libclang-rt-$LLVM_MAJOR-dev-wasm32: compiler runtime of guests
 postgresql-$POSTGRES_MAJOR: server of 'make run' and of the tests
+tzdata: time zones that are built in
 curl: talks to the service
 python3: scripts and tests
 python3-venv: a folder of their own for Python packages

@@ -123,11 +123,12 @@ static wg_code config_read_root(cfg_reader *r, const cfg_node *root) {
       {"databases", CFG_DATABASE, cfg_read_databases},
       {"services", CFG_SERVICE, cfg_read_services},
       {"registry", CFG_ROOT, cfg_read_registry},
+      {"hosts", CFG_ROOT, cfg_read_hosts},
       {"env", CFG_ROOT, cfg_read_env},
   };
-  static const char *const names[] = {"build",    "http",  "admin",     "limits",
-                                      "files",    "shims", "databases", "services",
-                                      "registry", "env",   "name",      "lang"};
+  static const char *const names[] = {"build", "http",      "admin",    "limits",   "files",
+                                      "shims", "databases", "services", "registry", "hosts",
+                                      "env",   "name",      "lang"};
   wg_config *c = r->c;
   wg_code code = WG_OK;
   for (size_t i = 0; i < WG_COUNT(tables) && code == WG_OK; i++) {
@@ -206,6 +207,7 @@ static wg_code config_fill(cfg_reader *r, const cfg_node *root) {
   if (code == WG_OK) code = config_check_name(r, root);
   if (code == WG_OK) code = config_read_root(r, root);
   if (code == WG_OK) code = config_check_admin(r, root);
+  if (code == WG_OK) code = cfg_check_zones(r, root);
   if (code == WG_OK && !c->component) {
     char *path;
     if (asprintf(&path, "dist/%s.wasm", c->name) < 0) return cfg_nomem(r);
@@ -301,14 +303,18 @@ wg_config *wg_config_ref(wg_config *c) {
   return c;
 }
 
+static void registry_release(wg_registry_entry *e) {
+  free(e->name);
+  cfg_free_list(e->addresses);
+}
+
 void wg_config_free(wg_config *c) {
   if (!c || atomic_fetch_sub(&c->refs, 1) > 0) return;
   for (size_t i = 0; i < c->database_count; i++) cfg_database_release(&c->databases[i]);
   for (size_t i = 0; i < c->service_count; i++) cfg_service_release(&c->services[i]);
-  for (size_t i = 0; i < c->registry_count; i++) {
-    free(c->registry[i].name);
-    cfg_free_list(c->registry[i].addresses);
-  }
+  for (size_t i = 0; i < c->registry_count; i++) registry_release(&c->registry[i]);
+  for (size_t i = 0; i < c->host_count; i++) registry_release(&c->hosts[i]);
+  for (size_t i = 0; i < c->virtual_path_count; i++) cfg_virtual_release(&c->virtual_paths[i]);
   for (size_t i = 0; i < c->preopen_count; i++) {
     free(c->preopens[i].host);
     free(c->preopens[i].guest);
@@ -317,13 +323,17 @@ void wg_config_free(wg_config *c) {
   free(c->databases);
   free(c->services);
   free(c->registry);
+  free(c->hosts);
+  free(c->virtual_paths);
   free(c->preopens);
   cfg_free_list(c->env);
   cfg_free_list(c->listen);
   cfg_free_list(c->admin_listen);
   cfg_free_list(c->build_sources);
   cfg_free_list(c->build_flags);
-  cfg_free_list(c->extra_virtual_paths);
+  cfg_free_list(c->nameservers);
+  free(c->timezone);
+  free(c->zoneinfo);
   free(c->build_world);
   free(c->component);
   free(c->dns_domain);

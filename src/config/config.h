@@ -46,7 +46,7 @@ typedef struct wg_database_config {
   uint32_t line; /**< of warp.toml, for messages */
 } wg_database_config;
 
-/** One name of `[registry]` with its literal addresses. */
+/** One name of `[registry]` or `[hosts]` with its literal addresses. */
 typedef struct wg_registry_entry {
   char *name; /**< lower case, no trailing dot */
   char **addresses; /**< IPv4 or IPv6 literals, checked */
@@ -69,6 +69,15 @@ typedef struct wg_preopen {
   char *host, *guest;
   bool writable;
 } wg_preopen;
+
+/** One of `extra_virtual_paths`: what a guest finds there. */
+typedef struct wg_virtual_path {
+  char *guest; /**< canonical: src/vfs/path.h */
+  char *host; /**< file of the host, joined with the file's folder; NULL: `text` is all of it */
+  char *text;
+  bool live; /**< `host` is opened each time, instead of read when an app is made */
+  uint32_t line, column; /**< of warp.toml, for messages */
+} wg_virtual_path;
 
 typedef struct wg_config {
   atomic_uint refs; /**< who else uses it: wg_config_ref() */
@@ -113,7 +122,11 @@ typedef struct wg_config {
   uint32_t dns_cache_size;
   char *dns_domain; /**< names below it never leave the host; "warp.local" */
   uint32_t signals_queue; /**< capacity of an instance's queue */
-  char **extra_virtual_paths; /**< GUEST, HOST, GUEST, HOST, ... NULL-terminated; NULL: none */
+  wg_virtual_path *virtual_paths; /**< `extra_virtual_paths`; each guest path once */
+  size_t virtual_path_count;
+  char **nameservers; /**< of /etc/resolv.conf: IP addresses, NULL-terminated */
+  char *timezone; /**< of /etc/localtime, unless the guest has TZ; in the database of zones */
+  char *zoneinfo; /**< folder of the time zones; NULL: the built-in ones */
   wg_pool_config pool; /**< [shims.database_proxy] */
 
   wg_database_config *databases;
@@ -124,6 +137,8 @@ typedef struct wg_config {
   size_t service_count; /**< 0: `component` is served, to all requests */
   wg_registry_entry *registry;
   size_t registry_count;
+  wg_registry_entry *hosts; /**< [hosts]: lines of /etc/hosts */
+  size_t host_count;
   char **env; /**< "K=V", NULL-terminated; NULL: none */
   wg_preopen *preopens;
   size_t preopen_count;

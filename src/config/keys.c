@@ -80,8 +80,17 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_SHIMS, "threading", CFG_SHIM, WG_SHIM_THREADING, .standard = "true", .live = true,
         .help = "Declaration of the guest's threading model"),
 
-    KEY(CFG_FILESYSTEM, "extra_virtual_paths", CFG_PATH_PAIRS, AT(extra_virtual_paths),
-        .live = true, .help = "More virtual files: a table of `\"/guest/path\" = \"host/path\"`"),
+    KEY(CFG_FILESYSTEM, "extra_virtual_paths", CFG_VIRTUAL, AT(virtual_paths), .live = true,
+        .help = "More virtual files, or others in place of the built-in ones: a table of "
+                "`\"/guest/path\" = \"host/path\"`, `{ text = \"...\" }` or "
+                "`{ file = \"host/path\", live = true }`"),
+    KEY(CFG_FILESYSTEM, "nameservers", CFG_ADDRESSES, AT(nameservers), .standard = "127.0.0.1",
+        .live = true, .help = "Addresses in `/etc/resolv.conf`"),
+    KEY(CFG_FILESYSTEM, "timezone", CFG_STRING, AT(timezone), .standard = "UTC", .live = true,
+        .help = "Zone of `/etc/localtime` for guests without `TZ` in `[env]`"),
+    KEY(CFG_FILESYSTEM, "zoneinfo", CFG_PATH, AT(zoneinfo), .live = true,
+        .help = "Folder of time zones for `/usr/share/zoneinfo`, read when components are loaded; "
+                "not set: the built-in ones"),
     KEY(CFG_DNS, "ttl", CFG_DURATION_S, AT(dns_ttl_s), RANGE(0, 86400), .standard = "30s",
         .live = true, .help = "Longest time that an answer is kept"),
     KEY(CFG_DNS, "cache_size", CFG_COUNT, AT(dns_cache_size), RANGE(0, 1000000), .standard = "1024",

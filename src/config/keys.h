@@ -40,7 +40,8 @@ typedef enum cfg_type {
   CFG_PATH,        /**< char *, made relative to the file's folder */
   CFG_LISTEN,      /**< char **, each checked as ADDR:PORT */
   CFG_PREOPENS,    /**< wg_preopen list: "HOST::GUEST" or "HOST::GUEST:rw" */
-  CFG_PATH_PAIRS   /**< char **: a table of GUEST = "HOST" */
+  CFG_ADDRESSES,   /**< char **, each an IPv4 or IPv6 address */
+  CFG_VIRTUAL      /**< wg_virtual_path list: a table of GUEST = "HOST" or a table of its own */
 } cfg_type;
 
 typedef struct cfg_key {

@@ -254,6 +254,12 @@ static wg_code check_listen(cfg_reader *r, const cfg_node *item, const char *tex
   return WG_CONFIG;
 }
 
+static wg_code check_address(cfg_reader *r, const cfg_node *item, const char *text) {
+  if (cfg_is_address(text)) return WG_OK;
+  return cfg_fail(r, item->value_line, item->value_column, "'%s' is not an IPv4 or IPv6 address",
+                  text);
+}
+
 static wg_code read_preopens(cfg_reader *r, const cfg_node *n) {
   if (n->type != WGRT_TOML_ARRAY_BEGIN)
     return cfg_fail_type(r, n, "a list of \"HOST::GUEST\" texts");
@@ -279,33 +285,6 @@ static wg_code read_preopens(cfg_reader *r, const cfg_node *n) {
     }
     r->c->preopens = grown;
     grown[r->c->preopen_count++] = p;
-  }
-  return WG_OK;
-}
-
-static wg_code read_path_pairs(cfg_reader *r, const cfg_key *k, const cfg_node *n, void *base) {
-  if (n->type != WGRT_TOML_TABLE_BEGIN)
-    return cfg_fail_type(r, n, "a table of \"/guest/path\" = \"host/path\"");
-  char ***list = at(k, base);
-  for (const cfg_node *item = n->child; item; item = item->next) {
-    char *host, *guest;
-    if (item->key[0] != '/')
-      return cfg_fail(r, item->line, item->column, "the guest path '%s' must begin with '/'",
-                      item->key);
-    wg_code code = cfg_text(r, item, &host);
-    if (code == WG_OK) code = cfg_join(r, host, &host);
-    if (code != WG_OK) return code;
-    guest = strdup(item->key);
-    if (!guest) {
-      free(host);
-      return cfg_nomem(r);
-    }
-    code = cfg_append(r, list, guest);
-    if (code == WG_OK)
-      code = cfg_append(r, list, host);
-    else
-      free(host);
-    if (code != WG_OK) return code;
   }
   return WG_OK;
 }
@@ -400,7 +379,8 @@ static wg_code read_value(cfg_reader *r, const cfg_key *k, uint64_t unit, const 
   case CFG_SECRET_ENV:
   case CFG_SECRET_FILE: return read_secret(r, k, n, base);
   case CFG_PREOPENS: return read_preopens(r, n);
-  case CFG_PATH_PAIRS: return read_path_pairs(r, k, n, base);
+  case CFG_ADDRESSES: return read_strings(r, k, n, base, check_address);
+  case CFG_VIRTUAL: return cfg_read_virtual(r, n);
   case CFG_SHIM: break; /* [shims] has a reader of its own */
   }
   return WG_OK;

@@ -48,14 +48,22 @@ WG_MUSTCHECK wg_code cfg_defaults(cfg_reader *r, cfg_section section, void *base
 WG_MUSTCHECK wg_code cfg_read_table(cfg_reader *r, const cfg_node *table, const cfg_target *targets,
                                     size_t count, bool (*other)(const cfg_node *child));
 
-/** [shims], [databases], [services], [registry], [env]: sections.c and services.c. */
+/** [shims], [databases], [services], [registry], [hosts], [env]: sections.c and services.c. */
 WG_MUSTCHECK wg_code cfg_read_shims(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_databases(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table);
+WG_MUSTCHECK wg_code cfg_read_hosts(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_env(cfg_reader *r, const cfg_node *table);
 WG_MUSTCHECK wg_code cfg_read_services(cfg_reader *r, const cfg_node *table);
 /** Appends a table of variables to a list of "K=V". */
 WG_MUSTCHECK wg_code cfg_read_variables(cfg_reader *r, const cfg_node *table, char ***list);
+/** `extra_virtual_paths`: virtual.c. */
+WG_MUSTCHECK wg_code cfg_read_virtual(cfg_reader *r, const cfg_node *table);
+/** Checks time zones once all is read. */
+WG_MUSTCHECK wg_code cfg_check_zones(cfg_reader *r, const cfg_node *root);
+void cfg_virtual_release(wg_virtual_path *v);
+/** An IPv4 or IPv6 literal. */
+bool cfg_is_address(const char *text);
 /** Frees what a service owns. */
 void cfg_service_release(wg_service_config *s);
 /** To lower case, ASCII only. */

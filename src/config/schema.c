@@ -133,6 +133,48 @@ static void count_type(writer *w, const cfg_key *k) {
   end(w, ']');
 }
 
+/** A table of guest paths: a file's name, or a table that says more. */
+static void virtual_type(writer *w) {
+  text(w, "type", "object");
+  begin(w, "propertyNames", '{');
+  text(w, "pattern", "^/.*[^/]$");
+  end(w, '}');
+  begin(w, "additionalProperties", '{');
+  begin(w, "anyOf", '[');
+  begin(w, NULL, '{');
+  string_type(w, NULL);
+  end(w, '}');
+  begin(w, NULL, '{');
+  text(w, "type", "object");
+  begin(w, "properties", '{');
+  begin(w, "file", '{');
+  string_type(w, NULL);
+  end(w, '}');
+  begin(w, "live", '{');
+  text(w, "type", "boolean");
+  end(w, '}');
+  end(w, '}');
+  begin(w, "required", '[');
+  text(w, NULL, "file");
+  end(w, ']');
+  flag(w, "additionalProperties", false);
+  end(w, '}');
+  begin(w, NULL, '{');
+  text(w, "type", "object");
+  begin(w, "properties", '{');
+  begin(w, "text", '{');
+  text(w, "type", "string");
+  end(w, '}');
+  end(w, '}');
+  begin(w, "required", '[');
+  text(w, NULL, "text");
+  end(w, ']');
+  flag(w, "additionalProperties", false);
+  end(w, '}');
+  end(w, ']');
+  end(w, '}');
+}
+
 static void put_table(writer *w, const char *prefix);
 
 /** true, false, or the shim's own table. */
@@ -167,15 +209,8 @@ static void put_type(writer *w, const cfg_key *k) {
     string_type(w, "^.+::/" OR_VARIABLE);
     end(w, '}');
     break;
-  case CFG_PATH_PAIRS:
-    text(w, "type", "object");
-    begin(w, "propertyNames", '{');
-    text(w, "pattern", "^/");
-    end(w, '}');
-    begin(w, "additionalProperties", '{');
-    text(w, "type", "string");
-    end(w, '}');
-    break;
+  case CFG_ADDRESSES: strings_type(w, "^[0-9a-fA-F.:]+$" OR_VARIABLE); break;
+  case CFG_VIRTUAL: virtual_type(w); break;
   case CFG_SHIM: shim_type(w, k); break;
   case CFG_FLAG: text(w, "type", "boolean"); break;
   case CFG_COUNT:
@@ -291,28 +326,34 @@ static void put_variables(writer *w, const char *name) {
   end(w, '}');
 }
 
+/** Names with an address or a list of them. */
+static void put_addresses(writer *w, const char *name, const char *description) {
+  begin(w, name, '{');
+  text(w, "type", "object");
+  text(w, "description", description);
+  begin(w, "additionalProperties", '{');
+  begin(w, "anyOf", '[');
+  begin(w, NULL, '{');
+  text(w, "type", "string");
+  end(w, '}');
+  begin(w, NULL, '{');
+  text(w, "type", "array");
+  number(w, "minItems", 1);
+  begin(w, "items", '{');
+  text(w, "type", "string");
+  end(w, '}');
+  end(w, '}');
+  end(w, ']');
+  end(w, '}');
+  end(w, '}');
+}
+
 /** What stands in a table and is no key: tables whose keys are names, and words of one value. */
 static void put_others(writer *w, const char *prefix) {
   if (!*prefix) {
     put_variables(w, "env");
-    begin(w, "registry", '{');
-    text(w, "type", "object");
-    text(w, "description", "Addresses of names");
-    begin(w, "additionalProperties", '{');
-    begin(w, "anyOf", '[');
-    begin(w, NULL, '{');
-    text(w, "type", "string");
-    end(w, '}');
-    begin(w, NULL, '{');
-    text(w, "type", "array");
-    number(w, "minItems", 1);
-    begin(w, "items", '{');
-    text(w, "type", "string");
-    end(w, '}');
-    end(w, '}');
-    end(w, ']');
-    end(w, '}');
-    end(w, '}');
+    put_addresses(w, "registry", "Addresses of names");
+    put_addresses(w, "hosts", "Lines of the virtual `/etc/hosts`");
   } else if (strncmp(prefix, "shims.", 6) == 0) {
     begin(w, "enabled", '{');
     text(w, "type", "boolean");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file sections.c  The tables whose keys are names: [shims], [databases], [registry], [env]. */
+/** @file sections.c  The tables whose keys are names: [shims], [databases], [registry], [hosts],
+ *  [env]. */
 #include "config/read.h"
 #include "config/value.h"
 
@@ -163,14 +164,18 @@ void cfg_database_release(wg_database_config *d) {
   wg_secret_release(&d->password);
 }
 
-/* ---- [registry] ---- */
+/* ---- [registry] and [hosts] ---- */
+
+bool cfg_is_address(const char *text) {
+  unsigned char raw[16];
+  return inet_pton(AF_INET, text, raw) == 1 || inet_pton(AF_INET6, text, raw) == 1;
+}
 
 static wg_code registry_address(cfg_reader *r, const cfg_node *n, wg_registry_entry *e) {
   char *text;
   wg_code code = cfg_text(r, n, &text);
   if (code != WG_OK) return code;
-  unsigned char raw[16];
-  if (inet_pton(AF_INET, text, raw) != 1 && inet_pton(AF_INET6, text, raw) != 1) {
+  if (!cfg_is_address(text)) {
     code = cfg_fail(r, n->value_line, n->value_column, "'%s' is not an IPv4 or IPv6 address", text);
     free(text);
     return code;
@@ -180,17 +185,17 @@ static wg_code registry_address(cfg_reader *r, const cfg_node *n, wg_registry_en
   return code;
 }
 
-static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n) {
-  wg_config *c = r->c;
+static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n, wg_registry_entry **list,
+                                   size_t *count) {
   if (n->type == WGRT_TOML_TABLE_BEGIN) {
     cfg_fail(r, n->line, n->column, "'%s' must be a list of addresses, got a table", n->key);
     wg_error_hint(r->err, "quote names with dots: \"%s.example\" = [\"10.0.0.1\"]", n->key);
     return WG_CONFIG;
   }
-  wg_registry_entry *grown = realloc(c->registry, (c->registry_count + 1) * sizeof *grown);
+  wg_registry_entry *grown = realloc(*list, (*count + 1) * sizeof *grown);
   if (!grown) return cfg_nomem(r);
-  c->registry = grown;
-  wg_registry_entry *e = &grown[c->registry_count++];
+  *list = grown;
+  wg_registry_entry *e = &grown[(*count)++];
   *e = (wg_registry_entry){.name = strdup(n->key)};
   if (!e->name) return cfg_nomem(r);
   cfg_lower(e->name);
@@ -198,8 +203,8 @@ static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n) {
   if (len && e->name[len - 1] == '.') e->name[len - 1] = '\0';
   if (!database_host_ok(e->name, false) || strchr(e->name, ':'))
     return cfg_fail(r, n->line, n->column, "'%s' is not a host name", n->key);
-  for (size_t i = 0; i + 1 < c->registry_count; i++)
-    if (strcmp(c->registry[i].name, e->name) == 0)
+  for (size_t i = 0; i + 1 < *count; i++)
+    if (strcmp(grown[i].name, e->name) == 0)
       return cfg_fail(r, n->line, n->column, "the name '%s' was given before", n->key);
   if (n->type == WGRT_TOML_STRING) return registry_address(r, n, e);
   if (n->type != WGRT_TOML_ARRAY_BEGIN)
@@ -216,7 +221,16 @@ static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n) {
 wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table) {
   if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
   for (const cfg_node *n = table->child; n; n = n->next) {
-    wg_code code = read_registry_entry(r, n);
+    wg_code code = read_registry_entry(r, n, &r->c->registry, &r->c->registry_count);
+    if (code != WG_OK) return code;
+  }
+  return WG_OK;
+}
+
+wg_code cfg_read_hosts(cfg_reader *r, const cfg_node *table) {
+  if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
+  for (const cfg_node *n = table->child; n; n = n->next) {
+    wg_code code = read_registry_entry(r, n, &r->c->hosts, &r->c->host_count);
     if (code != WG_OK) return code;
   }
   return WG_OK;

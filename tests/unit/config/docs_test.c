@@ -24,9 +24,10 @@ static const char *type_name(const cfg_key *k) {
   case CFG_SECRET:
   case CFG_SECRET_ENV: return "text";
   case CFG_STRINGS:
-  case CFG_LISTEN: return "text or list";
+  case CFG_LISTEN:
+  case CFG_ADDRESSES: return "text or list";
   case CFG_PREOPENS: return "list";
-  case CFG_PATH_PAIRS: return "table";
+  case CFG_VIRTUAL: return "table";
   case CFG_SHIM: return "true, false, table";
   case CFG_FLAG: return "true, false";
   case CFG_COUNT:

@@ -38,6 +38,7 @@ __attribute__((format(printf, 2, 3))) static int oom_asprintf(char **out, const 
 #include "../../../src/config/read.c"
 #include "../../../src/config/sections.c"
 #include "../../../src/config/value.c"
+#include "../../../src/config/virtual.c"
 
 #include <setjmp.h>
 
@@ -48,12 +49,15 @@ static const char full[] =
     "[build]\ncomponent = 'x.wasm'\nsources = ['a.c', 'b.c']\nworld = 'w'\nflags = '-O1'\n"
     "[http]\nlisten = ['127.0.0.1:0', '[::1]:1']\n"
     "[files]\npreopens = ['data::/data', '/abs::/abs:rw']\n"
-    "[shims.filesystem]\nextra_virtual_paths = { '/a' = 'b', '/c' = 'd' }\n"
+    "[shims.filesystem]\nextra_virtual_paths = { '/a' = 'b', '/c' = { text = 'd' } }\n"
+    "nameservers = ['10.0.0.1', '::1']\ntimezone = 'Europe/London'\nzoneinfo = "
+    "'/usr/share/zoneinfo'\n"
     "[shims.dns]\ndomain = '.x.test'\n"
     "[databases.a]\nuser = 'u'\npassword = '${HOME}'\ndatabase = 'd'\naddress = '/run'\n"
     "[databases.b]\nprotocol = 'redis'\nhost = 'h'\npassword_env = 'HOME'\n"
     "[databases.c]\nuser = 'u'\npassword_file = '/dev/null'\n"
     "[registry]\n'a.b' = ['10.0.0.1', '::1']\nc = '10.0.0.2'\n"
+    "[hosts]\nd = '10.0.0.3'\n"
     "[env]\nA = 'x ${HOME}'\nB = 2\nC = true\n";
 
 static wg_code load_once(wg_error *err) {

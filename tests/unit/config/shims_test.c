@@ -51,8 +51,9 @@ static void us_120_sub_tables(void **state) {
   assert_string_equal(c->dns_domain, "svc.test");
   assert_int_equal(c->pool.pool_size, 5);
   assert_int_equal(c->pool.connect_timeout_ms, 250);
-  assert_string_equal(c->extra_virtual_paths[0], "/etc/app.conf");
-  assert_string_equal(c->extra_virtual_paths[1], "app.conf");
+  assert_int_equal(c->virtual_path_count, 1);
+  assert_string_equal(c->virtual_paths[0].guest, "/etc/app.conf");
+  assert_string_equal(c->virtual_paths[0].host, "app.conf");
   assert_int_equal(c->signals_queue, 4);
   wg_config_free(c);
   c = parse_ok("[shims]\ndns = { ttl = '5m' }\n");
