@@ -250,7 +250,8 @@ pub fn meaning(inst: &Instance, dir: &GuestDir, path: &str) -> (Meaning, bool) {
             Meaning::Directory { found, real }
         }
         NODE_MISSING => Meaning::Missing,
-        NODE_OUTSIDE if real => Meaning::Real,
+        // By its letters only: ".." after a link may well stay inside.
+        NODE_OUTSIDE if real => return (Meaning::Real, true),
         NODE_OUTSIDE => Meaning::Refused,
         _ if real => return (Meaning::Real, true),
         _ => Meaning::Missing,
