@@ -147,12 +147,60 @@ WG_API WG_MUSTCHECK wg_code wg_engine_serve(wg_engine *e, const wg_serve_options
  *  Any thread; safe in a signal handler. */
 WG_API void wg_engine_reload(wg_engine *e);
 /** Runs a command component with the process's standard streams, to its end or to a stop.
- *  @param exit_code  the guest's, 0..255; 130 after wg_engine_stop()
+ *  @param exit_code  the guest's, 0..255; 130 after a stop, unless the guest asked for its signal and
+ *                    ends by itself within drain_timeout
  *  @return WG_OK; WG_INVALID (not a command), WG_TRAP (err carries the backtrace) */
 WG_API WG_MUSTCHECK wg_code wg_engine_run(wg_engine *e, wg_app *app, int *exit_code, wg_error *err);
-/** Ends wg_engine_serve() or wg_engine_run(). Any thread; safe in a signal handler; a second call
- *  ends without draining. */
+/** What `warpgrid:shim/signals` brings to a guest, in the order of its enum. */
+typedef enum wg_signal {
+  WG_SIGNAL_TERMINATE = 0, /**< the host is about to stop */
+  WG_SIGNAL_HANGUP = 1, /**< the configuration was reloaded */
+  WG_SIGNAL_INTERRUPT = 2 /**< the operator pressed Ctrl-C */
+} wg_signal;
+
+/** Ends wg_engine_serve() or wg_engine_run(). Guests that asked for the signal get it first, and may
+ *  go on for at most drain_timeout; the first stop's signal holds. wg_engine_stop() is the one with
+ *  WG_SIGNAL_TERMINATE. Any thread; safe in a signal handler; a second call ends without draining. */
 WG_API void wg_engine_stop(wg_engine *e);
+WG_API void wg_engine_stop_with(wg_engine *e, wg_signal signal);
+
+/** Queues a signal for one guest instance. It is told nothing else: WG_SIGNAL_TERMINATE stops no
+ *  host. A signal that the instance did not ask for is ignored; when its queue is full the oldest
+ *  goes, which the log says once. Any thread, not a signal handler.
+ *  @param instance_id  from wg_engine_each_instance()
+ *  @return WG_OK; WG_NOT_FOUND: it is gone, or never asked for a signal; WG_INVALID: no signal */
+WG_API WG_MUSTCHECK wg_code wg_engine_deliver_signal(wg_engine *e, uint64_t instance_id,
+                                                     wg_signal signal, wg_error *err);
+/** The same for all instances of a service, also those of the code before a reload.
+ *  @param service  its name in [services], else the configured name; NULL: all
+ *  @param told     gets how many asked for this signal and have it now; may be NULL
+ *  @return WG_OK, also when nobody asked; WG_NOT_FOUND: no such service (the hint names those that
+ *          there are); WG_INVALID: no signal */
+WG_API WG_MUSTCHECK wg_code wg_engine_signal(wg_engine *e, const char *service, wg_signal signal,
+                                             size_t *told, wg_error *err);
+
+/** What a guest declared by `warpgrid:shim/threading`. Every instance runs on one thread. */
+typedef enum wg_threading {
+  WG_THREADING_NONE = 0, /**< nothing */
+  WG_THREADING_PARALLEL_REQUIRED = 1,
+  WG_THREADING_COOPERATIVE = 2
+} wg_threading;
+/** A guest instance that asked for signals or declared a threading model. */
+typedef struct wg_instance_info {
+  uint64_t id; /**< unique in the process, never 0, never used again */
+  char *service; /**< borrowed for the call */
+  unsigned worker; /**< 1-based */
+  uint32_t interest; /**< 1 << wg_signal for each signal it asked for */
+  uint32_t queued; /**< signals that it has not taken yet */
+  uint64_t dropped; /**< signals that it took too late */
+  wg_threading threading;
+  uint64_t age_ms;
+} wg_instance_info;
+/** Tells of every such instance as it was when asked; one that does neither is not known. The
+ *  callback may call the engine. Any thread.
+ *  @return WG_OK; WG_NOMEM: none was told of */
+WG_API WG_MUSTCHECK wg_code wg_engine_each_instance(
+    wg_engine *e, void (*item)(void *user, const wg_instance_info *i), void *user, wg_error *err);
 
 /** "0.1.0"; static. */
 WG_API const char *wg_version(void);

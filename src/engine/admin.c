@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file admin.c  What the admin endpoint tells: /healthz, /metrics in the Prometheus text format
- *  (version 0.0.4), /stats as JSON. */
+ *  (version 0.0.4), /stats as JSON; and what it passes on: /signal. */
 #include "base/text.h"
 #include "engine/engine_internal.h"
 #include <stdio.h>
@@ -127,6 +127,36 @@ static void put_database(void *user, const wg_db_stats *s) {
                 (unsigned long long)s->failures);
 }
 
+typedef struct instance_writer {
+  wg_buf *out;
+  bool first;
+} instance_writer;
+
+static void put_instance(void *user, const wg_instance_info *i) {
+  instance_writer *w = user;
+  wg_buf_printf(w->out, "%s{\"id\":%llu,\"service\":", w->first ? "" : ",",
+                (unsigned long long)i->id);
+  w->first = false;
+  wg_buf_put_json(w->out, i->service);
+  wg_buf_printf(w->out, ",\"worker\":%u,\"signals\":[", i->worker);
+  bool first = true;
+  for (unsigned s = 0; s < WG_SIGNAL_COUNT; s++) {
+    if (!(i->interest & 1u << s)) continue;
+    wg_buf_printf(w->out, "%s\"%s\"", first ? "" : ",", wg_signal_name((wg_signal)s));
+    first = false;
+  }
+  wg_buf_printf(w->out, "],\"queued\":%u,\"dropped\":%llu,\"threading\":\"%s\",\"age_ms\":%llu}",
+                i->queued, (unsigned long long)i->dropped, wg_threading_name(i->threading),
+                (unsigned long long)i->age_ms);
+}
+
+static void put_instances(wg_buf *out, wg_engine *e) {
+  wg_buf_printf(out, "],\"instances\":[");
+  if (wg_engine_each_instance(e, put_instance, &(instance_writer){.out = out, .first = true},
+                              NULL) != WG_OK)
+    out->failed = true; /* out of memory: a list with none would be a lie */
+}
+
 static void put_stats(wg_engine *e, const wg_site *s, const wg_reload_result *last,
                       const char *const *urls, wg_buf *out) {
   char started[32];
@@ -157,6 +187,7 @@ static void put_stats(wg_engine *e, const wg_site *s, const wg_reload_result *la
   }
   wg_buf_printf(out, "],\"databases\":[");
   wg_db_each_stats(s->pools->db, put_database, &(db_writer){.out = out, .first = true});
+  put_instances(out, e);
   wg_buf_printf(out, "]}\n");
 }
 
@@ -305,6 +336,68 @@ static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {
   put_databases(out, s->pools->db);
 }
 
+/* ---- /signal ---- */
+
+/** Decodes %XX in place (RFC 3986, section 2.1). @return false: not well-formed, or a NUL */
+static bool percent_decode(char *text) {
+  static const char digits[] = "0123456789abcdefABCDEF";
+  char *to = text;
+  for (const char *p = text; *p; p++) {
+    char hex[3] = "";
+    if (*p != '%') {
+      *to++ = *p;
+      continue;
+    }
+    if (strspn(p + 1, digits) < 2) return false;
+    memcpy(hex, p + 1, 2);
+    *to = (char)strtoul(hex, NULL, 16);
+    if (!*to++) return false;
+    p += 2;
+  }
+  *to = '\0';
+  return true;
+}
+
+/** Cuts "@ID" off a name. @return the id; 0: none was there */
+static uint64_t take_id(char *name) {
+  char *at = strrchr(name, '@');
+  if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1)) return 0;
+  *at = '\0';
+  return strtoull(at + 1, NULL, 10);
+}
+
+static int put_failure(wg_buf *out, int status, const wg_error *err) {
+  wg_buf_printf(out, "{\"version\":1,\"error\":");
+  wg_buf_put_json(out, err->msg);
+  wg_buf_printf(out, ",\"hint\":");
+  wg_buf_put_json(out, err->hint);
+  wg_buf_printf(out, "}\n");
+  wg_buf_put_u8(out, 0);
+  return status;
+}
+
+int wg__admin_signal(wg_engine *e, const char *path, wg_buf *out) {
+  char name[1024];
+  wg_error err;
+  size_t told = 0;
+  snprintf(name, sizeof name, "%s", path);
+  char *slash = strrchr(name, '/');
+  int signal = slash ? wg_signal_find(slash + 1, strlen(slash + 1)) : -1;
+  if (slash) *slash = '\0';
+  if (signal < 0 || !*name || !percent_decode(name)) {
+    wg_error_set(&err, WG_INVALID, 0, "'/signal/%s' names no service and signal", path);
+    wg_error_hint(&err, "write /signal/NAME/SIGNAL or /signal/NAME@ID/SIGNAL, with one of: "
+                        "terminate hangup interrupt");
+    return put_failure(out, 400, &err);
+  }
+  uint64_t id = take_id(name);
+  if (wg__engine_signal(e, id, name, (wg_signal)signal, &told, &err) != WG_OK)
+    return put_failure(out, 404, &err);
+  wg_buf_printf(out, "{\"version\":1,\"told\":%zu}\n", told);
+  wg_buf_put_u8(out, 0);
+  return 200;
+}
+
 int wg__admin_answer(wg_engine *e, const char *path, const wg_reload_result *last,
                      const char *const *urls, wg_buf *out, bool *json) {
   int status = 200;
@@ -322,7 +415,8 @@ int wg__admin_answer(wg_engine *e, const char *path, const wg_reload_result *las
     wg__site_unref(site);
   } else {
     status = 404;
-    wg_buf_printf(out, "GET /healthz, /metrics, /stats; POST /reload, /drain\n");
+    wg_buf_printf(out, "GET /healthz, /metrics, /stats; POST /reload, /drain, "
+                       "/signal/NAME/SIGNAL\n");
   }
   wg_buf_put_u8(out, 0);
   return status;

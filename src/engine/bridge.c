@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file bridge.c  The runtime's host functions, each one line over a domain: src/db for
- *  database-proxy, a field for threading, the log for what guests print. Files, names and signals
+ *  database-proxy, src/threading, the log for what guests print. Files, names and signals
  *  are in bridge_files.c, bridge_names.c and bridge_signals.c. */
 #include "engine/engine_internal.h"
 #include <stdlib.h>
@@ -57,6 +57,7 @@ static void *bridge_instance_new(void *ctx, void *app) {
   if (!i) return NULL;
   i->worker = w;
   i->app = app;
+  i->since_ms = wg_now_ms(&w->loop.clock);
   i->tenure = wg__worker_tenure(w, app);
   i->tenure->uses++;
   count_instance(w, i->app->slot, 1);
@@ -66,6 +67,7 @@ static void *bridge_instance_new(void *ctx, void *app) {
 static void bridge_instance_gone(void *ctx, void *inst) {
   wg_instance *i = inst;
   wg_db_guest_free(i->db);
+  wg_roster_leave(i->known);
   count_instance(ctx, i->app->slot, -1);
   wg__tenure_unuse(i->tenure);
   free(i);
@@ -184,18 +186,26 @@ static int32_t bridge_db_close(void *ctx, void *inst, uint64_t handle, wgrt_erro
   return c < 0 ? (int32_t)failed(out, &err, c) : 0;
 }
 
+wg_roster_member *wg__instance_known(wg_instance *i) {
+  if (!i->known) i->known = wg_roster_join(&i->worker->roster, i->app->name, i->since_ms);
+  return i->known;
+}
+
 /** `warpgrid:shim/threading`: 0 is parallel-required, 1 cooperative, as in the WIT. */
 static int32_t bridge_declare_threading(void *ctx, void *inst, uint32_t model) {
   wg_worker *w = ctx;
   wg_instance *i = inst;
-  if (i->declared) return -1;
-  i->declared = true;
-  i->model = model;
-  if (model == 0) {
-    wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_WARN, "threading_not_parallel",
-           WG_KV_S("reason", "threads do not run in parallel yet; the guest runs cooperatively"));
+  wg_roster_member *m = wg__instance_known(i);
+  if (!m) {
+    const wg_log_ctx lc = {.app = i->app->name, .worker = w->index};
+    wg_log(&lc, WG_LOG_ERROR, "threading_not_kept", WG_KV_S("error", "out of memory"));
+    return 0; /* it would change nothing; "declared before" would be a lie */
   }
-  return 0;
+  return wg_roster_declare(m,
+                           model == 0 ? WG_THREADING_PARALLEL_REQUIRED : WG_THREADING_COOPERATIVE,
+                           &i->app->threading_warned) == WG_OK
+             ? 0
+             : -1;
 }
 
 static void bridge_guest_output(void *ctx, void *app, uint64_t request, int32_t fd,

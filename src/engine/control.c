@@ -222,7 +222,30 @@ static void say(wgrt_op_admin *op, int status, const char *text) {
   wgrt_op_complete(&op->op, status, text);
 }
 
+static const char signal_path[] = "/signal/";
+enum { SIGNAL_PATH = sizeof signal_path - 1 };
+
+static bool is_signal(const wgrt_op_admin *op) {
+  return op->path.n >= SIGNAL_PATH && memcmp(op->path.p, signal_path, SIGNAL_PATH) == 0;
+}
+
+static void admin_signal(wg_control *c, wgrt_op_admin *op) {
+  char path[1024] = ""; /* one that is longer names no service */
+  wg_buf body;
+  wg_buf_init(&body, 1 << 16);
+  if (op->path.n - SIGNAL_PATH < sizeof path)
+    memcpy(path, op->path.p + SIGNAL_PATH, op->path.n - SIGNAL_PATH);
+  int status = wg__admin_signal(c->engine, path, &body);
+  op->json = 1;
+  say(op, body.failed ? 500 : status, body.failed ? "{}" : (const char *)wg_buf_head(&body));
+  wg_buf_release(&body);
+}
+
 static void admin_post(wg_control *c, wgrt_op_admin *op) {
+  if (is_signal(op)) {
+    admin_signal(c, op);
+    return;
+  }
   if (is(op->path, "/drain")) {
     say(op, 202, "draining\n");
     /* As a signal would, but no second one: that would cut what is in progress. */
@@ -243,7 +266,7 @@ static void admin_post(wg_control *c, wgrt_op_admin *op) {
 
 static void control_admin(void *ctx, wgrt_op_admin *op) {
   wg_control *c = ctx;
-  bool changes = is(op->path, "/reload") || is(op->path, "/drain");
+  bool changes = is(op->path, "/reload") || is(op->path, "/drain") || is_signal(op);
   if (op->origin.n || !wg_host_is_loopback((const char *)op->host.p, op->host.n)) {
     say(op, 403,
         "the admin endpoint answers to no web page: Origin, or a Host that is not this "

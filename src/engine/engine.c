@@ -237,6 +237,7 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
   if (!e) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   pthread_mutex_init(&e->lock, NULL);
   e->reload_fd = -1;
+  atomic_init(&e->stop_signal, -1);
   e->slot_count = 1;
   e->started = time(NULL);
   e->started_ms = wg_now_ms(&wg_clock_monotonic);

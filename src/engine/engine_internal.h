@@ -17,6 +17,7 @@
 #include "dns/dns.h"
 #include "http/router.h"
 #include "net/watch.h"
+#include "signals/roster.h"
 #include "wgrt.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -94,6 +95,7 @@ struct wg_app {
   wg_component *component; /**< owned when the site loaded it; NULL: the embedder's */
   const wg_service_config *service; /**< NULL: none of [services] */
   unsigned slot; /**< of its counters */
+  atomic_bool threading_warned; /**< an instance required threads, and the log told it */
 };
 
 /** What differs from one app of a site to the next; all borrowed for the call. */
@@ -164,6 +166,8 @@ struct wg_worker {
   wg_tenure *current;
   wg_service_metrics *metrics; /* WG_SLOTS */
   wg_log_limit output_limit;
+  wg_roster roster; /* instances that others can reach: its deliveries come from any thread */
+  int stop_signal; /* the wg_signal of a stop, once it was told; -1 before */
 };
 
 /** Makes the worker of the calling thread, with the engine's current site.
@@ -184,12 +188,15 @@ void wg__tenure_unuse(wg_tenure *t);
 /** A guest instance as the host sees it; on its worker's thread. */
 typedef struct wg_instance {
   wg_worker *worker;
-  const wg_app *app; /**< as long as the tenure */
+  wg_app *app; /**< as long as the tenure */
   wg_tenure *tenure; /**< whose use it is */
   wg_db_guest *db; /**< NULL until its first connect */
-  bool declared; /**< a threading model, with the first call */
-  uint32_t model;
+  uint64_t since_ms;
+  wg_roster_member *known; /**< NULL until it asks for signals or declares a threading model */
 } wg_instance;
+
+/** Makes the instance known to others, once; NULL: out of memory. */
+wg_roster_member *wg__instance_known(wg_instance *i);
 
 /** The table of host functions for a worker; ctx is the wg_worker. */
 void wg__bridge_host(wg_worker *w, wgrt_host *out);
@@ -200,6 +207,18 @@ void wg__bridge_signals(wgrt_host *out);
 /** Ends an op with the sentence a guest gets: the message, and the hint that tells what to do.
  *  @param err  NULL: success */
 void wg__op_complete(wgrt_op *op, const wg_error *err);
+
+/* ---- signals for guests: instances.c ---- */
+
+/** Delivers to the instances of this worker, and tells those who wait. On its thread.
+ *  @return how many asked for this signal */
+size_t wg__worker_signal(wg_worker *w, wg_signal signal);
+/** Delivers to instances of all workers. Any thread.
+ *  @param id       of one of them; 0: all
+ *  @param service  whose; NULL: of all
+ *  @return WG_OK; WG_NOT_FOUND: no such service, or no such instance; WG_INVALID: no signal */
+WG_MUSTCHECK wg_code wg__engine_signal(wg_engine *e, uint64_t id, const char *service,
+                                       wg_signal signal, size_t *told, wg_error *err);
 
 /* ---- control: reloads and the admin endpoint, on a thread of their own ---- */
 
@@ -224,7 +243,12 @@ typedef struct wg_reload_result {
 } wg_reload_result;
 /** "2026-01-02T03:04:05Z". */
 void wg__utc_text(time_t when, char out[32]);
-/** What the admin endpoint answers to all but /reload and /drain.
+/** What the admin endpoint answers to POST /signal/NAME/SIGNAL and /signal/NAME@ID/SIGNAL.
+ *  @param path  behind "/signal/", NUL-terminated
+ *  @param out   gets the body, JSON; NUL-terminated
+ *  @return the HTTP status */
+int wg__admin_signal(wg_engine *e, const char *path, wg_buf *out);
+/** What the admin endpoint answers to GET.
  *  @param out  gets the body; NUL-terminated
  *  @return the HTTP status; *json tells the kind of body */
 int wg__admin_answer(wg_engine *e, const char *path, const wg_reload_result *last,
@@ -235,6 +259,7 @@ struct wg_engine {
   wg_config *config; /**< the first; keys that only a restart changes never differ from it */
   wgrt_engine *rt;
   atomic_uint stops; /**< asked for so far; any thread */
+  atomic_int stop_signal; /**< of the first stop; -1 before */
   int *stop_fds; /**< an eventfd a worker, so that wg_engine_stop() is one write(2) each */
   int reload_fd; /**< eventfd; control reads it */
   unsigned worker_count;

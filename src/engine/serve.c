@@ -143,6 +143,7 @@ wg_code wg_engine_run(wg_engine *e, wg_app *app, int *exit_code, wg_error *err) 
   wg_worker w;
   wg_code c = wg__worker_init(&w, e, 1, err);
   if (c != WG_OK) return c;
+  app->slot = wg__engine_slot(e, app->name);
   c = wg__worker_run(&w, app, exit_code, err);
   wg__worker_release(&w);
   return c;
@@ -157,9 +158,13 @@ static void notify(int fd) {
   errno = saved;
 }
 
-void wg_engine_stop(wg_engine *e) {
+void wg_engine_stop_with(wg_engine *e, wg_signal signal) {
+  int none = -1, known = (unsigned)signal < WG_SIGNAL_COUNT ? (int)signal : WG_SIGNAL_TERMINATE;
+  atomic_compare_exchange_strong(&e->stop_signal, &none, known);
   atomic_fetch_add(&e->stops, 1);
   for (unsigned i = 0; i < e->worker_count; i++) notify(e->stop_fds[i]);
 }
+
+void wg_engine_stop(wg_engine *e) { wg_engine_stop_with(e, WG_SIGNAL_TERMINATE); }
 
 void wg_engine_reload(wg_engine *e) { notify(e->reload_fd); }

@@ -162,6 +162,8 @@ static bool worker_adopt(wg_worker *w) {
            WG_KV_S("error", err.msg));
     return false;
   } else {
+    /* Before they are retired: who has a signal to take is not idle. */
+    wg__worker_signal(w, WG_SIGNAL_HANGUP);
     for (size_t i = 0; i < old->site->app_count; i++)
       wgrt_worker_retire(w->thread.rt, old->site->apps[i]->rt);
   }
@@ -182,6 +184,7 @@ static void on_wake(uv_async_t *async) {
   pthread_mutex_lock(&w->engine->lock);
   bool owes = w->owes;
   pthread_mutex_unlock(&w->engine->lock);
+  wg_roster_wake(&w->roster);
   if (owes) {
     bool adopted = worker_adopt(w);
     pthread_mutex_lock(&w->engine->lock);
@@ -217,7 +220,7 @@ static void worker_unregister(wg_worker *w) {
 }
 
 wg_code wg__worker_init(wg_worker *w, wg_engine *e, unsigned index, wg_error *err) {
-  *w = (wg_worker){.engine = e, .index = index};
+  *w = (wg_worker){.engine = e, .index = index, .stop_signal = -1};
   w->metrics = &e->metrics[(size_t)(index - 1) * WG_SLOTS];
   wg_list_init(&w->tenures);
   wg_list_init(&w->pools);
@@ -225,6 +228,7 @@ wg_code wg__worker_init(wg_worker *w, wg_engine *e, unsigned index, wg_error *er
   wg__bridge_host(w, &host);
   wg_code c = wg__thread_init(&w->thread, e, &host, on_wake, e->stop_fds[index - 1], err);
   if (c != WG_OK) return c;
+  wg_roster_init(&w->roster, index);
   w->loop = (wg_loop){.uv = &w->thread.uv,
                       .watch = &watch_runtime,
                       .watch_ctx = w,
@@ -249,6 +253,7 @@ void wg__worker_release(wg_worker *w) {
   }
   for (wg_node *n; (n = wg_list_first(&w->pools));)
     pools_free(WG_CONTAINER(n, wg_worker_pools, by_worker));
+  wg_roster_release(&w->roster);
   wg__thread_release(&w->thread);
 }
 
