@@ -27,7 +27,8 @@ typedef enum cli_needs {
   CLI_FILE_AND_REST,  /**< FILE and, after "--", arguments that are not ours */
   CLI_FOLDER,         /**< DIR, or the current folder */
   CLI_WORD,           /**< one of `words` */
-  CLI_WORD_OR_NONE    /**< one of `words`, or nothing */
+  CLI_WORD_OR_NONE,   /**< one of `words`, or nothing */
+  CLI_NAME_AND_WORD   /**< any text, then one of `words` */
 } cli_needs;
 
 typedef struct cli_command {
@@ -37,8 +38,9 @@ typedef struct cli_command {
   const char *about;                /**< sentences for its own help; "\n" ends a paragraph */
   const char *examples;             /**< command lines, one a line; may be NULL */
   cli_needs needs;
-  const char *operand; /**< what the word is called in help; of CLI_WORD and CLI_WORD_OR_NONE */
-  const char *words; /**< "a|b|c"; of CLI_WORD and CLI_WORD_OR_NONE; NULL: the commands' names */
+  const char *name_operand; /**< what the text is called in help; of CLI_NAME_AND_WORD */
+  const char *operand; /**< what the word is called in help; of CLI_WORD and those below it */
+  const char *words; /**< "a|b|c"; of CLI_WORD and those below it; NULL: the commands' names */
   cli_option options[CLI_OPTIONS_MAX]; /**< ends with a NULL name */
 } cli_command;
 
@@ -50,6 +52,7 @@ typedef struct cli_note {
 struct cli_args {
   const cli_command *command;
   const char *file; /**< what stands behind the options; NULL: not given */
+  const char *word; /**< of CLI_NAME_AND_WORD: what stands behind that; NULL: not given */
   const char *const *rest; /**< behind "--", NULL-terminated; never NULL */
   const char **values[CLI_OPTIONS_MAX]; /**< of each option, NULL-terminated; NULL: not given */
 };
@@ -92,4 +95,5 @@ int cmd_help(const cli_args *args);
 int cmd_pack(const cli_args *args);
 int cmd_serve(const cli_args *args);
 int cmd_run(const cli_args *args);
+int cmd_signal(const cli_args *args);
 int cmd_validate(const cli_args *args);

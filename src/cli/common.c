@@ -102,6 +102,10 @@ void common_block_stops(sigset_t *stops, sigset_t *before) {
   pthread_sigmask(SIG_BLOCK, stops, before);
 }
 
+wg_signal common_signal_of(int signal_number) {
+  return signal_number == SIGINT ? WG_SIGNAL_INTERRUPT : WG_SIGNAL_TERMINATE;
+}
+
 static _Atomic(wg_engine *) stopping, reloading;
 
 static volatile sig_atomic_t on_terminal;
@@ -128,9 +132,8 @@ void common_reload_on_hangup(wg_engine *engine) {
 }
 
 static void on_stop_signal(int signal_number) {
-  (void)signal_number;
   wg_engine *e = atomic_load(&stopping);
-  if (e) wg_engine_stop(e);
+  if (e) wg_engine_stop_with(e, common_signal_of(signal_number));
 }
 
 void common_stop_on_signals(wg_engine *engine) {

@@ -44,6 +44,8 @@ void common_warn(void *user, const char *text);
  *  @param stops   gets them
  *  @param before  gets the mask to restore */
 void common_block_stops(sigset_t *stops, sigset_t *before);
+/** What a guest is told of a signal that ends the process. Safe in a signal handler. */
+wg_signal common_signal_of(int signal_number);
 /** SIGHUP reloads the engine from now on; NULL: it ends the process again. */
 void common_reload_on_hangup(wg_engine *engine);
 /** SIGINT and SIGTERM stop the engine from now on; NULL: they end the process again. */

@@ -197,16 +197,21 @@ static int parse_operand(cli_args *a, const char *arg) {
   if (c->needs == CLI_NO_FILE)
     return ui_usage(c->name, "run it in the project's folder", "'warp %s' takes no file, got '%s'",
                     c->name, arg);
-  if (a->file) {
-    const char *hint = c->needs == CLI_FILE_AND_REST ? "put -- in front of the component's own "
-                                                       "arguments"
-                       : c->needs == CLI_FOLDER      ? "give one folder"
-                       : c->needs >= CLI_WORD        ? "give one word"
-                                                     : "give one file";
+  bool second = c->needs == CLI_NAME_AND_WORD && a->file && !a->word;
+  if (a->file && !second) {
+    const char *hint = c->needs == CLI_FILE_AND_REST   ? "put -- in front of the component's own "
+                                                         "arguments"
+                       : c->needs == CLI_FOLDER        ? "give one folder"
+                       : c->needs == CLI_NAME_AND_WORD ? "quote a name with spaces in it"
+                       : c->needs >= CLI_WORD          ? "give one word"
+                                                       : "give one file";
     return ui_usage(c->name, hint, "unexpected argument '%s'", arg);
   }
-  a->file = arg;
-  if (c->needs < CLI_WORD) return CLI_DONE;
+  if (second)
+    a->word = arg;
+  else
+    a->file = arg;
+  if (c->needs < CLI_WORD || (c->needs == CLI_NAME_AND_WORD && !second)) return CLI_DONE;
   if (!c->words) return cli_find_command(arg) ? CLI_DONE : unknown_command(c->name, arg);
   if (cli_choice_index(c->words, arg) >= 0) return CLI_DONE;
   char what[256];
@@ -218,6 +223,11 @@ static int parse_operand(cli_args *a, const char *arg) {
 static int check_operand(const cli_args *a) {
   const cli_command *c = a->command;
   char hint[160];
+  if (c->needs == CLI_NAME_AND_WORD && !a->word) {
+    snprintf(hint, sizeof hint, "write warp %s %s %s", c->name, a->file ? a->file : c->name_operand,
+             c->words);
+    return ui_usage(c->name, hint, "no %s was given", a->file ? c->operand : c->name_operand);
+  }
   if (a->file || (c->needs != CLI_FILE_AND_REST && c->needs != CLI_WORD)) return CLI_DONE;
   if (c->needs == CLI_FILE_AND_REST) {
     snprintf(hint, sizeof hint, "write warp %s FILE", c->name);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/running.h"
 
-#include "cli/http_get.h"
+#include "cli/http_ask.h"
 #include "cli/ui.h"
 #include "config/config.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,18 @@ static const char *string_of(const json_t *object, const char *key) {
   return text ? text : "";
 }
 
+/** "one two" of a list of texts. */
+static void list_cell(const json_t *list, char out[CELL]) {
+  size_t i, n = 0;
+  const json_t *item;
+  json_array_foreach(list, i, item) {
+    if (n + 1 >= CELL || !json_is_string(item)) return;
+    if (n) out[n++] = ' ';
+    ui_safe(json_string_value(item), out + n, CELL - n);
+    n += strlen(out + n);
+  }
+}
+
 /** A member as the text of a cell. */
 static void cell(const json_t *object, const char *key, char out[CELL]) {
   const json_t *v = json_object_get(object, key);
@@ -29,6 +40,8 @@ static void cell(const json_t *object, const char *key, char out[CELL]) {
     snprintf(out, CELL, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
   else if (json_is_real(v))
     snprintf(out, CELL, "%.1f", json_real_value(v));
+  else if (json_is_array(v))
+    list_cell(v, out);
 }
 
 static void print_safe(const char *text) {
@@ -119,6 +132,11 @@ static void print_people(const json_t *s) {
       {"waiting", NULL, "waiting", false},   {"connects", NULL, "connects", false},
       {"leases", NULL, "leases", false},     {"reuses", NULL, "reuses", false},
       {"timeouts", NULL, "timeouts", false}, {"failures", NULL, "failures", false}};
+  static const column instances[] = {
+      {"instance", NULL, "id", true},         {"service", NULL, "service", true},
+      {"worker", NULL, "worker", false},      {"signals", NULL, "signals", true},
+      {"queued", NULL, "queued", false},      {"dropped", NULL, "dropped", false},
+      {"threading", NULL, "threading", true}, {"age ms", NULL, "age_ms", false}};
   char pid[CELL], generation[CELL], workers[CELL], inflight[CELL];
   cell(s, "pid", pid);
   cell(s, "generation", generation);
@@ -145,6 +163,7 @@ static void print_people(const json_t *s) {
   ui_print("%-12s%s\n", "in progress", inflight);
   print_table(json_object_get(s, "services"), services, WG_COUNT(services));
   print_table(json_object_get(s, "databases"), databases, WG_COUNT(databases));
+  print_table(json_object_get(s, "instances"), instances, WG_COUNT(instances));
 }
 
 static void print_json(const json_t *stats) {
@@ -174,7 +193,7 @@ static int find_admin(const cli_args *args, char host[256], uint16_t *port) {
   const char *given = cli_value(args, "admin");
   if (given) {
     if (parse_admin(given, host, port, &err) == WG_OK) return CLI_DONE;
-    return ui_usage("inspect", "write --admin 127.0.0.1:9090", "%s", err.msg);
+    return ui_usage(args->command->name, "write --admin 127.0.0.1:9090", "%s", err.msg);
   }
   wg_config *config;
   wg_code code = wg_config_load(cli_value(args, "config"), NULL, NULL, &config, &err);
@@ -191,10 +210,11 @@ static int find_admin(const cli_args *args, char host[256], uint16_t *port) {
     }
     wg_config_free(config);
   }
-  return code == WG_OK ? CLI_DONE : ui_fail("inspect", &err, CLI_FAILED);
+  return code == WG_OK ? CLI_DONE : ui_fail(args->command->name, &err, CLI_FAILED);
 }
 
-int cli_inspect_running(const cli_args *args) {
+int cli_running_ask(const cli_args *args, const char *method, const char *path, unsigned *status,
+                    json_t **answer) {
   wg_error err;
   char host[256] = "";
   uint16_t port = 0;
@@ -202,20 +222,37 @@ int cli_inspect_running(const cli_args *args) {
   if (exit_code != CLI_DONE) return exit_code;
   wg_buf body;
   wg_buf_init(&body, ANSWER_MAX);
-  wg_code code = cli_http_get(host, port, "/stats", TIMEOUT_MS, &body, &err);
-  json_t *stats = NULL;
+  wg_code code = cli_http_ask(method, host, port, path, TIMEOUT_MS, status, &body, &err);
+  json_t *json = NULL;
   if (code == WG_OK) {
     json_error_t where;
-    stats = json_loads((const char *)wg_buf_head(&body), JSON_REJECT_DUPLICATES, &where);
-    if (!json_is_object(stats))
-      code = wg_error_set(&err, WG_IO, 0, "the answer is no statistics of 'warp serve'");
+    json = json_loads((const char *)wg_buf_head(&body), JSON_REJECT_DUPLICATES, &where);
+    if (!json_is_object(json)) {
+      json_decref(json);
+      code = *status == 200 ? wg_error_set(&err, WG_IO, 0, "the answer is none of 'warp serve'")
+                            : wg_error_set(&err, WG_IO, 0, "the answer has status %u", *status);
+    }
   }
   wg_buf_release(&body);
-  if (code != WG_OK) {
-    bool v6 = strchr(host, ':') != NULL;
-    wg_error_wrap(&err, "cannot ask 'http://%s%s%s:%u/stats'", v6 ? "[" : "", host, v6 ? "]" : "",
-                  port);
-    wg_error_hint(&err, "is 'warp serve' running with [admin] listen at this address?");
+  if (code == WG_OK) {
+    *answer = json;
+    return CLI_DONE;
+  }
+  bool v6 = strchr(host, ':') != NULL;
+  wg_error_wrap(&err, "cannot ask 'http://%s%s%s:%u%s'", v6 ? "[" : "", host, v6 ? "]" : "", port,
+                path);
+  wg_error_hint(&err, "is 'warp serve' running with [admin] listen at this address?");
+  return ui_fail(args->command->name, &err, CLI_FAILED);
+}
+
+int cli_inspect_running(const cli_args *args) {
+  unsigned status;
+  json_t *stats;
+  int exit_code = cli_running_ask(args, "GET", "/stats", &status, &stats);
+  if (exit_code != CLI_DONE) return exit_code;
+  wg_error err;
+  if (status != 200) {
+    wg_error_set(&err, WG_IO, 0, "the server cannot tell: status %u", status);
     exit_code = ui_fail("inspect", &err, CLI_FAILED);
   } else if (ui_json()) {
     print_json(stats);

@@ -28,6 +28,13 @@
       .help = "Folder that the guest sees; `HOST::GUEST:rw` lets it write", \
       .repeats = true,                                                      \
   }
+#define OPT_ADMIN                                  \
+  {                                                \
+      .name = "admin",                             \
+      .value = "ADDR:PORT",                        \
+      .help = "Its admin endpoint, also as a URL", \
+      .standard = "[admin] listen of warp.toml",   \
+  }
 #define OPT_TRUSTED {.name = "trusted", .help = "Load precompiled native code (.cwasm)"}
 #define OPT_LOG_FORMAT             \
   {                                \
@@ -138,8 +145,11 @@ const cli_command cli_commands[] = {
      .about = "Without FILE it serves the [services] of warp.toml, or the one component that it "
               "names. Prints one URL a line when it listens.\n"
               "SIGHUP reads warp.toml and the components again and swaps them without losing a "
-              "request; when they are wrong, the old ones stay.\n"
-              "Ctrl-C or SIGTERM lets requests in progress finish; a second one does not.",
+              "request; when they are wrong, the old ones stay. Guests of the old code that asked "
+              "for the signal `hangup` are told when they were swapped.\n"
+              "Ctrl-C or SIGTERM lets requests in progress finish, at most for "
+              "limits.drain_timeout; a second one does not. Guests that asked for `interrupt` or "
+              "`terminate` are told first.",
      .examples = "warp serve\nwarp serve dist/app.wasm --listen 127.0.0.1:0 --env LOG=debug",
      .needs = CLI_FILE_OR_CONFIG,
      .options = {{.name = "listen",
@@ -150,7 +160,7 @@ const cli_command cli_commands[] = {
                  {.name = "admin",
                   .value = "ADDR:PORT",
                   .help = "Loopback address of the admin endpoint: /healthz, /metrics, /stats, "
-                          "/reload, /drain",
+                          "/reload, /drain, /signal",
                   .repeats = true,
                   .standard = "[admin] listen, none"},
                  {.name = "workers",
@@ -166,7 +176,12 @@ const cli_command cli_commands[] = {
     {.name = "run",
      .run = cmd_run,
      .summary = "Run a command component",
-     .about = "Standard input, output and exit code are those of the component.",
+     .about =
+         "Standard input, output and exit code are those of the component.\n"
+         "Ctrl-C or SIGTERM ends it with exit code 130. One that asked for the signal "
+         "`interrupt` or `terminate` is told, and may end by itself within "
+         "limits.drain_timeout; a second one cuts it. SIGHUP is `hangup` to one that asked for "
+         "it, and ends others as the system does.",
      .examples = "warp run dist/tool.wasm -- --verbose input.txt\n"
                  "warp run dist/tool.wasm --dir data::/data:rw",
      .needs = CLI_FILE_AND_REST,
@@ -187,19 +202,34 @@ const cli_command cli_commands[] = {
     {.name = "inspect",
      .run = cmd_inspect,
      .summary = "Tell what is in a component, or what a running server does",
-     .about = "Of FILE, or the component of warp.toml: kind, imports, exports, sections and the "
-              "tools that made it, also when it could not run here.\n"
-              "With --running it asks the admin endpoint of a running `warp serve` for its "
-              "requests, instances and database pools.",
+     .about =
+         "Of FILE, or the component of warp.toml: kind, imports, exports, sections and the "
+         "tools that made it, also when it could not run here.\n"
+         "With --running it asks the admin endpoint of a running `warp serve` for its "
+         "requests, instances and database pools, and for the instances that asked for signals "
+         "or declared a threading model.",
      .examples = "warp inspect dist/app.wasm\nwarp inspect --running --admin 127.0.0.1:9090 --json",
      .needs = CLI_FILE_OR_CONFIG,
      .options = {{.name = "running", .help = "Ask a running server in place of a file"},
-                 {.name = "admin",
-                  .value = "ADDR:PORT",
-                  .help = "Its admin endpoint, also as a URL",
-                  .standard = "[admin] listen of warp.toml"},
+                 OPT_ADMIN,
                  OPT_TRUSTED,
                  OPT_CONFIG}},
+    {.name = "signal",
+     .run = cmd_signal,
+     .summary = "Tell the guests of a running server a signal",
+     .about = "Asks the admin endpoint of a running `warp serve`. NAME is a service's name, and "
+              "NAME@ID one of its instances, whose ids `warp inspect --running` shows.\n"
+              "Only instances that asked for the signal get it, also those of the code before a "
+              "reload. It prints how many were told; none is no failure. An instance of WASI 0.2 "
+              "lives for one request, unless [http] reuse says more, and can be told only then.\n"
+              "`terminate` told in this way stops no server.",
+     .examples = "warp signal shop hangup\n"
+                 "warp signal shop@6145 terminate --admin 127.0.0.1:9090 --json",
+     .needs = CLI_NAME_AND_WORD,
+     .name_operand = "NAME",
+     .operand = "SIGNAL",
+     .words = "terminate|hangup|interrupt",
+     .options = {OPT_ADMIN, OPT_CONFIG}},
     {.name = "completion",
      .run = cmd_completion,
      .summary = "Print the completion script of a shell",

@@ -223,9 +223,9 @@ def http(body, head=b"HTTP/1.0 200 OK\r\n"):
         (http(b"x", b"HTTP/1.1 404 Not Found\r\n"), "status 404"),
         (http(b"{}", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"), "cut short"),
         (http(b"2\r\n{}\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"), "encoding"),
-        (http(b"<html>"), "no statistics"),
-        (http(b"[1]"), "no statistics"),
-        (http(b'{"a":' + b"[" * 100000), "no statistics"),
+        (http(b"<html>"), "none of 'warp serve'"),
+        (http(b"[1]"), "none of 'warp serve'"),
+        (http(b'{"a":' + b"[" * 100000), "none of 'warp serve'"),
         (http(b"x" * (5 << 20)), "larger than"),
     ],
 )

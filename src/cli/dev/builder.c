@@ -11,6 +11,7 @@
 #include "cli/dev/dev.h"
 
 #include "base/text.h"
+#include "cli/common.h"
 #include "cli/ui.h"
 
 #include <errno.h>
@@ -247,7 +248,7 @@ static void on_signal(builder *b) {
   }
   pthread_mutex_lock(&d->lock);
   d->stopping = true;
-  if (d->engine) wg_engine_stop(d->engine);
+  if (d->engine) wg_engine_stop_with(d->engine, common_signal_of((int)info.ssi_signo));
   pthread_cond_signal(&d->changed);
   pthread_mutex_unlock(&d->lock);
 }

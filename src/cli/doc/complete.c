@@ -28,7 +28,8 @@ static value_kind operand_kind(const cli_command *c) {
   case CLI_FILE_AND_REST: return VALUE_FILE;
   case CLI_FOLDER: return VALUE_FOLDER;
   case CLI_WORD:
-  case CLI_WORD_OR_NONE: return VALUE_CHOICE;
+  case CLI_WORD_OR_NONE:
+  case CLI_NAME_AND_WORD: return VALUE_CHOICE;
   }
   return VALUE_NONE;
 }
@@ -206,7 +207,10 @@ static void put_zsh(wg_buf *out) {
     case VALUE_FILE: wg_buf_printf(out, " \\\n        '1:file:_files'"); break;
     case VALUE_FOLDER: wg_buf_printf(out, " \\\n        '1:folder:_files -/'"); break;
     case VALUE_CHOICE:
-      wg_buf_printf(out, " \\\n        '1:%s:(", c->operand);
+      if (c->needs == CLI_NAME_AND_WORD)
+        wg_buf_printf(out, " \\\n        '1:%s: '", c->name_operand);
+      wg_buf_printf(out, " \\\n        '%d:%s:(", c->needs == CLI_NAME_AND_WORD ? 2 : 1,
+                    c->operand);
       put_words(out, c);
       wg_buf_printf(out, ")'");
       break;

@@ -14,7 +14,8 @@ const char *cli_doc_operand(const cli_command *c) {
   case CLI_FILE_AND_REST: return "FILE";
   case CLI_FOLDER: return "DIR";
   case CLI_WORD:
-  case CLI_WORD_OR_NONE: return c->operand;
+  case CLI_WORD_OR_NONE:
+  case CLI_NAME_AND_WORD: return c->operand;
   }
   return NULL;
 }
@@ -32,8 +33,10 @@ void cli_doc_words(const cli_command *c, char words[64][32]) {
 
 void cli_doc_usage(wg_buf *out, const cli_command *c) {
   const char *operand = cli_doc_operand(c);
-  bool required = c->needs == CLI_FILE_AND_REST || c->needs == CLI_WORD;
+  bool required =
+      c->needs == CLI_FILE_AND_REST || c->needs == CLI_WORD || c->needs == CLI_NAME_AND_WORD;
   wg_buf_printf(out, "warp %s [options]", c->name);
+  if (c->needs == CLI_NAME_AND_WORD) wg_buf_printf(out, " %s", c->name_operand);
   if (operand) wg_buf_printf(out, required ? " %s" : " [%s]", operand);
   if (c->needs == CLI_FILE_AND_REST) wg_buf_printf(out, " [-- ARGS]");
 }

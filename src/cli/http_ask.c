@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/http_get.h"
+#include "cli/http_ask.h"
 
 #include "base/text.h"
 
@@ -92,9 +92,9 @@ static wg_code receive_all(int fd, wg_buf *in, uint64_t deadline_ms, wg_error *e
   }
 }
 
-/** Drops the header, checks status and length (RFC 9112); the answer is of HTTP/1.0, so it has no
+/** Drops the header, takes the status, checks the length (RFC 9112); the answer is of HTTP/1.0, so it has no
  *  chunks and ends with the connection. */
-static wg_code take_body(wg_buf *in, wg_error *err) {
+static wg_code take_body(wg_buf *in, unsigned *status, wg_error *err) {
   wg_buf_put_u8(in, 0);
   if (in->failed) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   const char *head = (const char *)wg_buf_head(in), *end = strstr(head, "\r\n\r\n");
@@ -103,8 +103,7 @@ static wg_code take_body(wg_buf *in, wg_error *err) {
   if (!end || strncmp(head, version, VERSION) != 0 || strspn(head + VERSION, "01") != 1 ||
       head[VERSION + 1] != ' ' || strspn(head + VERSION + 2, "0123456789") != 3)
     return wg_error_set(err, WG_IO, 0, "the answer is no HTTP");
-  if (strncmp(head + VERSION + 2, "200", 3) != 0)
-    return wg_error_set(err, WG_IO, 0, "the answer has status %.3s", head + VERSION + 2);
+  *status = (unsigned)strtoul(head + VERSION + 2, NULL, 10);
   size_t header = (size_t)(end - head) + 4, body = wg_buf_len(in) - 1 - header;
   for (const char *line = strstr(head, "\r\n"); line && line < end; line = strstr(line, "\r\n")) {
     line += 2;
@@ -117,13 +116,14 @@ static wg_code take_body(wg_buf *in, wg_error *err) {
   return WG_OK;
 }
 
-wg_code cli_http_get(const char *host, uint16_t port, const char *path, unsigned timeout_ms,
-                     wg_buf *body, wg_error *err) {
+wg_code cli_http_ask(const char *method, const char *host, uint16_t port, const char *path,
+                     unsigned timeout_ms, unsigned *status, wg_buf *body, wg_error *err) {
   uint64_t deadline_ms = now_ms() + timeout_ms;
-  char service[8], request[512];
+  char service[8], request[2048];
   snprintf(service, sizeof service, "%u", port);
-  int n = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: %s%s%s:%u\r\n\r\n", path,
-                   strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port);
+  int n = snprintf(request, sizeof request, "%s %s HTTP/1.0\r\nHost: %s%s%s:%u\r\n%s\r\n", method,
+                   path, strchr(host, ':') ? "[" : "", host, strchr(host, ':') ? "]" : "", port,
+                   strcmp(method, "POST") == 0 ? "Content-Length: 0\r\n" : "");
   if (n < 0 || (size_t)n >= sizeof request)
     return wg_error_set(err, WG_INVALID, 0, "the address is too long");
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *list;
@@ -138,5 +138,5 @@ wg_code cli_http_get(const char *host, uint16_t port, const char *path, unsigned
   code = send_all(fd, request, (size_t)n, deadline_ms, err);
   if (code == WG_OK) code = receive_all(fd, body, deadline_ms, err);
   close(fd);
-  return code == WG_OK ? take_body(body, err) : code;
+  return code == WG_OK ? take_body(body, status, err) : code;
 }
