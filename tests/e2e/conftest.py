@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+from contextlib import contextmanager
+
 import pytest
 from fault_proxy import FaultProxy
-from harness import Warp, find_guest, find_warp
+from harness import Server, Site, Warp, find_guest, find_warp
 from infra import Postgres
 
 
@@ -39,3 +41,25 @@ def fault_proxy(postgres):
     """A proxy in front of PostgreSQL that misbehaves when told to."""
     with FaultProxy(postgres.host, postgres.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def site(warp, guest, tmp_path):
+    """Folder, configuration and server of a test that changes them while it serves."""
+    s = Site(tmp_path, guest)
+
+    @contextmanager
+    def serve(*args, env=None):
+        s.server = Server(warp.popen("serve", *args, cwd=tmp_path, env=env))
+        try:
+            s.server.wait_listening()
+            yield s.server
+            s.server.stop()
+        except BaseException:
+            s.server.kill()
+            s.server.log.join()
+            print("\n".join(s.server.log.lines[-60:]))
+            raise
+
+    s.serve = serve
+    return s

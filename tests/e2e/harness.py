@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -356,6 +357,47 @@ class Warp:
                 raise
             finally:
                 server.kill()
+
+
+class Site:
+    """A folder with warp.toml and dist/, and the `warp serve` that runs in it."""
+
+    def __init__(self, folder, guest):
+        self.folder = folder
+        self.guest = guest
+        self.server = None
+        (folder / "dist").mkdir()
+
+    def put(self, name, guest):
+        """Writes dist/NAME.wasm the way a build does: whole, by a rename."""
+        part = self.folder / "dist" / f"{name}.part"
+        shutil.copy(self.guest(guest), part)
+        part.rename(self.folder / "dist" / f"{name}.wasm")
+
+    def configure(self, tables):
+        tables = dict(tables)
+        tables["http"] = {"listen": ["127.0.0.1:0"], "workers": 2, **tables.get("http", {})}
+        tables.setdefault("admin", {"listen": "127.0.0.1:0"})
+        (self.folder / "warp.toml").write_text(toml(tables))
+
+    @property
+    def admin_port(self):
+        return int(self.server.log.wait_for(r"event=admin_listening url=http://127.0.0.1:(\d+)").group(1))
+
+    def admin(self, method, path, headers=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=60 * SLOW)
+        try:
+            return ask(c, method, path, None, headers)
+        finally:
+            c.close()
+
+    def stats(self):
+        return self.admin("GET", "/stats").json
+
+    def reload(self):
+        r = self.admin("POST", "/reload")
+        assert r.status == 200, r
+        return r.json
 
 
 def pack_env():

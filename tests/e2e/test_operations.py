@@ -5,17 +5,15 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import termios
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
-from harness import SLOW, Server, ask, read_responses, toml
+from harness import SLOW, Server, ask, read_responses
 from infra import wait_until
 from test_postgres import config as database_config
 
@@ -26,68 +24,6 @@ WAT_COMMAND = """(component
   (func $run (result (result)) (canon lift (core func $i "run")))
   (instance $x (export "run" (func $run)))
   (export "wasi:cli/run@0.2.0" (instance $x)))"""
-
-
-class Site:
-    """A folder with warp.toml and dist/, and the `warp serve` that runs in it."""
-
-    def __init__(self, folder, guest):
-        self.folder = folder
-        self.guest = guest
-        self.server = None
-        (folder / "dist").mkdir()
-
-    def put(self, name, guest):
-        """Writes dist/NAME.wasm the way a build does: whole, by a rename."""
-        part = self.folder / "dist" / f"{name}.part"
-        shutil.copy(self.guest(guest), part)
-        part.rename(self.folder / "dist" / f"{name}.wasm")
-
-    def configure(self, tables):
-        tables = dict(tables)
-        tables["http"] = {"listen": ["127.0.0.1:0"], "workers": 2, **tables.get("http", {})}
-        tables.setdefault("admin", {"listen": "127.0.0.1:0"})
-        (self.folder / "warp.toml").write_text(toml(tables))
-
-    @property
-    def admin_port(self):
-        return int(self.server.log.wait_for(r"event=admin_listening url=http://127.0.0.1:(\d+)").group(1))
-
-    def admin(self, method, path, headers=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=60 * SLOW)
-        try:
-            return ask(c, method, path, None, headers)
-        finally:
-            c.close()
-
-    def stats(self):
-        return self.admin("GET", "/stats").json
-
-    def reload(self):
-        r = self.admin("POST", "/reload")
-        assert r.status == 200, r
-        return r.json
-
-
-@pytest.fixture
-def site(warp, guest, tmp_path):
-    s = Site(tmp_path, guest)
-
-    @contextmanager
-    def serve(*args, env=None):
-        s.server = Server(warp.popen("serve", *args, cwd=tmp_path, env=env))
-        try:
-            s.server.wait_listening()
-            yield s.server
-            s.server.stop()
-        except BaseException:
-            s.server.kill()
-            s.server.log.join()
-            print("\n".join(s.server.log.lines[-60:]))
-            raise
-
-    s.serve = serve
-    return s
 
 
 def get(server, path="/", host="x"):
