@@ -97,10 +97,17 @@ static void put_service(wg_buf *out, const wg_engine *e, const wg_app *a) {
     wg_buf_printf(out, "%s\"%zuxx\":%llu", i ? "," : "", i + 1, (unsigned long long)t.by_class[i]);
   wg_buf_printf(out,
                 "},\"failures\":%llu,\"instances\":%lld,\"latency_ms\":{\"mean\":%.3f,"
-                "\"p50\":%.3f,\"p99\":%.3f}}",
+                "\"p50\":%.3f,\"p99\":%.3f},\"virtual_files\":",
                 (unsigned long long)t.failures, (long long)t.instances,
                 t.requests ? (double)t.latency_us / (double)t.requests / 1000 : 0.0,
                 quantile_ms(&t, 0.5), quantile_ms(&t, 0.99));
+  if (a->vfs) {
+    wg_vfs_stats v = wg_vfs_get_stats(a->vfs);
+    wg_buf_printf(out, "{\"files\":%zu,\"directories\":%zu,\"snapshots\":%llu}}", v.files,
+                  v.directories, (unsigned long long)v.snapshots);
+  } else {
+    wg_buf_printf(out, "null}");
+  }
 }
 
 typedef struct db_writer {

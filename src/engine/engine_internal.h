@@ -18,6 +18,7 @@
 #include "http/router.h"
 #include "net/watch.h"
 #include "signals/roster.h"
+#include "vfs/vfs.h"
 #include "wgrt.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -94,6 +95,8 @@ struct wg_app {
   const wg_site *site; /**< whose rules it was linked by */
   wg_component *component; /**< owned when the site loaded it; NULL: the embedder's */
   const wg_service_config *service; /**< NULL: none of [services] */
+  wg_vfs *vfs; /**< its virtual files; NULL: their shim is off */
+  wg_config *config; /**< a reference, for the vfs */
   unsigned slot; /**< of its counters */
   atomic_bool threading_warned; /**< an instance required threads, and the log told it */
 };
@@ -165,7 +168,7 @@ struct wg_worker {
   wg_list pools;
   wg_tenure *current;
   wg_service_metrics *metrics; /* WG_SLOTS */
-  wg_log_limit output_limit;
+  wg_log_limit output_limit, file_limit;
   wg_roster roster; /* instances that others can reach: its deliveries come from any thread */
   int stop_signal; /* the wg_signal of a stop, once it was told; -1 before */
 };
