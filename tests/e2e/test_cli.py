@@ -182,7 +182,8 @@ def test_validate_compares_shims_with_the_configuration(warp, tmp_path):
 
 def test_validate_unknown_and_later_imports(warp, tmp_path):
     (tmp_path / "a.wat").write_text(wat.command(imports=wat.UNKNOWN_IMPORT))
-    (tmp_path / "b.wat").write_text(wat.command(imports=wat.SHIM_IMPORTS["dns"]))
+    later = wat.SHIM_IMPORTS["threading"].replace("warpgrid:shim/", "warpgrid:shim-async/")
+    (tmp_path / "b.wat").write_text(wat.command(imports=later))
     for name, status in (("a.wat", "unknown"), ("b.wat", "unavailable")):
         out = warp("validate", name, "--json", cwd=tmp_path)
         assert out.returncode == 1
