@@ -122,13 +122,14 @@ static wg_code config_read_root(cfg_reader *r, const cfg_node *root) {
       /* After shims, wherever it stands: [shims.database_proxy] gives its defaults. */
       {"databases", CFG_DATABASE, cfg_read_databases},
       {"services", CFG_SERVICE, cfg_read_services},
-      {"registry", CFG_ROOT, cfg_read_registry},
+      {"registry", CFG_REGISTRY, cfg_read_registry},
+      {"net", CFG_NET, NULL},
       {"hosts", CFG_ROOT, cfg_read_hosts},
       {"env", CFG_ROOT, cfg_read_env},
   };
   static const char *const names[] = {"build", "http",      "admin",    "limits",   "files",
                                       "shims", "databases", "services", "registry", "hosts",
-                                      "env",   "name",      "lang"};
+                                      "net",   "env",       "name",     "lang"};
   wg_config *c = r->c;
   wg_code code = WG_OK;
   for (size_t i = 0; i < WG_COUNT(tables) && code == WG_OK; i++) {
@@ -196,8 +197,9 @@ static bool root_is_other(const cfg_node *n) {
 
 static wg_code config_fill(cfg_reader *r, const cfg_node *root) {
   wg_config *c = r->c;
-  static const cfg_section sections[] = {CFG_ROOT,  CFG_BUILD,      CFG_HTTP, CFG_LIMITS,
-                                         CFG_FILES, CFG_FILESYSTEM, CFG_DNS,  CFG_SIGNALS};
+  static const cfg_section sections[] = {CFG_ROOT,     CFG_BUILD,      CFG_HTTP, CFG_LIMITS,
+                                         CFG_FILES,    CFG_FILESYSTEM, CFG_DNS,  CFG_SIGNALS,
+                                         CFG_REGISTRY, CFG_NET};
   c->shims = WG_SHIM_ALL;
   wg_code code = cfg_defaults(r, CFG_POOL, &c->pool);
   for (size_t i = 0; i < WG_COUNT(sections) && code == WG_OK; i++)
@@ -336,7 +338,10 @@ void wg_config_free(wg_config *c) {
   free(c->zoneinfo);
   free(c->build_world);
   free(c->component);
+  cfg_free_list(c->dns_servers);
   free(c->dns_domain);
+  free(c->registry_url);
+  wg_secret_release(&c->registry_token);
   free(c->lang);
   free(c->name);
   free(c->dir);

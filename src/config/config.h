@@ -120,6 +120,9 @@ typedef struct wg_config {
   uint32_t shims_line; /**< line of [shims] itself; 0: no such section */
   uint32_t dns_ttl_s; /**< cap of a cached answer */
   uint32_t dns_cache_size;
+  uint32_t dns_timeout_ms; /**< of a lookup, all tries included */
+  uint32_t dns_negative_ttl_ms; /**< cap of a cached "not found" */
+  char **dns_servers; /**< "ADDR[:PORT]", NULL-terminated; NULL: the host's */
   char *dns_domain; /**< names below it never leave the host; "warp.local" */
   uint32_t signals_queue; /**< capacity of an instance's queue */
   wg_virtual_path *virtual_paths; /**< `extra_virtual_paths`; each guest path once */
@@ -139,6 +142,11 @@ typedef struct wg_config {
   size_t registry_count;
   wg_registry_entry *hosts; /**< [hosts]: lines of /etc/hosts */
   size_t host_count;
+  char *registry_url; /**< of the HTTP registry, "http://..."; NULL: none */
+  uint32_t registry_interval_ms;
+  uint32_t registry_timeout_ms;
+  wg_secret registry_token; /**< empty: none */
+  bool host_dns; /**< guests without the DNS shim may ask the host's resolver */
   char **env; /**< "K=V", NULL-terminated; NULL: none */
   wg_preopen *preopens;
   size_t preopen_count;

@@ -87,6 +87,8 @@ static bool same_pool(const wg_pool_config *a, const wg_pool_config *b) {
 static const wg_registry_entry *registered(const wg_config *c, const char *name) {
   for (size_t i = 0; i < c->registry_count; i++)
     if (strcmp(c->registry[i].name, name) == 0) return &c->registry[i];
+  for (size_t i = 0; i < c->host_count; i++)
+    if (strcmp(c->hosts[i].name, name) == 0) return &c->hosts[i];
   return NULL;
 }
 

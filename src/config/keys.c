@@ -96,7 +96,15 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_DNS, "cache_size", CFG_COUNT, AT(dns_cache_size), RANGE(0, 1000000), .standard = "1024",
         .live = true, .help = "Names whose answers a worker keeps"),
     KEY(CFG_DNS, "domain", CFG_STRING, AT(dns_domain), .standard = "warp.local", .live = true,
-        .help = "Names below it are answered by `[registry]` alone and never leave the host"),
+        .help = "Names below it are answered by `[registry]` and `[hosts]` alone and never leave "
+                "the host"),
+    KEY(CFG_DNS, "timeout", CFG_DURATION, AT(dns_timeout_ms), RANGE(1, DAY), .standard = "5s",
+        .live = true, .help = "A lookup that takes longer fails; all tries and servers included"),
+    KEY(CFG_DNS, "servers", CFG_SERVERS, AT(dns_servers), .live = true,
+        .help = "Name servers to ask, `ADDRESS` or `ADDRESS:PORT`; not set: those of the host"),
+    KEY(CFG_DNS, "negative_ttl", CFG_DURATION, AT(dns_negative_ttl_ms), RANGE(0, DAY),
+        .standard = "5s", .live = true,
+        .help = "Longest time that a name is known not to exist; its zone may say less"),
     KEY(CFG_SIGNALS, "queue", CFG_COUNT, AT(signals_queue), RANGE(1, 1024), .standard = "16",
         .live = true, .help = "Signals that wait for one instance"),
 
@@ -154,6 +162,22 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_SERVICE, "path", CFG_STRINGS, SERVICE(paths), .live = true,
         .help = "Paths of the requests it gets: `/api` is itself and all below; the longest wins; "
                 "not set: `/`"),
+
+    KEY(CFG_REGISTRY, "url", CFG_URL, AT(registry_url), .live = true,
+        .help = "Where an HTTP registry answers `{\"services\": {NAME: [ADDRESS, ...]}}`; "
+                "`http://` only; names in this file win over its names"),
+    KEY(CFG_REGISTRY, "interval", CFG_DURATION, AT(registry_interval_ms), RANGE(100, DAY),
+        .standard = "5s", .live = true, .help = "How often it is asked"),
+    KEY(CFG_REGISTRY, "timeout", CFG_DURATION, AT(registry_timeout_ms), RANGE(1, DAY),
+        .standard = "2s", .live = true,
+        .help = "An answer that takes longer is none; a start waits as long for the first one"),
+    KEY(CFG_REGISTRY, "token", CFG_SECRET, AT(registry_token), .live = true,
+        .help = "Sent to it as `Authorization: Bearer`; better `${VARIABLE}` than the text itself"),
+    KEY(CFG_REGISTRY, "token_env", CFG_SECRET_ENV, AT(registry_token), .live = true,
+        .help = "Environment variable that holds the token"),
+
+    KEY(CFG_NET, "host_dns", CFG_FLAG, AT(host_dns), .standard = "false", .live = true,
+        .help = "With `shims.dns = false`: lets guests ask the host's resolver through WASI"),
 };
 const size_t cfg_key_count = WG_COUNT(cfg_keys);
 
@@ -173,6 +197,8 @@ const char *cfg_section_name(cfg_section s) {
   case CFG_THREADING: return "[shims.threading]";
   case CFG_DATABASE: return "[databases.NAME]";
   case CFG_SERVICE: return "[services.NAME]";
+  case CFG_REGISTRY: return "[registry]";
+  case CFG_NET: return "[net]";
   }
   return "";
 }

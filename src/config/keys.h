@@ -19,7 +19,9 @@ typedef enum cfg_section {
   CFG_POOL,       /**< [shims.database_proxy] and [databases.NAME]; wg_pool_config */
   CFG_THREADING,  /**< [shims.threading]; wg_config */
   CFG_DATABASE,   /**< [databases.NAME]; wg_database_config */
-  CFG_SERVICE     /**< [services.NAME]; wg_service_config */
+  CFG_SERVICE,    /**< [services.NAME]; wg_service_config */
+  CFG_REGISTRY,   /**< [registry], which also holds names; wg_config */
+  CFG_NET         /**< [net]; wg_config */
 } cfg_section;
 
 typedef enum cfg_type {
@@ -39,6 +41,8 @@ typedef enum cfg_type {
   CFG_SECRET_FILE, /**< wg_secret: a file that holds it, one newline at the end is dropped */
   CFG_PATH,        /**< char *, made relative to the file's folder */
   CFG_LISTEN,      /**< char **, each checked as ADDR:PORT */
+  CFG_SERVERS,     /**< char **, each checked as an IP address with or without a port */
+  CFG_URL,         /**< char *, checked as http:// */
   CFG_PREOPENS,    /**< wg_preopen list: "HOST::GUEST" or "HOST::GUEST:rw" */
   CFG_ADDRESSES,   /**< char **, each an IPv4 or IPv6 address */
   CFG_VIRTUAL      /**< wg_virtual_path list: a table of GUEST = "HOST" or a table of its own */

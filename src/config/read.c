@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "config/value.h"
+#include "dns/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -260,6 +261,32 @@ static wg_code check_address(cfg_reader *r, const cfg_node *item, const char *te
                   text);
 }
 
+static wg_code check_server(cfg_reader *r, const cfg_node *item, const char *text) {
+  wg_dns_addr address;
+  uint16_t port;
+  if (wg_dns_server_parse(text, &address, &port)) return WG_OK;
+  cfg_fail(r, item->value_line, item->value_column, "'%s' is not the address of a name server",
+           text);
+  wg_error_hint(r->err, "write 192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:5353");
+  return WG_CONFIG;
+}
+
+static wg_code check_url(cfg_reader *r, const cfg_node *n, const char *url) {
+  if (strncmp(url, "https://", 8) == 0) {
+    cfg_fail(r, n->value_line, n->value_column,
+             "'%s' must begin with http://; https:// is not "
+             "supported in this version",
+             n->key);
+    wg_error_hint(r->err, "put a proxy on this machine that speaks TLS to the other side");
+    return WG_CONFIG;
+  }
+  bool ok = strncmp(url, "http://", 7) == 0 && url[7] && url[7] != '/' && strlen(url) < 2048;
+  for (const char *p = url; *p; p++) ok = ok && *p > ' ' && *p < 0x7f && *p != '@' && *p != '#';
+  if (ok) return WG_OK;
+  cfg_fail(r, n->value_line, n->value_column, "'%s' must be http://HOST[:PORT][/PATH]", n->key);
+  return WG_CONFIG;
+}
+
 static wg_code read_preopens(cfg_reader *r, const cfg_node *n) {
   if (n->type != WGRT_TOML_ARRAY_BEGIN)
     return cfg_fail_type(r, n, "a list of \"HOST::GUEST\" texts");
@@ -332,8 +359,9 @@ static wg_code read_secret(cfg_reader *r, const cfg_key *k, const cfg_node *n, v
     } else {
       code = cfg_fail(r, n->value_line, n->value_column,
                       "'%s': the environment variable '%s' is not set", n->key, text);
-      wg_error_hint(r->err, "'%s' holds the variable's name; the password itself is 'password'",
-                    n->key);
+      int len = (int)(strlen(n->key) - strlen("_env"));
+      wg_error_hint(r->err, "'%s' holds the variable's name; the %.*s itself is '%.*s'", n->key,
+                    len, n->key, len, n->key);
     }
   } else {
     code = cfg_join(r, text, &text);
@@ -348,12 +376,17 @@ static wg_code read_value(cfg_reader *r, const cfg_key *k, uint64_t unit, const 
                           void *base) {
   switch (k->type) {
   case CFG_STRING:
+  case CFG_URL:
   case CFG_PATH: {
     char *text;
     wg_code code = cfg_text(r, n, &text);
     if (code == WG_OK && !*text) {
       free(text);
       return cfg_fail(r, n->value_line, n->value_column, "'%s' must not be empty", n->key);
+    }
+    if (code == WG_OK && k->type == CFG_URL && check_url(r, n, text) != WG_OK) {
+      free(text);
+      return WG_CONFIG;
     }
     if (code == WG_OK && k->type == CFG_PATH) code = cfg_join(r, text, &text);
     if (code != WG_OK) return code;
@@ -364,6 +397,7 @@ static wg_code read_value(cfg_reader *r, const cfg_key *k, uint64_t unit, const 
   }
   case CFG_STRINGS: return read_strings(r, k, n, base, NULL);
   case CFG_LISTEN: return read_strings(r, k, n, base, check_listen);
+  case CFG_SERVERS: return read_strings(r, k, n, base, check_server);
   case CFG_FLAG:
     if (n->type != WGRT_TOML_BOOL) return cfg_fail_type(r, n, "true or false");
     *(bool *)at(k, base) = n->integer != 0;

@@ -209,6 +209,8 @@ static void put_type(writer *w, const cfg_key *k) {
     string_type(w, "^.+::/" OR_VARIABLE);
     end(w, '}');
     break;
+  case CFG_SERVERS: strings_type(w, "^[0-9a-fA-F.:\\[\\]]+$" OR_VARIABLE); break;
+  case CFG_URL: string_type(w, "^http://." OR_VARIABLE); break;
   case CFG_ADDRESSES: strings_type(w, "^[0-9a-fA-F.:]+$" OR_VARIABLE); break;
   case CFG_VIRTUAL: virtual_type(w); break;
   case CFG_SHIM: shim_type(w, k); break;
@@ -326,10 +328,8 @@ static void put_variables(writer *w, const char *name) {
   end(w, '}');
 }
 
-/** Names with an address or a list of them. */
-static void put_addresses(writer *w, const char *name, const char *description) {
-  begin(w, name, '{');
-  text(w, "type", "object");
+/** Names with an address or a list of them: the rest of their table's schema. */
+static void put_addresses(writer *w, const char *description) {
   text(w, "description", description);
   begin(w, "additionalProperties", '{');
   begin(w, "anyOf", '[');
@@ -345,15 +345,16 @@ static void put_addresses(writer *w, const char *name, const char *description) 
   end(w, '}');
   end(w, ']');
   end(w, '}');
-  end(w, '}');
 }
 
 /** What stands in a table and is no key: tables whose keys are names, and words of one value. */
 static void put_others(writer *w, const char *prefix) {
   if (!*prefix) {
     put_variables(w, "env");
-    put_addresses(w, "registry", "Addresses of names");
-    put_addresses(w, "hosts", "Lines of the virtual `/etc/hosts`");
+    begin(w, "hosts", '{');
+    text(w, "type", "object");
+    put_addresses(w, "Lines of the virtual `/etc/hosts`");
+    end(w, '}');
   } else if (strncmp(prefix, "shims.", 6) == 0) {
     begin(w, "enabled", '{');
     text(w, "type", "boolean");
@@ -416,6 +417,9 @@ static void put_table(writer *w, const char *prefix) {
     begin(w, "additionalProperties", '{');
     put_table(w, below);
     end(w, '}');
+  } else if (strcmp(prefix, "registry") == 0) {
+    put_contradictions(w, prefix);
+    put_addresses(w, "Addresses of names, and where to find more of them");
   } else {
     put_contradictions(w, prefix);
     flag(w, "additionalProperties", false);

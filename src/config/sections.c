@@ -3,6 +3,7 @@
  *  [env]. */
 #include "config/read.h"
 #include "config/value.h"
+#include "dns/name.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -201,8 +202,13 @@ static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n, wg_registry
   cfg_lower(e->name);
   size_t len = strlen(e->name);
   if (len && e->name[len - 1] == '.') e->name[len - 1] = '\0';
-  if (!database_host_ok(e->name, false) || strchr(e->name, ':'))
-    return cfg_fail(r, n->line, n->column, "'%s' is not a host name", n->key);
+  wg_dns_name name;
+  const char *why;
+  if (!wg_dns_normalise(e->name, strlen(e->name), &name, &why)) {
+    cfg_fail(r, n->line, n->column, "'%s' is not a host name", n->key);
+    wg_error_hint(r->err, "it %s", why);
+    return WG_CONFIG;
+  }
   for (size_t i = 0; i + 1 < *count; i++)
     if (strcmp(grown[i].name, e->name) == 0)
       return cfg_fail(r, n->line, n->column, "the name '%s' was given before", n->key);
@@ -218,13 +224,31 @@ static wg_code read_registry_entry(cfg_reader *r, const cfg_node *n, wg_registry
   return WG_OK;
 }
 
+/** In [registry] the words of the HTTP registry are never names. */
+static bool is_registry_name(const cfg_node *n) {
+  uint64_t unit;
+  return cfg_find_key(CFG_REGISTRY, n->key, &unit) == NULL;
+}
+
+/** The token becomes part of a header. */
+static wg_code check_token(cfg_reader *r, const cfg_node *table) {
+  const wg_secret *t = &r->c->registry_token;
+  for (size_t i = 0; i < t->len; i++)
+    if (t->bytes[i] <= ' ' || t->bytes[i] > '~')
+      return cfg_fail(r, table->line, table->column,
+                      "the token of [registry] has a character that no header can hold");
+  return WG_OK;
+}
+
 wg_code cfg_read_registry(cfg_reader *r, const cfg_node *table) {
   if (table->type != WGRT_TOML_TABLE_BEGIN) return cfg_fail_type(r, table, "a table");
-  for (const cfg_node *n = table->child; n; n = n->next) {
-    wg_code code = read_registry_entry(r, n, &r->c->registry, &r->c->registry_count);
-    if (code != WG_OK) return code;
-  }
-  return WG_OK;
+  const cfg_target target = {CFG_REGISTRY, r->c};
+  wg_code code = cfg_read_table(r, table, &target, 1, is_registry_name);
+  if (code == WG_OK) code = check_token(r, table);
+  for (const cfg_node *n = table->child; n && code == WG_OK; n = n->next)
+    if (is_registry_name(n))
+      code = read_registry_entry(r, n, &r->c->registry, &r->c->registry_count);
+  return code;
 }
 
 wg_code cfg_read_hosts(cfg_reader *r, const cfg_node *table) {

@@ -279,14 +279,9 @@ static void on_resolved(wg_dns_req *req, const wg_error *failed) {
     server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
     return;
   }
-  uint16_t port = htons(config->address_port ? config->address_port : config->port);
-  for (size_t i = 0; i < n; i++) {
-    srv->addresses[i] = req->addresses[i];
-    if (srv->addresses[i].ss_family == AF_INET6)
-      ((struct sockaddr_in6 *)&srv->addresses[i])->sin6_port = port;
-    else
-      ((struct sockaddr_in *)&srv->addresses[i])->sin_port = port;
-  }
+  uint16_t port = config->address_port ? config->address_port : config->port;
+  for (size_t i = 0; i < n; i++)
+    (void)wg_dns_sockaddr(&req->addresses[i], port, &srv->addresses[i]);
   srv->address_count = n;
   wg__server_enter(srv, SRV_DIALING);
   server_dial(srv);

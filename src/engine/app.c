@@ -124,6 +124,7 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
       .request_timeout_ms = cfg->request_timeout_ms,
       .instance_idle_ms = cfg->instance_idle_ms,
       .inherit_stdio = !wg__app_is_service(app),
+      .host_names = cfg->host_dns,
   };
   wgrt_error re;
   if (wgrt_app_new(e->rt, c->rt, &ac, &app->rt, &re) != 0) code = wg__engine_error(err, &re);

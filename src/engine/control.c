@@ -91,13 +91,18 @@ static void on_loaded(uv_work_t *work, int status) {
     c->code = wg_error_set(&c->err, WG_CANCELED, 0, "the process is stopping");
     wg__site_unref(c->loaded);
   }
+  wg_names *names = NULL;
+  if (c->code == WG_OK) {
+    c->code = wg_names_new(c->loaded->config, NULL, &names, &c->err);
+    if (c->code != WG_OK) wg__site_unref(c->loaded);
+  }
   if (c->code != WG_OK) {
     control_enter(c, CONTROL_IDLE);
     return;
   }
   control_enter(c, CONTROL_ADOPTING);
   atomic_store(&c->adopted, false);
-  wg__engine_publish(c->engine, c->loaded);
+  wg__engine_publish(c->engine, c->loaded, names);
 }
 
 /** The end of a reload as JSON, for whoever asked by /reload. */

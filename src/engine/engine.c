@@ -183,7 +183,8 @@ static void log_started(const wg_engine *e) {
          WG_KV_S("shims", on), WG_KV_S("shims_off", off), WG_KV_S("shims_not_yet", later),
          WG_KV_U("databases", c->database_count), WG_KV_U("pool_size", c->pool.pool_size),
          WG_KV_U("connect_timeout_ms", c->pool.connect_timeout_ms),
-         WG_KV_U("dns_ttl_s", c->dns_ttl_s), WG_KV_S("dns_domain", c->dns_domain));
+         WG_KV_U("dns_ttl_s", c->dns_ttl_s), WG_KV_S("dns_domain", c->dns_domain),
+         WG_KV_S("registry", c->registry_url ? c->registry_url : "static"));
 }
 
 static wg_code new_runtime(wg_engine *e, const char *cache_dir, wg_error *err) {
@@ -221,7 +222,8 @@ static wg_code new_worker_parts(wg_engine *e, wg_error *err) {
   e->stop_fds = calloc(n, sizeof *e->stop_fds);
   e->workers = calloc(n, sizeof *e->workers);
   e->metrics = calloc(n * WG_SLOTS, sizeof *e->metrics);
-  if (!e->stop_fds || !e->workers || !e->metrics)
+  e->dns_metrics = calloc(n, sizeof *e->dns_metrics);
+  if (!e->stop_fds || !e->workers || !e->metrics || !e->dns_metrics)
     return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   wg_code c = new_event(0, &e->reload_fd, err);
   for (; c == WG_OK && e->worker_count < n; e->worker_count++) {
@@ -247,6 +249,7 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
                     &e->config, err);
   if (c == WG_OK) c = new_worker_parts(e, err);
   if (c == WG_OK) c = wg__site_new(wg_config_ref(e->config), NULL, &e->site, err);
+  if (c == WG_OK) c = wg_names_new(e->config, NULL, &e->names, err);
   if (c == WG_OK) c = new_runtime(e, o->cache_dir, err);
   if (c != WG_OK) {
     wg_engine_free(e);
@@ -260,6 +263,7 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
 void wg_engine_free(wg_engine *e) {
   if (!e) return;
   wg__site_unref(e->site);
+  wg_names_unref(e->names);
   wgrt_engine_free(e->rt);
   wg_config_free(e->config);
   for (unsigned i = 0; i < e->worker_count; i++) close(e->stop_fds[i]);
@@ -267,6 +271,7 @@ void wg_engine_free(wg_engine *e) {
   free(e->stop_fds);
   free(e->workers);
   free(e->metrics);
+  free(e->dns_metrics);
   for (unsigned i = 1; i < e->slot_count; i++) free(e->slots[i]);
   if (e->given.config_text) wg_wipe(e->given.config_text, strlen(e->given.config_text));
   free(e->given.config_text);
@@ -287,10 +292,29 @@ wg_site *wg__engine_site(wg_engine *e) {
   return s;
 }
 
-void wg__engine_publish(wg_engine *e, wg_site *site) {
+wg_names *wg__engine_names(wg_engine *e) {
+  pthread_mutex_lock(&e->lock);
+  wg_names *n = wg_names_ref(e->names);
+  pthread_mutex_unlock(&e->lock);
+  return n;
+}
+
+void wg__engine_publish_names(wg_engine *e, wg_names *names) {
+  pthread_mutex_lock(&e->lock);
+  wg_names *old = e->names;
+  e->names = names;
+  for (unsigned i = 0; i < e->worker_count; i++)
+    if (e->workers[i]) uv_async_send(&e->workers[i]->thread.wake);
+  pthread_mutex_unlock(&e->lock);
+  wg_names_unref(old);
+}
+
+void wg__engine_publish(wg_engine *e, wg_site *site, wg_names *names) {
   pthread_mutex_lock(&e->lock);
   wg_site *old = e->site;
+  wg_names *old_names = e->names;
   e->site = site;
+  e->names = names;
   e->adopt_failed = false;
   for (unsigned i = 0; i < e->worker_count; i++) {
     wg_worker *w = e->workers[i];
@@ -302,6 +326,7 @@ void wg__engine_publish(wg_engine *e, wg_site *site) {
   if (e->adopting == 0) wg__control_adopted(e->control);
   pthread_mutex_unlock(&e->lock);
   wg__site_unref(old);
+  wg_names_unref(old_names);
 }
 
 unsigned wg__engine_slot(wg_engine *e, const char *name) {

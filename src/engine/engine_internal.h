@@ -142,7 +142,6 @@ typedef struct wg_worker_pools {
   wg_node by_worker;
   wg_worker *worker;
   wg_pools *pools; /* a reference */
-  wg_dns *dns; /* by the registry that the pools were made with */
   wg_db_worker *db;
   unsigned tenures; /* 0: on its way out */
   enum { POOLS_SERVING, POOLS_DRAINING, POOLS_DRAINED } state;
@@ -164,6 +163,7 @@ struct wg_worker {
   unsigned index; /**< 1-based */
   bool owes; /**< has a published site still to take; under the engine's lock */
   wg_loop loop;
+  wg_dns *dns; /* its cache outlives reloads */
   wg_list tenures; /* the current one, and those that still have uses */
   wg_list pools;
   wg_tenure *current;
@@ -194,6 +194,7 @@ typedef struct wg_instance {
   wg_app *app; /**< as long as the tenure */
   wg_tenure *tenure; /**< whose use it is */
   wg_db_guest *db; /**< NULL until its first connect */
+  uint32_t lookups; /**< of names, in progress */
   uint64_t since_ms;
   wg_roster_member *known; /**< NULL until it asks for signals or declares a threading model */
 } wg_instance;
@@ -267,6 +268,7 @@ struct wg_engine {
   int reload_fd; /**< eventfd; control reads it */
   unsigned worker_count;
   wg_service_metrics *metrics; /**< WG_SLOTS a worker */
+  wg_dns_metrics *dns_metrics; /**< one a worker */
   time_t started;
   uint64_t started_ms;
   struct { /* what wg_engine_new() was given, for the reload */
@@ -278,6 +280,7 @@ struct wg_engine {
 
   pthread_mutex_t lock; /**< guards what follows */
   wg_site *site; /**< the current one; a reference */
+  wg_names *names; /**< the current ones; a reference */
   wg_worker **workers; /**< those that serve; NULL places */
   unsigned adopting; /**< workers that owe */
   bool adopt_failed; /**< one of them could not, since the last publish */
@@ -289,8 +292,14 @@ struct wg_engine {
 
 /** The current site, with a reference for the caller. Any thread. */
 wg_site *wg__engine_site(wg_engine *e);
-/** Makes a site the current one and tells the workers. Takes the reference. */
-void wg__engine_publish(wg_engine *e, wg_site *site);
+/** Makes a site, and the names that go with it, the current ones and tells the workers. Takes the
+ *  references. */
+void wg__engine_publish(wg_engine *e, wg_site *site, wg_names *names);
+/** The current names, with a reference for the caller. Any thread. */
+wg_names *wg__engine_names(wg_engine *e);
+/** Makes names the current ones and tells the workers, which take them at once. Takes the
+ *  reference. */
+void wg__engine_publish_names(wg_engine *e, wg_names *names);
 /** The place of a service's counters. Any thread. */
 unsigned wg__engine_slot(wg_engine *e, const char *name);
 /** Reads the configuration again, as wg_engine_new() did. Warnings go to the log. */

@@ -83,7 +83,6 @@ static void pools_free(wg_worker_pools *p) {
   wg_pools *shared = p->pools;
   wg_list_remove(&w->pools, &p->by_worker);
   wg_db_worker_free(p->db);
-  wg_dns_free(p->dns);
   free(p);
   wg__pools_unref(shared);
 }
@@ -95,10 +94,8 @@ static wg_code pools_of(wg_worker *w, wg_pools *shared, wg_worker_pools **out, w
   }
   wg_worker_pools *p = calloc(1, sizeof *p);
   if (!p) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  wg_code code = wg_dns_new(shared->config, &w->loop, &p->dns, err);
-  if (code == WG_OK) code = wg_db_worker_new(shared->db, &w->loop, p->dns, &p->db, err);
+  wg_code code = wg_db_worker_new(shared->db, &w->loop, w->dns, &p->db, err);
   if (code != WG_OK) {
-    wg_dns_free(p->dns);
     free(p);
     return code;
   }
@@ -150,6 +147,16 @@ void wg__tenure_unuse(wg_tenure *t) {
   if (--t->uses == 0 && t != t->worker->current) uv_async_send(&t->worker->thread.wake);
 }
 
+/** Takes the engine's current names, if they are others. */
+static void worker_adopt_names(wg_worker *w) {
+  wg_names *names = wg__engine_names(w->engine);
+  wg_error err;
+  if (wg_dns_adopt(w->dns, names, &err) != WG_OK)
+    wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_ERROR, "worker_names_failed",
+           WG_KV_S("error", err.msg));
+  wg_names_unref(names);
+}
+
 /** Takes the engine's current site, if it is another. @return false: the old one stays */
 static bool worker_adopt(wg_worker *w) {
   wg_site *site = wg__engine_site(w->engine);
@@ -185,6 +192,7 @@ static void on_wake(uv_async_t *async) {
   bool owes = w->owes;
   pthread_mutex_unlock(&w->engine->lock);
   wg_roster_wake(&w->roster);
+  worker_adopt_names(w); /* before the site: its pools may dial at once */
   if (owes) {
     bool adopted = worker_adopt(w);
     pthread_mutex_lock(&w->engine->lock);
@@ -235,8 +243,11 @@ wg_code wg__worker_init(wg_worker *w, wg_engine *e, unsigned index, wg_error *er
                       .clock = wg_clock_monotonic,
                       .worker = index,
                       .kick = rt_kick};
-  worker_register(w); /* first: a site published from here on is not missed */
-  c = tenure_begin(w, wg__engine_site(e), err);
+  worker_register(w); /* first: what is published from here on is not missed */
+  wg_names *names = wg__engine_names(e);
+  c = wg_dns_new(names, &w->loop, &e->dns_metrics[index - 1], &w->dns, err);
+  wg_names_unref(names);
+  if (c == WG_OK) c = tenure_begin(w, wg__engine_site(e), err);
   if (c != WG_OK) wg__worker_release(w);
   return c;
 }
@@ -254,6 +265,8 @@ void wg__worker_release(wg_worker *w) {
   for (wg_node *n; (n = wg_list_first(&w->pools));)
     pools_free(WG_CONTAINER(n, wg_worker_pools, by_worker));
   wg_roster_release(&w->roster);
+  if (w->dns) wg_dns_log_stats(w->dns);
+  wg_dns_free(w->dns);
   wg__thread_release(&w->thread);
 }
 

@@ -21,10 +21,12 @@ static const char end_mark[] = "<!-- end of the generated part -->\n";
 static const char *type_name(const cfg_key *k) {
   switch (k->type) {
   case CFG_STRING:
+  case CFG_URL:
   case CFG_SECRET:
   case CFG_SECRET_ENV: return "text";
   case CFG_STRINGS:
   case CFG_LISTEN:
+  case CFG_SERVERS:
   case CFG_ADDRESSES: return "text or list";
   case CFG_PREOPENS: return "list";
   case CFG_VIRTUAL: return "table";
@@ -120,8 +122,13 @@ static const struct {
      "WG_WIRE_IN_MAX = 64 * 1024"},
     {"Rounds of SCRAM that a server may ask for", "1000000", "src/db/wire/scram.h",
      "WG_SCRAM_ITERATIONS_MAX = 1000000"},
-    {"Addresses of one name", "64", "src/dns/dns.c", "DNS_ADDRESSES_MAX = 64"},
-    {"Lookups of names in progress, a worker", "1024", "src/dns/dns.c", "DNS_PENDING_MAX = 1024"},
+    {"Addresses of one name", "64", "src/dns/dns.h", "DNS_ADDRESSES_MAX = 64"},
+    {"Lookups of names in progress, a worker", "1024", "src/dns/dns.h", "DNS_PENDING_MAX = 1024"},
+    {"The same, an instance", "256", "src/engine/bridge_names.c", "LOOKUPS_MAX = 256"},
+    {"Name servers", "16", "src/dns/ares.c", "SERVERS_MAX = 16"},
+    {"Answer of the HTTP registry", "4 MiB", "src/dns/names.h", "WG_REGISTRY_BYTES_MAX = 4 << 20"},
+    {"The same: names", "65536", "src/dns/names.h", "WG_REGISTRY_NAMES_MAX = 65536"},
+    {"The same: addresses of a name", "64", "src/dns/names.h", "WG_REGISTRY_ADDRESSES_MAX = 64"},
 };
 
 /** Everything that has a default or a limit, in one place. */

@@ -57,7 +57,10 @@ void db_worker_fixture_start(db_fixture *f, db_worker_fixture *wf, unsigned numb
                        .watch_ctx = &wf->uv,
                        .clock = {skewed_now, f},
                        .worker = number};
-  assert_int_equal(wg_dns_new(&f->config, &wf->loop, &wf->dns, &err), WG_OK);
+  wg_names *names;
+  assert_int_equal(wg_names_new(&f->config, NULL, &names, &err), WG_OK);
+  assert_int_equal(wg_dns_new(names, &wf->loop, NULL, &wf->dns, &err), WG_OK);
+  wg_names_unref(names);
   assert_int_equal(wg_db_worker_new(f->db, &wf->loop, wf->dns, &wf->w, &err), WG_OK);
 }
 
