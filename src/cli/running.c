@@ -242,7 +242,8 @@ int cli_running_ask(const cli_args *args, const char *method, const char *path, 
   wg_error_wrap(&err, "cannot ask 'http://%s%s%s:%u%s'", v6 ? "[" : "", host, v6 ? "]" : "", port,
                 path);
   wg_error_hint(&err, "is 'warp serve' running with [admin] listen at this address?");
-  return ui_fail(args->command->name, &err, CLI_FAILED);
+  (void)ui_fail(args->command->name, &err, CLI_FAILED);
+  return CLI_FAILED;
 }
 
 int cli_inspect_running(const cli_args *args) {
