@@ -3,13 +3,14 @@
 US-109, US-110, US-118, US-119 with real components in `warp run` and `warp serve`."""
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from harness import LEFTOVERS, SLOW, Output
-from infra import wait_until
+from harness import LEFTOVERS, SLOW, Output, pack_env
+from infra import ROOT, free_port, wait_until
 
 BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
 STOPS = pytest.mark.parametrize(
@@ -255,6 +256,56 @@ def test_us_110_what_was_not_asked_for_is_ignored(site):
         assert steps(server, "poll-signal", "signal-ready") == ["none", "ok no"]
 
 
+# ---- a task that listens beside the requests (WASI 0.3) -----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def listener(warp, tmp_path_factory):
+    """tests/e2e/projects/rust-listener, compiled."""
+    folder = tmp_path_factory.mktemp("listener") / "rust-listener"
+    shutil.copytree(ROOT / "tests" / "e2e" / "projects" / "rust-listener", folder)
+    out = warp("pack", cwd=folder, env=pack_env(), timeout_s=600)
+    assert out.returncode == 0, out.stderr
+    return folder / "dist" / "rust-listener.wasm"
+
+
+def serve_listener(site, listener, **http):
+    shutil.copy(listener, site.folder / "dist" / "shop.wasm")
+    site.configure({"name": "shop", "http": {"workers": 1, "instance_idle": "60s", **http}})
+    return site.serve()
+
+
+def test_a_task_is_told_while_nobody_asks(site, listener):
+    with serve_listener(site, listener) as server:
+        assert server.get().text == "begins\n"
+        assert server.get().text == "[]\n"
+        assert site.admin("POST", "/signal/shop/hangup").json["told"] == 1
+        server.log.wait_for("event=guest_stdout .*told SignalType::Hangup")
+        assert server.get().text == "[SignalType::Hangup]\n"
+        since = time.monotonic()
+        server.stop()  # the log is clean, and the task's wait holds up nothing
+        assert time.monotonic() - since < 5 * SLOW
+        assert server.log.matching("told SignalType::Terminate")
+
+
+def test_a_task_of_the_old_code_is_told_of_the_reload(site, listener):
+    with serve_listener(site, listener) as server:
+        assert server.get().text == "begins\n"
+        server.process.send_signal(signal.SIGHUP)
+        server.log.wait_for("event=reloaded generation=2")
+        server.log.wait_for("told SignalType::Hangup")
+        wait_until(lambda: site.stats()["instances"] == [], "the end of the old instance")
+        assert server.get().text == "begins\n"
+        assert len(server.log.matching("told SignalType::Hangup")) == 1
+
+
+def test_a_task_that_only_waits_keeps_no_instance(site, listener):
+    with serve_listener(site, listener, instance_idle="300ms") as server:
+        assert server.get().text == "begins\n"
+        assert len(site.stats()["instances"]) == 1
+        wait_until(lambda: site.stats()["instances"] == [], "the end of the idle instance")
+
+
 # ---- warp signal, warp inspect --running ------------------------------------------------------
 
 
@@ -316,8 +367,6 @@ def test_warp_signal(site, warp):
 
 
 def test_warp_signal_finds_the_server_by_warp_toml(site, warp):
-    from infra import free_port
-
     port = free_port()
     with serve_shims(site, "p2", admin={"listen": f"127.0.0.1:{port}"}) as server:
         steps(server, "on-signal interrupt")
