@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from infra import ROOT
 
@@ -408,6 +409,59 @@ def pack_env():
     home = env.setdefault("HOME", "/")
     cache = os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
     return {**env, "WARPGRID_CACHE": cache, "CARGO_TARGET_DIR": f"{cache}/warpgrid/guest-rust/target"}
+
+
+_built = {}
+
+
+def rust_guest(project, name):
+    """A component of a project in projects/, built by cargo once a session: a binary or an example."""
+    if project not in _built:
+        env = {**os.environ, **pack_env()}
+        probe = ["rustc", "--print", "target-libdir", "--target", "wasm32-wasip2"]
+        library = subprocess.run(probe, capture_output=True, text=True, env=env).stdout.strip()
+        if "WARPGRID_RUSTC" in env:
+            env["RUSTC"] = env["WARPGRID_RUSTC"]
+        elif not library or not Path(library).is_dir():
+            script = [ROOT / "scripts" / "build-guest-rust.sh"]
+            env["RUSTC"] = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
+        out = subprocess.run(
+            ["cargo", "build", "--release", "--locked", "--target", "wasm32-wasip2", "--bins", "--examples"],
+            cwd=ROOT / "tests" / "e2e" / "projects" / project, env=env, capture_output=True, text=True,
+            timeout=600 * SLOW,
+        )  # fmt: skip
+        assert out.returncode == 0, out.stderr
+        _built[project] = Path(env["CARGO_TARGET_DIR"]) / "wasm32-wasip2" / "release"
+    for file in (_built[project] / f"{name}.wasm", _built[project] / "examples" / f"{name}.wasm"):
+        if file.is_file():
+            return file
+    raise AssertionError(f"no '{name}.wasm' of {project} in '{_built[project]}'")
+
+
+def steps(warp, component, *lines, config=None, args=(), cwd=None):
+    """Runs a command that does steps (tests/fixtures/steps/steps.h); its lines. `config` is a dict or
+    the text of a warp.toml, which is written to `cwd`."""
+    with tempfile.TemporaryDirectory(prefix="warpgrid-e2e.") as folder:
+        cwd = Path(cwd or folder)
+        text = config if isinstance(config, str) else toml(config or {})
+        (cwd / "warp.toml").write_text(text)
+        out = warp("run", component, *args, "--", *lines, cwd=cwd)
+    assert out.returncode == 0, out.stdout + out.stderr
+    found = out.stdout.splitlines()
+    assert len(found) == len(lines), (found, lines)
+    return found
+
+
+def content(line):
+    """The bytes of a step's line "ok CONTENT"."""
+    verdict, _, rest = line.partition(" ")
+    assert verdict == "ok", line
+    return unquote_to_bytes(rest)
+
+
+def word(raw):
+    """A word of a step: bytes or text, escaped."""
+    return quote_from_bytes(os.fsencode(raw) if isinstance(raw, str) else raw, safe="/.:,+-_")
 
 
 class Terminal:
