@@ -48,6 +48,7 @@ def test_bash_values_that_are_a_list(complete):
     assert complete("warp", "serve", "--log-level", "=") == levels
     assert complete("warp", "completion", "f") == ["fish"]
     assert "serve" in complete("warp", "help", "")
+    assert complete("warp", "signal", "shop", "") == ["terminate", "hangup", "interrupt"]
 
 
 def test_bash_files(complete, tmp_path):

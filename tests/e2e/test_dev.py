@@ -42,6 +42,23 @@ void wg_http_handle(wg_http_request *req, wg_http_response *res) {
   wg_pg_close(db);
 }
 """
+LISTENS = """#include <warpgrid/sdk/http.h>
+#include <stdio.h>
+#include <world.h>
+void wg_http_handle(wg_http_request *req, wg_http_response *res) {
+  (void)req;
+  static const char *const names[] = {"terminate", "hangup", "interrupt"};
+  warpgrid_shim_signals_signal_type_t all[] = {0, 1, 2}, got;
+  warpgrid_shim_signals_list_signal_type_t list = {all, 3};
+  warpgrid_shim_signals_on_signal(&list);
+  puts("listens");
+  fflush(stdout);
+  warpgrid_shim_signals_own_pollable_t p = warpgrid_shim_signals_subscribe();
+  wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(p));
+  wasi_io_poll_pollable_drop_own(p);
+  wg_http_printf(res, "%s\\n", warpgrid_shim_signals_poll_signal(&got) ? names[got] : "none");
+}
+"""
 
 
 class Dev:
@@ -528,3 +545,28 @@ def test_a_rust_edit_is_served(warp, tmp_path):
         dev.stop()
     finally:
         dev.close()
+
+
+@pytest.mark.parametrize(
+    "sig, name", [(signal.SIGINT, "interrupt"), (signal.SIGTERM, "terminate"), (signal.SIGHUP, "terminate")]
+)
+def test_guests_are_told_what_ends_warp_dev(start, project, sig, name):
+    (project / "src" / "main.c").write_text(LISTENS)
+    d = start()
+    d.listening()
+    asked = d.server.background("GET", "/")
+    d.log.wait_for("line=listens")
+    d.stop(sig)
+    assert asked.result().text == f"{name}\n"
+
+
+def test_guests_are_told_when_a_save_replaced_them(start, project):
+    (project / "src" / "main.c").write_text(LISTENS)
+    d = start()
+    d.listening()
+    asked = d.server.background("GET", "/")
+    d.log.wait_for("line=listens")
+    d.put("src/main.c", HANDLER.replace("%%", "%"))
+    assert asked.result().text == "hangup\n"
+    d.answers("one\n")
+    d.stop()

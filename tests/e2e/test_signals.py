@@ -80,9 +80,10 @@ def test_the_drain_time_ends_too(warp, guest, kind, tmp_path):
 
 
 @BOTH
+@pytest.mark.parametrize("last", ["sleep 60000", "wait-signal"])
 @pytest.mark.parametrize("asked", [[], ["on-signal hangup"], ["on-signal interrupt"]], ids=["no", "hup", "int"])
-def test_a_command_that_did_not_ask_ends_at_once(warp, guest, kind, asked):
-    run = Run(warp, guest(f"shims-{kind}"), *asked, "say ready", "sleep 60000")
+def test_a_command_that_did_not_ask_ends_at_once(warp, guest, kind, asked, last):
+    run = Run(warp, guest(f"shims-{kind}"), *asked, "say ready", last)
     run.send(signal.SIGTERM)
     code, took = run.end()
     assert code == 130 and took < 5 * SLOW

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,20 +89,23 @@ static void on_listening(void *user, const char *const *urls) {
   assert_int_equal(pthread_create(&s->thread, NULL, beside, s), 0);
 }
 
-static const char config[] = "name = \"shop\"\n[http]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n"
-                             "reuse = 1000\ninstance_idle = \"60s\"\n";
+/* One instance, which is used again. */
+#define LISTEN "name = \"shop\"\n[http]\nlisten = \"127.0.0.1:0\"\ninstance_idle = \"60s\"\n"
+static const char one[] = LISTEN "workers = 1\nreuse = 1000\n";
 
-static void serve(const char *guest, const char *more, void (*test)(server *s)) {
-  char path[512], text[1024];
+static void serve(const char *config, const char *guest, void (*test)(server *s)) {
+  char path[512];
   wg_error err = {0};
   server s = {.test = test};
   snprintf(path, sizeof path, WARPGRID_BINARY_DIR "/guests/%s.wasm", guest);
-  snprintf(text, sizeof text, "%s%s", config, more);
-  wg_engine_options options = {.config_text = text, .cache_dir = ""};
+  const wg_engine_options options = {.config_text = config, .cache_dir = ""};
   if (wg_engine_new(&options, &s.engine, &err) != WG_OK) fail_msg("%s", err.msg);
   const wg_serve_options o = {.component = path, .on_listening = on_listening, .user = &s};
   if (wg_engine_serve(s.engine, &o, &err) != WG_OK) fail_msg("%s", err.msg);
   pthread_join(s.thread, NULL);
+  /* Nobody is left, and that is no failure. */
+  assert_int_equal(wg_engine_deliver_signal(s.engine, 2049, WG_SIGNAL_HANGUP, &err), WG_NOT_FOUND);
+  assert_int_equal(wg_engine_signal(s.engine, NULL, WG_SIGNAL_HANGUP, NULL, &err), WG_OK);
   wg_engine_free(s.engine);
 }
 
@@ -159,7 +163,7 @@ static void deliver(server *s) {
 }
 static void us_109_a_signal_is_delivered_by_id(void **state) {
   (void)state;
-  serve("shims-service-p2", "", deliver);
+  serve(one, "shims-service-p2", deliver);
 }
 
 static void outlive(server *s) {
@@ -178,20 +182,7 @@ static void outlive(server *s) {
 }
 static void us_109_a_dead_instance_is_not_found(void **state) {
   (void)state;
-  server s = {.test = outlive};
-  wg_error err = {0};
-  wg_engine_options options = {.config_text =
-                                   "[http]\nlisten = \"127.0.0.1:0\"\nworkers = 1\nreuse = 2\n"
-                                   "instance_idle = \"60s\"\n",
-                               .cache_dir = ""};
-  if (wg_engine_new(&options, &s.engine, &err) != WG_OK) fail_msg("%s", err.msg);
-  const wg_serve_options o = {.component = WARPGRID_BINARY_DIR "/guests/shims-service-p2.wasm",
-                              .on_listening = on_listening,
-                              .user = &s};
-  if (wg_engine_serve(s.engine, &o, &err) != WG_OK) fail_msg("%s", err.msg);
-  pthread_join(s.thread, NULL);
-  assert_int_equal(wg_engine_deliver_signal(s.engine, 2049, WG_SIGNAL_HANGUP, &err), WG_NOT_FOUND);
-  wg_engine_free(s.engine);
+  serve(LISTEN "workers = 1\nreuse = 2\n", "shims-service-p2", outlive);
 }
 
 /* ---- a burst ---- */
@@ -220,7 +211,7 @@ static void burst(server *s) {
 }
 static void us_110_of_twenty_the_sixteen_newest_remain(void **state) {
   (void)state;
-  serve("shims-service-p2", "", burst);
+  serve(one, "shims-service-p2", burst);
 }
 
 /* ---- services ---- */
@@ -243,8 +234,8 @@ static void services(server *s) {
 }
 static void us_109_a_service_is_told(void **state) {
   (void)state;
-  serve("shims-service-p2", "", services);
-  serve("shims-service-p3", "", services);
+  serve(one, "shims-service-p2", services);
+  serve(one, "shims-service-p3", services);
 }
 
 /* ---- threading ---- */
@@ -264,10 +255,52 @@ static void threading(server *s) {
 }
 static void us_118_the_model_of_an_instance_can_be_asked_for(void **state) {
   (void)state;
-  serve("shims-service-p2", "", threading);
+  serve(one, "shims-service-p2", threading);
   assert_int_equal(times("event=threading_not_parallel"), 1);
-  serve("shims-service-p3", "", threading);
+  serve(one, "shims-service-p3", threading);
   assert_int_equal(times("event=threading_not_parallel"), 2);
+}
+
+/* ---- many threads ---- */
+
+enum { ROUNDS = 60 };
+typedef struct beside_many {
+  server *s;
+  atomic_bool over;
+} beside_many;
+
+static void keep_id(void *user, const wg_instance_info *i) { *(uint64_t *)user = i->id; }
+
+static void *tell_many(void *p) {
+  beside_many *b = p;
+  uint64_t id = 1;
+  while (!atomic_load(&b->over)) {
+    wg_error err;
+    size_t told;
+    wg_code c = wg_engine_signal(b->s->engine, NULL, WG_SIGNAL_HANGUP, &told, &err);
+    assert_int_equal(c, WG_OK);
+    assert_int_equal(wg_engine_each_instance(b->s->engine, keep_id, &id, &err), WG_OK);
+    c = wg_engine_deliver_signal(b->s->engine, id, WG_SIGNAL_HANGUP, &err);
+    assert_true(c == WG_OK || c == WG_NOT_FOUND);
+  }
+  return NULL;
+}
+
+static void come_and_go(server *s) {
+  beside_many b = {.s = s};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, tell_many, &b), 0);
+  for (int n = 0; n < ROUNDS; n++)
+    expect(s, "on-signal hangup\nwait-signal\nwait-signal\nsay bye",
+           "ok\nok hangup\nok hangup\nok bye\n");
+  wg_engine_stop(s->engine); /* and they go on */
+  usleep(50000);
+  atomic_store(&b.over, true);
+  pthread_join(thread, NULL);
+}
+static void instances_come_and_go_while_others_tell_them(void **state) {
+  (void)state;
+  serve(LISTEN "workers = 2\n", "shims-service-p2", come_and_go);
 }
 
 /* ---- stops ---- */
@@ -321,6 +354,7 @@ int main(void) {
       TEST(us_110_of_twenty_the_sixteen_newest_remain),
       TEST(us_109_a_service_is_told),
       TEST(us_118_the_model_of_an_instance_can_be_asked_for),
+      TEST(instances_come_and_go_while_others_tell_them),
       TEST(a_stop_says_which_signal_it_is),
 #undef TEST
   };
