@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file builder.c  Paths in any order become a tree whose directories are sorted. */
+/** @file builder.c  Paths in any order become a list in order, and that a tree. */
 #include "vfs/vfs_internal.h"
 
 #include <stdlib.h>
@@ -11,12 +11,11 @@ enum { CHUNK_BYTES = 16 * 1024 };
 typedef struct built {
   const char *path; /**< canonical, in the arena */
   uint32_t source; /**< a file's; WHOLE: a directory */
-  uint32_t order; /**< of adding: the last one holds */
 } built;
 enum { WHOLE = UINT32_MAX };
 
 struct wg_vfs_builder {
-  built *list;
+  built *list; /**< in the order of wg_path_compare(), each path once */
   size_t count, cap;
   vfs_source *sources;
   size_t source_count, source_cap;
@@ -90,11 +89,61 @@ static void *grow(void *list, size_t count, size_t *cap, size_t size) {
   return grown;
 }
 
-static void add_path(wg_vfs_builder *b, const char *path, uint32_t source) {
+/** True when `path` stands somewhere below `folder`. */
+static bool is_below(const char *path, const char *folder) {
+  size_t n = strlen(folder);
+  return strncmp(path, folder, n) == 0 && (path[n] == '/' || (n == 1 && path[1]));
+}
+
+/** Where a path stands in the list, or would. */
+static size_t place_of(const wg_vfs_builder *b, const char *path, bool *there) {
+  size_t low = 0, high = b->count;
+  /* Most come in order. */
+  if (high && wg_path_compare(path, b->list[high - 1].path) > 0) low = high;
+  while (low < high) {
+    size_t mid = low + (high - low) / 2;
+    int c = wg_path_compare(path, b->list[mid].path);
+    if (c == 0) {
+      *there = true;
+      return mid;
+    }
+    if (c < 0)
+      high = mid;
+    else
+      low = mid + 1;
+  }
+  *there = false;
+  return low;
+}
+
+/** The entry that a file, or a whole directory, cannot stand beside: what is below a path follows
+ *  it directly, so only neighbours can be it. */
+static const built *clash_at(const wg_vfs_builder *b, size_t at, bool there, const char *path,
+                             bool whole) {
+  if (there && (b->list[at].source == WHOLE) != whole) return &b->list[at];
+  size_t after = at + there;
+  if (at > 0 && b->list[at - 1].source != WHOLE && is_below(path, b->list[at - 1].path))
+    return &b->list[at - 1];
+  return !whole && after < b->count && is_below(b->list[after].path, path) ? &b->list[after] : NULL;
+}
+
+static void add_path(wg_vfs_builder *b, const char *given, uint32_t source) {
   wg_path p;
-  if (wg_path_canonical("", 0, path, strlen(path), &p) != WG_PATH_OK ||
+  if (wg_path_canonical("", 0, given, strlen(given), &p) != WG_PATH_OK ||
       (source != WHOLE && p.directory)) {
-    wg_error_set(&b->failure, WG_INVALID, 0, "'%s' is not the absolute path of a file", path);
+    wg_error_set(&b->failure, WG_INVALID, 0, "'%s' is not the absolute path of a file", given);
+    return;
+  }
+  bool there;
+  size_t at = place_of(b, p.text, &there);
+  const built *other = clash_at(b, at, there, p.text, source == WHOLE);
+  if (other) {
+    wg_error_set(&b->failure, WG_INVALID, 0, "'%.200s' cannot be a virtual file beside '%.200s'",
+                 p.text, other->path);
+    return;
+  }
+  if (there) {
+    b->list[at].source = source;
     return;
   }
   built *grown = grow(b->list, b->count, &b->cap, sizeof *grown);
@@ -104,7 +153,8 @@ static void add_path(wg_vfs_builder *b, const char *path, uint32_t source) {
     no_memory(b);
     return;
   }
-  b->list[b->count] = (built){.path = name, .source = source, .order = (uint32_t)b->count};
+  memmove(b->list + at + 1, b->list + at, (b->count - at) * sizeof *b->list);
+  b->list[at] = (built){.path = name, .source = source};
   b->count++;
 }
 
@@ -168,69 +218,33 @@ void wg_vfs_add_live(wg_vfs_builder *b, const char *path, const char *host) {
 
 void wg_vfs_add_link(wg_vfs_builder *b, const char *path, const char *target) {
   if (!going(b)) return;
-  for (size_t i = b->count; i > 0; i--) {
-    const built *e = &b->list[i - 1];
-    if (e->source == WHOLE || strcmp(e->path, target) != 0) continue;
-    add_path(b, path, e->source);
-    return;
-  }
-  wg_error_set(&b->failure, WG_INVALID, 0, "'%s' cannot be a link to '%s', which is not there",
-               path, target);
+  bool there;
+  size_t at = place_of(b, target, &there);
+  if (there && b->list[at].source != WHOLE)
+    add_path(b, path, b->list[at].source);
+  else
+    wg_error_set(&b->failure, WG_INVALID, 0, "'%s' cannot be a link to '%s', which is not there",
+                 path, target);
 }
 
-size_t wg__vfs_added(const wg_vfs_builder *b) { return b->count; }
+size_t wg__vfs_sources(const wg_vfs_builder *b) { return b->source_count; }
 
-void wg__vfs_add_again(wg_vfs_builder *b, const char *path, size_t i) {
-  if (going(b)) add_path(b, path, b->list[i].source);
+void wg__vfs_add_again(wg_vfs_builder *b, const char *path, size_t source) {
+  if (going(b)) add_path(b, path, (uint32_t)source);
 }
 
 void wg_vfs_add_whole(wg_vfs_builder *b, const char *path) {
   if (going(b)) add_path(b, path, WHOLE);
 }
 
-/** True when `path` stands somewhere below `folder`. */
-static bool is_below(const char *path, const char *folder) {
-  size_t n = strlen(folder);
-  return strncmp(path, folder, n) == 0 && (path[n] == '/' || (n == 1 && path[1]));
-}
-
 const char *wg_vfs_builder_clash(const wg_vfs_builder *b, const char *path) {
-  for (size_t i = 0; b && i < b->count; i++) {
-    const built *e = &b->list[i];
-    bool whole = e->source == WHOLE;
-    if (is_below(e->path, path) || (whole ? strcmp(e->path, path) == 0 : is_below(path, e->path)))
-      return e->path;
-  }
-  return NULL;
+  bool there;
+  size_t at = b ? place_of(b, path, &there) : 0;
+  const built *other = b ? clash_at(b, at, there, path, false) : NULL;
+  return other ? other->path : NULL;
 }
 
 /* ---- from the list to the tree ---- */
-
-static int by_path(const void *a, const void *b) {
-  const built *x = a, *y = b;
-  int c = wg_path_compare(x->path, y->path);
-  return c ? c : x->order < y->order ? -1 : 1;
-}
-
-/** Sorts, and drops what was replaced; a directory that is declared whole and a file of its name
- *  clash, as a file with something below it does. */
-static wg_code sort_paths(wg_vfs_builder *b, wg_error *err) {
-  size_t n = 0;
-  if (b->count) qsort(b->list, b->count, sizeof *b->list, by_path);
-  for (size_t i = 0; i < b->count; i++) {
-    const built *last = n ? &b->list[n - 1] : NULL;
-    built e = b->list[i];
-    bool same = last && strcmp(last->path, e.path) == 0;
-    if (last && (same ? (last->source == WHOLE) != (e.source == WHOLE)
-                      : last->source != WHOLE && is_below(e.path, last->path)))
-      return wg_error_set(err, WG_INVALID, 0, "'%s' and '%s' cannot both be virtual files",
-                          last->path, e.path);
-    if (same) n--;
-    b->list[n++] = e;
-  }
-  b->count = n;
-  return WG_OK;
-}
 
 /** Parts of a path that the one before it does not begin with. */
 static size_t new_parts(const char *path, const char *before) {
@@ -315,7 +329,6 @@ wg_code wg_vfs_build(wg_vfs_builder *b, wg_vfs **out, wg_error *err) {
   } else if (!v) {
     code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
   }
-  if (code == WG_OK) code = sort_paths(b, err);
   if (code == WG_OK) code = make_tree(b, v, err);
   if (code == WG_OK) {
     v->snapshots = calloc(b->source_count + 1, sizeof *v->snapshots);

@@ -65,10 +65,10 @@ struct wg_vfs {
   atomic_uint_fast64_t made;
 };
 
-/** Paths that were added so far. */
-size_t wg__vfs_added(const wg_vfs_builder *b);
-/** Adds another name for the content of the i'th path that was added; not one of a directory. */
-void wg__vfs_add_again(wg_vfs_builder *b, const char *path, size_t i);
+/** Contents that were added so far: the next one's number. */
+size_t wg__vfs_sources(const wg_vfs_builder *b);
+/** Adds another name for a content. */
+void wg__vfs_add_again(wg_vfs_builder *b, const char *path, size_t source);
 /** Opens a regular file of the host for reading: never waits for a FIFO or takes a terminal.
  *  @param size  gets its size now
  *  @return WG_OK; WG_NOT_FOUND, WG_INVALID: not a regular file, WG_IO */

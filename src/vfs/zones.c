@@ -20,17 +20,20 @@
 enum { ZONE_FILES_MAX = 5000, ZONE_DEPTH_MAX = 8, ZONE_BYTES_MAX = 1 << 20 };
 
 static wg_code add_built_in(wg_vfs_builder *b, wg_error *err) {
-  size_t *first = calloc(wg_zoneinfo_contents(), sizeof *first); /* path of each content, from 1 */
+  size_t *first =
+      calloc(wg_zoneinfo_contents(), sizeof *first); /* number of each content, from 1 */
   if (!first) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  char path[256] = ZONES "/";
   for (size_t i = 0; i < wg_zoneinfo_count(); i++) {
     wg_zoneinfo_file f = wg_zoneinfo_at(i);
-    char path[256];
-    snprintf(path, sizeof path, ZONES "/%s", f.name);
+    size_t n = strlen(f.name);
+    WG_ASSERT(n < sizeof path - sizeof ZONES);
+    memcpy(path + sizeof ZONES, f.name, n + 1);
     if (first[f.content]) {
       wg__vfs_add_again(b, path, first[f.content] - 1);
     } else {
+      first[f.content] = wg__vfs_sources(b) + 1;
       wg_vfs_add_static(b, path, f.bytes, f.size);
-      first[f.content] = wg__vfs_added(b);
     }
   }
   free(first);
@@ -47,7 +50,7 @@ typedef struct walk {
   struct seen {
     dev_t device;
     ino_t inode;
-    size_t path; /**< of the builder's */
+    size_t source; /**< number of its content */
   } *seen; /**< one a file: zones have many names by hard links */
   wg_error *err;
 } walk;
@@ -61,7 +64,7 @@ static bool is_left_out(const char *name, unsigned depth) {
 static wg_code add_file(walk *w, int fd, const struct stat *st) {
   for (size_t i = 0; i < w->files; i++)
     if (w->seen[i].device == st->st_dev && w->seen[i].inode == st->st_ino) {
-      wg__vfs_add_again(w->b, w->path, w->seen[i].path);
+      wg__vfs_add_again(w->b, w->path, w->seen[i].source);
       return WG_OK;
     }
   if (w->files == ZONE_FILES_MAX)
@@ -71,7 +74,7 @@ static wg_code add_file(walk *w, int fd, const struct stat *st) {
   size_t size;
   wg_code code = wg__vfs_read_host(fd, w->path, ZONE_BYTES_MAX, &bytes, &size, w->err);
   if (code != WG_OK) return code;
-  w->seen[w->files++] = (struct seen){st->st_dev, st->st_ino, wg__vfs_added(w->b)};
+  w->seen[w->files++] = (struct seen){st->st_dev, st->st_ino, wg__vfs_sources(w->b)};
   wg_vfs_add_copy(w->b, w->path, bytes, size);
   free(bytes);
   return WG_OK;

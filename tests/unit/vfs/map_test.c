@@ -248,8 +248,8 @@ static void what_cannot_be_built(void **state) {
   static const struct {
     const char *first, *second, *message;
   } table[] = {
-      {"/a/b", "/a", "'/a' and '/a/b' cannot both be virtual files"},
-      {"/a", "/a/b/c", "'/a' and '/a/b/c' cannot both be virtual files"},
+      {"/a/b", "/a", "'/a' cannot be a virtual file beside '/a/b'"},
+      {"/a", "/a/b/c", "'/a/b/c' cannot be a virtual file beside '/a'"},
       {"/a", "b", "'b' is not the absolute path of a file"},
       {"/a", "/b/", "'/b/' is not the absolute path of a file"},
       {"/", "/a", "'/' is not the absolute path of a file"},
