@@ -304,6 +304,26 @@ bool wg_names_sentinel(const wg_names *n, const wg_dns_name *name, const wg_dns_
   return e != NULL;
 }
 
+static int by_text(const void *a, const void *b) {
+  return strcmp((*(const names_entry *const *)a)->text, (*(const names_entry *const *)b)->text);
+}
+
+wg_code wg_names_each(const wg_names *n, wg_dns_link link,
+                      void (*item)(void *user, const char *name, const wg_dns_addr *addresses,
+                                   size_t count),
+                      void *user, wg_error *err) {
+  const names_map *m = link == WG_DNS_DATABASE ? &n->sentinels : &n->known;
+  const names_entry **list = calloc(m->mask + 1, sizeof *list);
+  if (!list) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  size_t count = 0;
+  for (size_t i = 0; i <= m->mask; i++)
+    if (m->places[i].text && m->places[i].link == link) list[count++] = &m->places[i];
+  if (count) qsort(list, count, sizeof *list, by_text);
+  for (size_t i = 0; i < count; i++) item(user, list[i]->text, list[i]->addresses, list[i]->count);
+  free(list);
+  return WG_OK;
+}
+
 const char *wg_names_reverse(const wg_names *n, const wg_dns_addr *address, bool guest,
                              wg_dns_link *link) {
   const names_reverse *r = guest ? reverse_find(&n->sentinels_reverse, address) : NULL;

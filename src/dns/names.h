@@ -77,6 +77,13 @@ wg_dns_link wg_names_find(const wg_names *n, const wg_dns_name *name, const wg_d
 /** The sentinels that guests see behind a database's host and behind NAME.db.<dns.domain>. */
 bool wg_names_sentinel(const wg_names *n, const wg_dns_name *name, const wg_dns_addr **addresses,
                        size_t *count, size_t *count4);
+/** Calls item() for each name of one link (DATABASE, REGISTRY or HOSTS), in byte order.
+ *  @param addresses  as long as the table, IPv4 first
+ *  @return WG_OK; WG_NOMEM */
+WG_MUSTCHECK wg_code wg_names_each(const wg_names *n, wg_dns_link link,
+                                   void (*item)(void *user, const char *name,
+                                                const wg_dns_addr *addresses, size_t count),
+                                   void *user, wg_error *err);
 /** The name of an address: of a sentinel, of the registry, of [hosts].
  *  @return as long as the table; NULL: not known */
 const char *wg_names_reverse(const wg_names *n, const wg_dns_addr *address, bool guest,

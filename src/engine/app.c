@@ -55,17 +55,21 @@ static void set_variable(wgrt_bytes *env, size_t *count, const char *pair) {
   if (i == *count) ++*count;
 }
 
+static wg_names *current_names(void *engine) { return wg__engine_names(engine); }
+
 /** Makes the virtual files of an app. @param env, argv  texts that end with a NUL */
-static wg_code make_files(wg_app *app, const wg_site *site, const wgrt_bytes *env, size_t env_n,
-                          const wgrt_bytes *argv, size_t arg_n, wg_error *err) {
+static wg_code make_files(wg_engine *e, wg_app *app, const wg_site *site, const wgrt_bytes *env,
+                          size_t env_n, const wgrt_bytes *argv, size_t arg_n, wg_error *err) {
   const char **texts = calloc(env_n + arg_n + 2, sizeof *texts);
   if (!texts) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   for (size_t i = 0; i < env_n; i++) texts[i] = (const char *)env[i].p;
   const char **args = texts + env_n + 1;
   for (size_t i = 0; i < arg_n; i++) args[i] = (const char *)argv[i].p;
-  app->config = wg_config_ref(site->config);
-  const wg_vfs_options options = {
-      .config = app->config, .name = app->name, .args = args, .env = texts};
+  const wg_vfs_options options = {.config = site->config,
+                                  .name = app->name,
+                                  .args = args,
+                                  .env = texts,
+                                  .names = {current_names, e}};
   wg_code code = wg_vfs_new(&options, &app->vfs, err);
   free(texts);
   return code;
@@ -102,7 +106,7 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
                              .writable = p->writable};
   }
   if (cfg->shims & WG_SHIM_FILESYSTEM)
-    code = make_files(app, site, env, env_count, argv, arg_n + 1, err);
+    code = make_files(e, app, site, env, env_count, argv, arg_n + 1, err);
   if (code != WG_OK) goto out;
   wgrt_app_cfg ac = {
       .size = sizeof ac,
@@ -153,7 +157,6 @@ void wg_app_free(wg_app *a) {
   if (!a) return;
   wgrt_app_free(a->rt);
   wg_vfs_free(a->vfs);
-  wg_config_free(a->config);
   free(a->name);
   free(a);
 }

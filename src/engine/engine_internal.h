@@ -96,7 +96,6 @@ struct wg_app {
   wg_component *component; /**< owned when the site loaded it; NULL: the embedder's */
   const wg_service_config *service; /**< NULL: none of [services] */
   wg_vfs *vfs; /**< its virtual files; NULL: their shim is off */
-  wg_config *config; /**< a reference, for the vfs */
   unsigned slot; /**< of its counters */
   atomic_bool threading_warned; /**< an instance required threads, and the log told it */
 };

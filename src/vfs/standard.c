@@ -164,10 +164,7 @@ wg_code wg_vfs_new(const wg_vfs_options *given, wg_vfs **out, wg_error *err) {
   host_name(given->name, name);
   own.name = name;
   wg_vfs_builder *b = wg_vfs_builder_new();
-  if (!b) {
-    if (o->registry && o->registry->release) o->registry->release(o->registry->user);
-    return wg_error_set(err, WG_NOMEM, 0, "out of memory");
-  }
+  if (!b) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
   wg_vfs_add_device(b, "/dev/null", "/dev/null", true);
   wg_vfs_add_device(b, "/dev/zero", "/dev/zero", false);
   wg_vfs_add_device(b, "/dev/random", "/dev/urandom", false);

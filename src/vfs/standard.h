@@ -2,26 +2,22 @@
 /** @file standard.h  The files that guests of a configuration find, whatever the host has. */
 #pragma once
 #include "config/config.h"
+#include "dns/names.h"
 #include "vfs/vfs.h"
 
-/** Names with addresses that may change while an app runs. All functions: any thread, must not
- *  block. */
+/** Where /etc/hosts comes from. */
 typedef struct wg_vfs_names {
-  uint64_t (*version)(void *user); /**< another number after each change */
-  /** Calls name() for each pair; the texts are borrowed for that call. */
-  void (*each)(void *user, void (*name)(void *to, const char *name, const char *address), void *to);
-  /** Comes once, in the end. May be NULL. */
-  void (*release)(void *user);
-  void *user;
+  wg_names *(*current)(void *user); /**< gives a reference; any thread, must not block */
+  void *user; /**< must outlive the map */
 } wg_vfs_names;
 
 /** What the files of one app tell. */
 typedef struct wg_vfs_options {
-  const wg_config *config; /**< must outlive the map */
+  const wg_config *config; /**< borrowed for the call */
   const char *name; /**< of the app: its host name */
   const char *const *args; /**< its command line, NULL-terminated */
   const char *const *env; /**< "K=V", what the guest gets anyway; NULL-terminated; NULL: none */
-  const wg_vfs_names *registry; /**< in place of the configuration's; copied; NULL: that one */
+  wg_vfs_names names;
 } wg_vfs_options;
 
 /** Makes the map: /dev/{null,zero,random,urandom}, /etc/{hosts,hostname,resolv.conf,localtime,
@@ -31,9 +27,8 @@ typedef struct wg_vfs_options {
  *          clashes, or for a time zone that is none; WG_IO, WG_NOMEM */
 WG_MUSTCHECK wg_code wg_vfs_new(const wg_vfs_options *o, wg_vfs **out, wg_error *err);
 
-/** Adds /etc/hosts. The names of databases stand for their sentinels; then come the registry and
- *  [hosts]. A name of an earlier kind is not repeated by a later one: that is the order in which
- *  names are resolved. */
+/** Adds /etc/hosts: localhost, the app itself, sentinels of databases, the registry and [hosts]. A
+ *  name stands there for what it resolves to, and follows names that change. */
 void wg__vfs_add_hosts(wg_vfs_builder *b, const wg_vfs_options *o);
 /** Appends /etc/warpgrid/proxy.conf: never a user or a password. */
 void wg__vfs_put_databases(const wg_config *c, wg_buf *out);

@@ -35,9 +35,23 @@ static wg_vfs_options options_of(const wg_config *c) {
   return (wg_vfs_options){.config = c, .name = "shop", .args = args, .env = env};
 }
 
-static wg_vfs *make(const wg_vfs_options *o) {
+/** The names that maps follow. */
+static wg_names *names;
+static wg_names *current(void *user) {
+  assert_ptr_equal(user, &names);
+  return wg_names_ref(names);
+}
+static void publish(const wg_config *c, const wg_registry_answer *more) {
+  wg_error err;
+  wg_names_unref(names);
+  if (wg_names_new(c, more, &names, &err) != WG_OK) fail_msg("%s", err.msg);
+}
+
+static wg_vfs *make(wg_vfs_options *o) {
   wg_vfs *v;
   wg_error err;
+  publish(o->config, NULL);
+  o->names = (wg_vfs_names){current, &names};
   if (wg_vfs_new(o, &v, &err) != WG_OK) fail_msg("%s", err.msg);
   return v;
 }
@@ -225,6 +239,7 @@ static int make_folder(void **state) {
 static int drop_folder(void **state) {
   (void)state;
   char command[64];
+  wg_names_unref(names);
   snprintf(command, sizeof command, "rm -rf %s", folder);
   return system(command);
 }
@@ -318,11 +333,11 @@ static void us_103_hosts_of_all_kinds(void **state) {
            "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\tshop\n"
            "%s\tdb.example\n%s\tdb.example\n"
            "%s\tmain.db.warp.local\n%s\tmain.db.warp.local\n"
-           "%s\tsecond.db.warp.local\n%s\tsecond.db.warp.local\n"
            "%s\tnear.db.warp.local\n%s\tnear.db.warp.local\n"
-           "10.0.0.1\tsvc.warp.local\nfd00::1\tsvc.warp.local\n10.0.0.2\tboth\n"
+           "%s\tsecond.db.warp.local\n%s\tsecond.db.warp.local\n"
+           "10.0.0.2\tboth\n10.0.0.1\tsvc.warp.local\nfd00::1\tsvc.warp.local\n"
            "10.1.1.3\town\n10.1.1.4\town\n",
-           four, six, own[0], own[1], near[0], near[1], third[0], third[1]);
+           four, six, own[0], own[1], third[0], third[1], near[0], near[1]);
   assert_content(v, "/etc/hosts", expect);
 
   snprintf(expect, sizeof expect,
@@ -373,48 +388,45 @@ static void us_103_name_servers(void **state) {
   wg_vfs_free(v);
 }
 
-typedef struct names {
-  uint64_t version;
-  const char *address;
-  unsigned released;
-} names;
-static uint64_t names_version(void *user) { return ((names *)user)->version; }
-static void names_each(void *user, void (*name)(void *to, const char *name, const char *address),
-                       void *to) {
-  name(to, "moving", ((names *)user)->address);
-}
-static void names_release(void *user) { ((names *)user)->released++; }
-
-static void us_103_hosts_follow_a_registry_that_changes(void **state) {
+static void us_103_hosts_follow_names_that_change(void **state) {
   (void)state;
+  static const char first[] = "{\"services\":{\"moving\":[\"10.0.0.7\"],\"shop\":[\"10.0.0.6\"]}}",
+                    second[] = "{\"services\":{\"moving\":[\"10.0.0.8\",\"fd00::8\"]}}";
   wg_config c = plain();
   wg_registry_entry registry[] = {{"static", LIST("10.0.0.1"), 1}};
-  wg_registry_entry hosts[] = {{"moving", LIST("10.1.1.1"), 1}};
+  wg_registry_entry hosts[] = {{"moving", LIST("10.1.1.1"), 1},
+                               {"localhost", LIST("127.0.0.2"), 1}};
+  wg_registry_answer *more;
+  wg_vfs_options o = options_of(&c);
   c.registry = registry;
   c.registry_count = 1;
   c.hosts = hosts;
-  c.host_count = 1;
-  names n = {.version = 0, .address = "10.0.0.7"};
-  wg_vfs_names registered = {names_version, names_each, names_release, &n};
-  wg_vfs_options o = options_of(&c);
-  o.registry = &registered;
+  c.host_count = 2;
   wg_vfs *v = make(&o);
-  assert_true(has_line(v, "/etc/hosts", "10.0.0.7\tmoving"));
-  assert_false(has_line(v, "/etc/hosts", "10.1.1.1\tmoving"));
-  assert_false(has_line(v, "/etc/hosts", "10.0.0.1\tstatic"));
-  n.address = "10.0.0.8";
-  assert_true(has_line(v, "/etc/hosts", "10.0.0.7\tmoving")); /* a version is one content */
-  uint64_t snapshots = wg_vfs_get_stats(v).snapshots;
-  n.version++;
-  assert_true(has_line(v, "/etc/hosts", "10.0.0.8\tmoving"));
-  assert_int_equal(wg_vfs_get_stats(v).snapshots, snapshots + 1);
-  assert_int_equal(n.released, 0);
+  assert_content(v, "/etc/hosts",
+                 "127.0.0.2\tlocalhost\n127.0.0.1\tshop\n10.0.0.1\tstatic\n10.1.1.1\tmoving\n");
+  uint64_t snapshots = wg_vfs_get_stats(v).snapshots, id = find(v, "/etc/hosts").id, version = 0;
+  int old, fd;
+  assert_int_equal(wg_vfs_open(v, id, &version, &old, NULL), WG_OK);
+  assert_int_equal(wg_registry_parse(first, strlen(first), &more, NULL), WG_OK);
+  publish(&c, more);
+  wg_registry_answer_free(more);
+  assert_content(v, "/etc/hosts",
+                 "127.0.0.2\tlocalhost\n10.0.0.7\tmoving\n10.0.0.6\tshop\n10.0.0.1\tstatic\n");
+  assert_int_equal(wg_registry_parse(second, strlen(second), &more, NULL), WG_OK);
+  publish(&c, more);
+  wg_registry_answer_free(more);
+  assert_int_equal(wg_vfs_open(v, id, &version, &fd, NULL), WG_OK);
+  assert_true(fd >= 0);
+  assert_content(v, "/etc/hosts",
+                 "127.0.0.2\tlocalhost\n127.0.0.1\tshop\n10.0.0.8\tmoving\nfd00::8\tmoving\n"
+                 "10.0.0.1\tstatic\n");
+  assert_int_equal(wg_vfs_get_stats(v).snapshots, snapshots + 2);
+  close(fd);
+  assert_int_equal(wg_vfs_open(v, id, &version, &fd, NULL), WG_OK);
+  assert_int_equal(fd, -1);
+  close(old);
   wg_vfs_free(v);
-  assert_int_equal(n.released, 1);
-  /* Also when nothing comes of it. */
-  c.timezone = LIST("Mars/Olympus")[0];
-  assert_int_equal(wg_vfs_new(&o, &v, NULL), WG_CONFIG);
-  assert_int_equal(n.released, 2);
 }
 
 /** A name that an embedder gave is a word in files, whatever it holds. */
@@ -445,6 +457,7 @@ static wg_code with_extra(wg_virtual_path extra, wg_vfs **out, wg_error *err) {
   c.virtual_paths = &extra;
   c.virtual_path_count = 1;
   wg_vfs_options o = options_of(&c);
+  o.names = (wg_vfs_names){current, &names};
   return wg_vfs_new(&o, out, err);
 }
 
@@ -535,7 +548,7 @@ int main(void) {
       cmocka_unit_test(us_103_hosts_of_all_kinds),
       cmocka_unit_test(us_103_proxy_conf_has_no_credentials),
       cmocka_unit_test(us_103_name_servers),
-      cmocka_unit_test(us_103_hosts_follow_a_registry_that_changes),
+      cmocka_unit_test(us_103_hosts_follow_names_that_change),
       cmocka_unit_test(strange_names),
       cmocka_unit_test(us_103_extra_paths),
       cmocka_unit_test(us_103_extra_paths_that_fail),
