@@ -29,8 +29,10 @@ static int print_told(const cli_args *args, long long told) {
   }
   ui_say("%lld instance%s told", told, told == 1 ? "" : "s");
   if (told == 0)
-    ui_note("note:", "no instance that lives now asked for this signal; 'warp inspect --running' "
-                     "lists those that asked for any");
+    ui_note("note:",
+            "no instance that lives now asked for this signal; 'warp inspect --running' "
+            "lists those that asked for any. An instance of WASI 0.2 lives for one request "
+            "unless [http] reuse says more");
   return CLI_DONE;
 }
 

@@ -219,6 +219,21 @@ def test_an_instance_that_waits_between_requests_keeps_its_signals(site, warp, k
         assert site.stats()["instances"][0]["queued"] == 0
 
 
+def test_who_waits_longest_gets_the_signal(site):
+    """Requests of one WASI 0.3 instance share its queue."""
+    with serve_shims(site, "p3") as server:
+        waiting = [in_background(site, server, "on-signal hangup", "wait-signal")]
+        for n in (2, 3):
+            waiting.append(server.background("POST", "/", body="say waits\nwait-signal"))
+            wait_until(lambda: site.stats()["inflight"] == n, "the next request")
+            time.sleep(0.1)
+        assert len(site.stats()["instances"]) == 1
+        while waiting:
+            assert site.admin("POST", "/signal/shop/hangup").json["told"] == 1
+            assert waiting.pop(0).result().text.splitlines()[-1] == "ok hangup"
+            assert not any(w.done for w in waiting)
+
+
 def test_without_reuse_an_instance_is_told_during_its_request(site, warp):
     with serve_shims(site, "p2", http={"reuse": 1}) as server:
         assert steps(server, "on-signal hangup") == ["ok"]
