@@ -490,7 +490,8 @@ extern bool warpgrid_shim_filesystem_method_file_stat(warpgrid_shim_filesystem_b
 extern bool warpgrid_shim_filesystem_open(wasi2_string_t *path, warpgrid_shim_filesystem_option_own_file_t *ret, warpgrid_shim_filesystem_fs_error_t *err);
 // Describes a virtual path; `none` when it is not virtual.
 extern bool warpgrid_shim_filesystem_stat(wasi2_string_t *path, warpgrid_shim_filesystem_option_file_stat_t *ret, warpgrid_shim_filesystem_fs_error_t *err);
-// Reads a whole virtual file; `none` when the path is not virtual.
+// Reads a whole virtual file; `none` when the path is not virtual. Devices without an end, such
+// as `/dev/urandom`, give 4,096 bytes.
 extern bool warpgrid_shim_filesystem_read_virtual(wasi2_string_t *path, wasi2_option_list_u8_t *ret, warpgrid_shim_filesystem_fs_error_t *err);
 
 // Imported Functions from `wasi:io/poll@0.2.12`

@@ -427,7 +427,8 @@ extern wasi3_subtask_status_t wasi_clocks_monotonic_clock_wait_until(wasi_clocks
 extern wasi3_subtask_status_t wasi_clocks_monotonic_clock_wait_for(wasi_clocks_monotonic_clock_duration_t how_long);
 
 // Imported Functions from `warpgrid:shim-async/filesystem@0.1.0`
-// Reads a whole virtual file; `none` when the path is not virtual.
+// Reads a whole virtual file; `none` when the path is not virtual. Devices without an end, such
+// as `/dev/urandom`, give 4,096 bytes.
 extern wasi3_subtask_status_t warpgrid_shim_async_filesystem_read_virtual(wasi3_string_t path, warpgrid_shim_async_filesystem_result_option_list_u8_fs_error_t *result);
 // The content of a virtual file as a stream; `none` when the path is not virtual.
 extern bool warpgrid_shim_async_filesystem_open(wasi3_string_t *path, warpgrid_shim_async_filesystem_option_stream_u8_t *ret, warpgrid_shim_async_filesystem_fs_error_t *err);

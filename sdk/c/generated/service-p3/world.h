@@ -864,7 +864,8 @@ extern uint64_t wasi_random_insecure_get_insecure_random_u64(void);
 extern void wasi_random_insecure_seed_get_insecure_seed(wasi3_tuple2_u64_u64_t *ret);
 
 // Imported Functions from `warpgrid:shim-async/filesystem@0.1.0`
-// Reads a whole virtual file; `none` when the path is not virtual.
+// Reads a whole virtual file; `none` when the path is not virtual. Devices without an end, such
+// as `/dev/urandom`, give 4,096 bytes.
 extern wasi3_subtask_status_t warpgrid_shim_async_filesystem_read_virtual(wasi3_string_t path, warpgrid_shim_async_filesystem_result_option_list_u8_fs_error_t *result);
 // The content of a virtual file as a stream; `none` when the path is not virtual.
 extern bool warpgrid_shim_async_filesystem_open(wasi3_string_t *path, warpgrid_shim_async_filesystem_option_stream_u8_t *ret, warpgrid_shim_async_filesystem_fs_error_t *err);
