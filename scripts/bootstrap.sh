@@ -98,6 +98,7 @@ ca-certificates: downloads
 LIST
   if wants test; then
     echo "pgbouncer: pooler in front of the server, for its tests"
+    echo "nsd: name server, for the tests of names"
     echo "zsh: test of its completion"
     echo "fish: test of its completion"
     echo "pkg-config: finds the installed library, in its tests"

@@ -144,14 +144,18 @@ wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout
   a->loop = *loop;
   wg_list_init(&a->sockets);
   uint32_t share = timeout_ms / TRY_SHARE;
+  bool own = servers && servers[0];
   char files[] = "f";
-  struct ares_options o = {.timeout = (int)(share > TRY_LEAST_MS ? share : TRY_LEAST_MS),
+  /* The host's search domains are for the host's servers. */
+  struct ares_options o = {.flags = own ? ARES_FLAG_NOSEARCH : 0,
+                           .timeout = (int)(share > TRY_LEAST_MS ? share : TRY_LEAST_MS),
                            .tries = TRIES,
                            .sock_state_cb = on_socket_state,
                            .sock_state_cb_data = a,
                            .lookups = files};
   int rc = ares_init_options(&a->channel, &o,
-                             ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                                 ARES_OPT_SOCK_STATE_CB);
   if (rc != ARES_SUCCESS) {
     free(a);
     return ares_error(rc, err);
@@ -162,7 +166,7 @@ wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout
     a->files = NULL;
     code = ares_error(rc, err);
   }
-  if (code == WG_OK && servers && servers[0]) code = set_servers(a->channel, servers, err);
+  if (code == WG_OK && own) code = set_servers(a->channel, servers, err);
   if (code == WG_OK && (rc = uv_timer_init(loop->uv, &a->timer)) != 0)
     code = wg_error_set(err, WG_IO, rc, "dns: %s", uv_strerror(rc));
   if (code != WG_OK) {
@@ -217,9 +221,12 @@ static void on_answer(void *user, int status, int timeouts, unsigned char *reply
   case ARES_ENOMEM: code = WG_NOMEM; break;
   default: code = WG_IO; break;
   }
-  const char *why = status == ARES_ESERVFAIL  ? "the name server failed (SERVFAIL)"
-                    : status == ARES_EREFUSED ? "the name server refused (REFUSED)"
-                                              : ares_strerror(status);
+  /* This version does not tell apart why no server of several gave an answer. */
+  const char *why =
+      status == ARES_ECONNREFUSED || status == ARES_ESERVFAIL || status == ARES_EREFUSED
+          ? "no name server gave an answer: they failed (SERVFAIL), refused, or "
+            "cannot be reached"
+          : ares_strerror(status);
   q->answer(q->user, code, why, reply, reply && len > 0 ? (size_t)len : 0);
   free(q);
 }
