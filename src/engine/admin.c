@@ -71,7 +71,47 @@ static unsigned slot_count(wg_engine *e) {
   return n;
 }
 
+/** Counters of names, added up over workers. */
+typedef struct dns_totals {
+  uint64_t hits, negative_hits, misses, joined, evictions, failures, by_link[WG_DNS_LINKS];
+  int64_t in_flight, entries;
+} dns_totals;
+
+static dns_totals add_up_dns(const wg_engine *e) {
+  dns_totals t = {0};
+  for (unsigned w = 0; w < e->worker_count; w++) {
+    const wg_dns_metrics *m = &e->dns_metrics[w];
+    t.hits += atomic_load_explicit(&m->hits, memory_order_relaxed);
+    t.negative_hits += atomic_load_explicit(&m->negative_hits, memory_order_relaxed);
+    t.misses += atomic_load_explicit(&m->misses, memory_order_relaxed);
+    t.joined += atomic_load_explicit(&m->joined, memory_order_relaxed);
+    t.evictions += atomic_load_explicit(&m->evictions, memory_order_relaxed);
+    t.failures += atomic_load_explicit(&m->failures, memory_order_relaxed);
+    for (size_t i = 0; i < WG_DNS_LINKS; i++)
+      t.by_link[i] += atomic_load_explicit(&m->by_link[i], memory_order_relaxed);
+    t.in_flight += atomic_load_explicit(&m->in_flight, memory_order_relaxed);
+    t.entries += atomic_load_explicit(&m->entries, memory_order_relaxed);
+  }
+  return t;
+}
+
 /* ---- /stats ---- */
+
+static void put_dns(wg_buf *out, const wg_engine *e) {
+  dns_totals t = add_up_dns(e);
+  wg_buf_printf(out,
+                ",\"dns\":{\"hits\":%llu,\"negative_hits\":%llu,\"misses\":%llu,\"joined\":%llu,"
+                "\"evictions\":%llu,\"failures\":%llu,\"in_flight\":%lld,\"entries\":%lld,"
+                "\"answers\":{",
+                (unsigned long long)t.hits, (unsigned long long)t.negative_hits,
+                (unsigned long long)t.misses, (unsigned long long)t.joined,
+                (unsigned long long)t.evictions, (unsigned long long)t.failures,
+                (long long)t.in_flight, (long long)t.entries);
+  for (size_t i = 0; i < WG_DNS_LINKS; i++)
+    wg_buf_printf(out, "%s\"%s\":%llu", i ? "," : "", wg_dns_link_name((wg_dns_link)i),
+                  (unsigned long long)t.by_link[i]);
+  wg_buf_printf(out, "}}");
+}
 
 static void put_string_list(wg_buf *out, const char *key, char *const *list, const char *standard) {
   wg_buf_printf(out, ",\"%s\":[", key);
@@ -195,7 +235,9 @@ static void put_stats(wg_engine *e, const wg_site *s, const wg_reload_result *la
   wg_buf_printf(out, "],\"databases\":[");
   wg_db_each_stats(s->pools->db, put_database, &(db_writer){.out = out, .first = true});
   put_instances(out, e);
-  wg_buf_printf(out, "]}\n");
+  wg_buf_printf(out, "]");
+  put_dns(out, e);
+  wg_buf_printf(out, "}\n");
 }
 
 /* ---- /metrics ---- */
@@ -308,6 +350,31 @@ static void put_databases(wg_buf *out, wg_db *db) {
   }
 }
 
+static void put_names(wg_buf *out, const wg_engine *e) {
+  static const char answers[] = "warpgrid_dns_answers_total";
+  dns_totals t = add_up_dns(e);
+  put_one(out, "warpgrid_dns_cache_hits_total", "counter", "Names answered by the cache.",
+          (double)t.hits);
+  put_one(out, "warpgrid_dns_cache_negative_hits_total", "counter", "Of them \"not found\".",
+          (double)t.negative_hits);
+  put_one(out, "warpgrid_dns_cache_misses_total", "counter", "Names that the cache did not have.",
+          (double)t.misses);
+  put_one(out, "warpgrid_dns_cache_evictions_total", "counter", "Answers dropped for want of room.",
+          (double)t.evictions);
+  put_one(out, "warpgrid_dns_cache_entries", "gauge", "Names in the caches of all workers.",
+          (double)t.entries);
+  put_one(out, "warpgrid_dns_joined_total", "counter", "Lookups that waited for an equal one.",
+          (double)t.joined);
+  put_one(out, "warpgrid_dns_failures_total", "counter", "Lookups without an answer.",
+          (double)t.failures);
+  put_one(out, "warpgrid_dns_inflight", "gauge", "Lookups that wait for the host.",
+          (double)t.in_flight);
+  put_head(out, answers, "counter", "Answers by the link of the chain that gave them.");
+  for (size_t i = 0; i < WG_DNS_LINKS; i++)
+    wg_buf_printf(out, "%s{link=\"%s\"} %llu\n", answers, wg_dns_link_name((wg_dns_link)i),
+                  (unsigned long long)t.by_link[i]);
+}
+
 /** Resident memory in bytes; 0 when the system does not tell. */
 static double resident_bytes(void) {
   char line[128] = "";
@@ -341,6 +408,7 @@ static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {
     put_service_sample(out, "warpgrid_instances", slot_name(e, i),
                        (uint64_t)add_up(e, i).instances);
   put_databases(out, s->pools->db);
+  put_names(out, e);
 }
 
 /* ---- /signal ---- */
