@@ -23,7 +23,7 @@ OTHERS = [
     ("libuv", "event loop", "MIT", "linked, from the system"),
     ("c-ares", "DNS", "MIT", "linked, from the system"),
     ("OpenSSL 3", "hashes, TLS", "Apache-2.0", "linked, from the system"),
-    ("jansson", "JSON of the command line", "MIT", "linked by `warp` alone, from the system"),
+    ("jansson", "JSON", "MIT", "linked, from the system"),
     ("glibc", "C library", "LGPL-2.1-or-later", "linked, from the system"),
     ("wasi-libc", "C library of guests", "Apache-2.0 WITH LLVM-exception, MIT", "in packed components"),
     ("compiler-rt", "compiler runtime of guests", "Apache-2.0 WITH LLVM-exception", "in packed components"),

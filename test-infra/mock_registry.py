@@ -3,11 +3,13 @@
 """A service registry for tests: which addresses does a WarpGrid name have?
 
     GET /healthz           200 "ok"
-    GET /v1/services       {"services": {NAME: [ADDRESS, ...], ...}}
+    GET /v1/services       {"services": {NAME: [ADDRESS, ...], ...}} with an ETag; 304 for the same
+                           one in If-None-Match
     GET /v1/services/NAME  {"name": NAME, "addresses": [...]}; 404 for a name it does not know
     PUT /v1/services/NAME  body ["10.0.0.1", ...]: sets the addresses; DELETE forgets the name
 """
 import argparse
+import hashlib
 import ipaddress
 import json
 import threading
@@ -25,14 +27,25 @@ class Registry(BaseHTTPRequestHandler):
     lock = threading.Lock()
     services = dict(SEED)
 
-    def answer(self, status, body):
+    def answer(self, status, body, headers=None):
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode() + b"\n"
         kind = "text/plain" if isinstance(body, str) else "application/json"
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(data)))
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
         self.end_headers()
         self.wfile.write(data)
+
+    def answer_tagged(self, body):
+        tag = '"' + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16] + '"'
+        if self.headers.get("if-none-match") == tag:
+            self.send_response(304)
+            self.send_header("etag", tag)
+            self.end_headers()
+        else:
+            self.answer(200, body, {"etag": tag})
 
     def name(self):
         """The NAME of the path; None for the collection; answers 404 itself otherwise."""
@@ -52,7 +65,7 @@ class Registry(BaseHTTPRequestHandler):
         with self.lock:
             services = dict(self.services)
         if name is None:
-            return self.answer(200, {"services": services})
+            return self.answer_tagged({"services": services})
         if name not in services:
             return self.answer(404, {"error": f"no service '{name}'"})
         return self.answer(200, {"name": name, "addresses": services[name]})

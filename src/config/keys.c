@@ -168,7 +168,7 @@ const cfg_key cfg_keys[] = {
                 "`http://` only; names in this file win over its names"),
     KEY(CFG_REGISTRY, "interval", CFG_DURATION, AT(registry_interval_ms), RANGE(100, DAY),
         .standard = "5s", .live = true, .help = "How often it is asked"),
-    KEY(CFG_REGISTRY, "timeout", CFG_DURATION, AT(registry_timeout_ms), RANGE(1, DAY),
+    KEY(CFG_REGISTRY, "timeout", CFG_DURATION, AT(registry_timeout_ms), RANGE(1, 60000),
         .standard = "2s", .live = true,
         .help = "An answer that takes longer is none; a start waits as long for the first one"),
     KEY(CFG_REGISTRY, "token", CFG_SECRET, AT(registry_token), .live = true,

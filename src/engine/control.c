@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file control.c  A thread that reloads what is served and answers the admin endpoint.
+/** @file control.c  A thread that reloads what is served, answers the admin endpoint and asks the
+ *  HTTP registry.
  *
  *    IDLE --asked--> LOADING --loaded--> ADOPTING --all workers took it--> IDLE
  *            LOADING --failed--> IDLE          what is asked meanwhile begins after that
@@ -7,6 +8,7 @@
  *  Loading compiles, so it runs on a thread of libuv's pool; the endpoint answers meanwhile. */
 #include "base/text.h"
 #include "engine/engine_internal.h"
+#include "engine/feed.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +28,8 @@ typedef enum control_start { START_PENDING, START_OK, START_FAILED } control_sta
 struct wg_control {
   wg_thread thread; /* first: the bridge casts to it */
   wg_engine *engine;
-  const wg_serve_options *options;
+  const wg_serve_options *options; /* NULL: nothing is served, so nothing is reloaded */
+  wg_feed *feed;
   const char *const *urls;
   pthread_t id;
   int stop_fd;
@@ -93,7 +96,7 @@ static void on_loaded(uv_work_t *work, int status) {
   }
   wg_names *names = NULL;
   if (c->code == WG_OK) {
-    c->code = wg_names_new(c->loaded->config, NULL, &names, &c->err);
+    c->code = wg__feed_names(c->feed, c->loaded->config, &names, &c->err);
     if (c->code != WG_OK) wg__site_unref(c->loaded);
   }
   if (c->code != WG_OK) {
@@ -214,7 +217,8 @@ static void on_asked(uv_poll_t *poll, int status, int events) {
   wg_control *c = poll->data;
   uint64_t count;
   (void)status, (void)events;
-  if (read(c->engine->reload_fd, &count, sizeof count) == sizeof count) reload_begin(c);
+  if (read(c->engine->reload_fd, &count, sizeof count) == sizeof count && c->options)
+    reload_begin(c);
 }
 
 /* ---- the admin endpoint ---- */
@@ -323,6 +327,16 @@ static uint32_t control_stopping(void *ctx) {
 
 static int control_busy(void *ctx) { return ((wg_control *)ctx)->state != CONTROL_IDLE; }
 
+static void tell_start(wg_control *c, control_start how) {
+  pthread_mutex_lock(&c->start_lock);
+  c->started = how;
+  pthread_cond_signal(&c->start_done);
+  pthread_mutex_unlock(&c->start_lock);
+}
+
+/** The HTTP registry answered, or did not in time: whoever waits for the start may go on. */
+static void on_first_names(void *user) { tell_start(user, START_OK); }
+
 static wg_code control_open(wg_control *c, wg_error *err) {
   wgrt_host host;
   wgrt_error re;
@@ -342,6 +356,11 @@ static wg_code control_open(wg_control *c, wg_error *err) {
   }
   if (rc != 0) {
     code = wg_error_set(err, WG_IO, rc, "cannot watch for reloads: %s", uv_strerror(rc));
+  } else {
+    code = wg__feed_new(c->engine, &c->thread, on_first_names, c, &c->feed, err);
+    if (code != WG_OK) uv_close((uv_handle_t *)&c->asked, NULL);
+  }
+  if (code != WG_OK) {
     wg__thread_stop(&c->thread);
     wg__thread_release(&c->thread);
     return code;
@@ -353,13 +372,6 @@ static wg_code control_open(wg_control *c, wg_error *err) {
   return WG_OK;
 }
 
-static void tell_start(wg_control *c, control_start how) {
-  pthread_mutex_lock(&c->start_lock);
-  c->started = how;
-  pthread_cond_signal(&c->start_done);
-  pthread_mutex_unlock(&c->start_lock);
-}
-
 static void *control_thread(void *p) {
   wg_control *c = p;
   enum { LAST_ANSWERS_MS = 200 };
@@ -367,10 +379,11 @@ static void *control_thread(void *p) {
     tell_start(c, START_FAILED);
     return NULL;
   }
-  tell_start(c, START_OK);
   wgrt_error re;
   if (wgrt_worker_run(c->thread.rt, LAST_ANSWERS_MS, control_busy, &re) != 0)
     wg_log(NULL, WG_LOG_ERROR, "control_failed", WG_KV_S("error", re.msg));
+  tell_start(c, START_OK); /* in case that it ended before it came so far */
+  wg__feed_free(c->feed);
   wg__thread_stop(&c->thread);
   uv_close((uv_handle_t *)&c->asked, NULL);
   wg__thread_release(&c->thread);

@@ -226,7 +226,9 @@ WG_MUSTCHECK wg_code wg__engine_signal(wg_engine *e, uint64_t id, const char *se
 /* ---- control: reloads and the admin endpoint, on a thread of their own ---- */
 
 typedef struct wg_control wg_control;
-/** Makes itself the engine's control before its thread begins.
+/** Makes itself the engine's control before its thread begins. Returns when the HTTP registry, if
+ *  there is one, has answered or was given the time for it.
+ *  @param options  NULL: nothing is served, only the HTTP registry asked
  *  @param fds  listening sockets of the admin endpoint, taken on success; may be none
  *  @param urls  of all listeners, borrowed as long as the control lives */
 WG_MUSTCHECK wg_code wg__control_start(wg_engine *e, const wg_serve_options *options,

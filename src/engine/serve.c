@@ -140,12 +140,18 @@ wg_code wg_engine_run(wg_engine *e, wg_app *app, int *exit_code, wg_error *err) 
     wg_error_hint(err, "a command exports wasi:cli/run; a service is served with 'warp serve'");
     return WG_INVALID;
   }
+  static const char *const no_urls[] = {NULL};
+  bool registry = e->config->registry_url != NULL;
   wg_worker w;
-  wg_code c = wg__worker_init(&w, e, 1, err);
+  wg_code c = registry ? wg__control_start(e, NULL, NULL, 0, no_urls, err) : WG_OK;
   if (c != WG_OK) return c;
-  app->slot = wg__engine_slot(e, app->name);
-  c = wg__worker_run(&w, app, exit_code, err);
-  wg__worker_release(&w);
+  c = wg__worker_init(&w, e, 1, err);
+  if (c == WG_OK) {
+    app->slot = wg__engine_slot(e, app->name);
+    c = wg__worker_run(&w, app, exit_code, err);
+    wg__worker_release(&w);
+  }
+  if (registry) wg__control_stop(e->control);
   return c;
 }
 

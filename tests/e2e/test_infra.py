@@ -206,6 +206,12 @@ def test_mock_registry():
         assert ask("GET", "/v1/services/nobody")[0] == 404
         assert ask("PUT", "/v1/services/web.warp.local", '["10.1.2.3", "::1"]')[0] == 200
         assert ask("GET", "/v1/services")[1]["services"]["web.warp.local"] == ["10.1.2.3", "::1"]
+        c.request("GET", "/v1/services")
+        first = c.getresponse()
+        first.read()
+        c.request("GET", "/v1/services", headers={"if-none-match": first.headers["etag"]})
+        again = c.getresponse()
+        assert (again.status, again.read()) == (304, b"")
         assert ask("PUT", "/v1/services/web.warp.local", '["not an address"]')[0] == 400
         assert ask("DELETE", "/v1/services/web.warp.local")[0] == 200
         assert ask("GET", "/v1/services/web.warp.local")[0] == 404
