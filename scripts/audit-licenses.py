@@ -25,6 +25,7 @@ OTHERS = [
     ("OpenSSL 3", "hashes, TLS", "Apache-2.0", "linked, from the system"),
     ("jansson", "JSON", "MIT", "linked, from the system"),
     ("glibc", "C library", "LGPL-2.1-or-later", "linked, from the system"),
+    ("tz database", "time zones", "public domain", "built in, from the system's tzdata"),
     ("wasi-libc", "C library of guests", "Apache-2.0 WITH LLVM-exception, MIT", "in packed components"),
     ("compiler-rt", "compiler runtime of guests", "Apache-2.0 WITH LLVM-exception", "in packed components"),
     ("jansson", "JSON of guests", "MIT", "in packed components that use it"),
