@@ -63,10 +63,11 @@ static wg_code add_strings(wg_vfs_builder *b, const char *path, const char *cons
   return add_buf(b, path, &text, err);
 }
 
-/** A process as a guest may see itself: number 1, one thread, nothing of the host. */
+/** A process as a guest may see itself: number 1, one thread. Nothing of the host's /proc is seen, even
+ *  where a guest was given all of `/`: there is our own environment in it, passwords and all. */
 static wg_code add_proc(wg_vfs_builder *b, const wg_vfs_options *o, wg_error *err) {
   uint64_t kib = o->config->memory_bytes / 1024;
-  wg_vfs_add_whole(b, "/proc/self");
+  wg_vfs_add_whole(b, "/proc");
   add_text(b, "/proc/self/comm", "%.15s\n", o->name);
   add_text(b, "/proc/self/status",
            "Name:\t%.15s\nUmask:\t0022\nState:\tR (running)\nTgid:\t1\nPid:\t1\nPPid:\t0\n"

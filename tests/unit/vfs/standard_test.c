@@ -131,10 +131,12 @@ static void us_103_every_path_is_there(void **state) {
   for (char *p = stat; *p; p++) fields += *p == ' ';
   assert_int_equal(fields, 52);
   free(stat);
-  assert_int_equal(find(v, "/proc/self").flags, WG_VFS_WHOLE);
+  assert_int_equal(find(v, "/proc").flags, WG_VFS_WHOLE);
+  assert_int_equal(find(v, "/proc/self").type, WG_VFS_DIRECTORY);
   assert_int_equal(find(v, "/proc/self/exe").type, WG_VFS_MISSING);
   assert_int_equal(find(v, "/proc/self/fd/0").type, WG_VFS_MISSING);
-  assert_int_equal(find(v, "/proc/cpuinfo").type, WG_VFS_NONE);
+  assert_int_equal(find(v, "/proc/cpuinfo").type, WG_VFS_MISSING);
+  assert_int_equal(find(v, "/proc/thread-self/environ").type, WG_VFS_MISSING);
   assert_int_equal(find(v, "/etc").flags, 0); /* real files may stand beside the virtual ones */
   assert_int_equal(find(v, "/etc/shadow").type, WG_VFS_NONE);
   assert_int_equal(wg_vfs_get_stats(v).snapshots, 11);
@@ -528,7 +530,8 @@ static void us_103_extra_paths_that_fail(void **state) {
   static const char *const clashes[][2] = {
       {"/etc", "warp.toml:7:3: '/etc': it cannot be a file beside '/etc/group'"},
       {"/etc/hosts/x", "warp.toml:7:3: '/etc/hosts/x': it cannot be a file beside '/etc/hosts'"},
-      {"/proc/self", "warp.toml:7:3: '/proc/self': it cannot be a file beside '/proc/self'"},
+      {"/proc/self",
+       "warp.toml:7:3: '/proc/self': it cannot be a file beside '/proc/self/cmdline'"},
       {"/dev/null/x", "warp.toml:7:3: '/dev/null/x': it cannot be a file beside '/dev/null'"}};
   for (size_t i = 0; i < WG_COUNT(clashes); i++) {
     char guest[32];
