@@ -64,6 +64,6 @@ def test_the_page_claims_no_other_defaults():
     """Keys and limits that it names are those of docs/config.md."""
     config = (ROOT / "docs" / "config.md").read_text()
     for key in ("timezone", "zoneinfo", "nameservers", "extra_virtual_paths", "ttl", "cache_size", "domain",
-                "timeout", "host_dns", "queue", "drain_timeout"):  # fmt: skip
+                "timeout", "interval", "host_dns", "queue", "drain_timeout"):  # fmt: skip
         assert f"`{key}`" in PAGE or f"{key} =" in PAGE or f"] {key}`" in PAGE, key
         assert f"`{key}`" in config, key

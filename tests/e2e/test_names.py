@@ -36,7 +36,9 @@ ZONE = {
     ("slow.example.org", "A"): ["203.0.113.99"],
     ("later.example.org", "A"): ["203.0.113.98"],
 }
-NOT_FOUND = {"c": "error EAI_NONAME", "p3": "error ErrorCode::NameUnresolvable"}
+NOT_FOUND = {
+    "c": "error EAI_NONAME", "p2": "error name-unresolvable", "p3": "error ErrorCode::NameUnresolvable",
+}  # fmt: skip
 every_guest = pytest.mark.parametrize("kind", [*STOCK, *SHIM])
 stock_guests = pytest.mark.parametrize("kind", STOCK)
 shim_guests = pytest.mark.parametrize("kind", SHIM)
@@ -169,6 +171,15 @@ def test_us_108_databases_have_sentinels(do, kind):
                 "password": "x"}  # fmt: skip
     line = do(kind, "resolve db.warp.local", config={"databases": {"main": database}})[0]
     assert addresses(line) and all(re.match(r"240\.77\.|100::", a) for a in addresses(line)), line
+
+
+@shim_guests
+def test_us_108_a_sentinel_has_its_name(do, kind):
+    database = {"host": "db.warp.local", "address": "10.20.30.40", "database": "app", "user": "app",
+                "password": "x"}  # fmt: skip
+    config = {"databases": {"main": database}}
+    sentinel = next(a for a in addresses(do(kind, "resolve db.warp.local", config=config)[0]) if "." in a)
+    assert do(kind, f"reverse {sentinel}", config=config) == ["ok db.warp.local"]
 
 
 def test_us_106_each_step_is_in_the_debug_log(warp, guest, tmp_path, name_server):
