@@ -42,6 +42,7 @@ struct wg_names {
   wg_dns_settings settings;
   names_map known, sentinels;
   reverse_map known_reverse, sentinels_reverse;
+  wg_buf hosts; /* the file */
 };
 
 static const wg_dns_addr localhost[2] = {{4, {127, 0, 0, 1}}, {6, {[15] = 1}}};
@@ -245,6 +246,7 @@ wg_code wg_names_new(const wg_config *config, const wg_registry_answer *more, wg
   wg_code code = copy_settings(&n->settings, config, err);
   if (code == WG_OK) code = fill_known(n, config, more, err);
   if (code == WG_OK) code = fill_sentinels(n, config, err);
+  if (code == WG_OK) code = wg__names_write_hosts(n, &n->hosts, err);
   if (code != WG_OK) {
     wg_names_unref(n);
     return code;
@@ -265,6 +267,7 @@ void wg_names_unref(wg_names *n) {
   for (char **s = n->settings.servers; s && *s; s++) free(*s);
   free(n->settings.servers);
   free(n->settings.domain);
+  wg_buf_release(&n->hosts);
   free(n);
 }
 
@@ -302,6 +305,11 @@ bool wg_names_sentinel(const wg_names *n, const wg_dns_name *name, const wg_dns_
   const names_entry *e = map_find(&n->sentinels, name);
   if (e) give(e, addresses, count, count4);
   return e != NULL;
+}
+
+const char *wg_names_hosts(const wg_names *n, size_t *len) {
+  *len = wg_buf_len(&n->hosts);
+  return (const char *)wg_buf_head(&n->hosts);
 }
 
 static int by_text(const void *a, const void *b) {

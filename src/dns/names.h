@@ -3,6 +3,7 @@
  *  configuration and the newest answer of the HTTP registry, and shared by all workers. A worker
  *  takes a new one by its pointer. */
 #pragma once
+#include "base/buf.h"
 #include "config/config.h"
 #include "dns/name.h"
 
@@ -84,6 +85,11 @@ WG_MUSTCHECK wg_code wg_names_each(const wg_names *n, wg_dns_link link,
                                    void (*item)(void *user, const char *name,
                                                 const wg_dns_addr *addresses, size_t count),
                                    void *user, wg_error *err);
+/** The table as guests see it, as a hosts file: localhost, sentinels, the registry, [hosts]; made
+ *  with the table, and as long as it. */
+const char *wg_names_hosts(const wg_names *n, size_t *len);
+/** Writes that; inits `out`, which is the caller's also on failure. */
+WG_MUSTCHECK wg_code wg__names_write_hosts(const wg_names *n, wg_buf *out, wg_error *err);
 /** The name of an address: of a sentinel, of the registry, of [hosts].
  *  @return as long as the table; NULL: not known */
 const char *wg_names_reverse(const wg_names *n, const wg_dns_addr *address, bool guest,

@@ -14,69 +14,29 @@ typedef struct hosts {
   char own[]; /**< the app's name */
 } hosts;
 
-/** One writing of the file. */
-typedef struct writer {
-  const wg_names *names;
-  wg_buf *out;
-} writer;
-
-static void put_lines(void *user, const char *name, const wg_dns_addr *addresses, size_t count) {
-  writer *w = user;
-  char text[46];
-  for (size_t i = 0; i < count; i++) {
-    wg_dns_addr_text(&addresses[i], text);
-    wg_buf_printf(w->out, "%s\t%s\n", text, name);
-  }
-}
-
-/** Guests see a database's sentinel and nothing else; localhost stands at the top. */
-static void put_known(void *user, const char *text, const wg_dns_addr *addresses, size_t count) {
-  const writer *w = user;
-  const wg_dns_addr *other;
-  size_t n, n4;
-  wg_dns_name name;
-  const char *why;
-  if (strcmp(text, "localhost") == 0 || (wg_dns_normalise(text, strlen(text), &name, &why) &&
-                                         wg_names_sentinel(w->names, &name, &other, &n, &n4)))
-    return;
-  put_lines(user, text, addresses, count);
-}
-
-static void put_localhost(writer *w) {
-  const wg_dns_addr *addresses;
-  size_t n, n4;
-  wg_dns_name name;
-  const char *why;
-  if (!wg_dns_normalise("localhost", strlen("localhost"), &name, &why)) return;
-  (void)wg_names_find(w->names, &name, &addresses, &n, &n4);
-  put_lines(w, "localhost", addresses, n);
-}
-
 /** The app's own name is this machine, unless somebody else has that name. */
-static void put_own(writer *w, const char *own) {
-  static const wg_dns_addr here = {4, {127, 0, 0, 1}};
+static void put_own(const wg_names *names, const char *own, wg_buf *out) {
   const wg_dns_addr *addresses;
   size_t n, n4;
   wg_dns_name name;
   const char *why;
   if (!wg_dns_normalise(own, strlen(own), &name, &why) ||
-      wg_names_sentinel(w->names, &name, &addresses, &n, &n4))
+      wg_names_sentinel(names, &name, &addresses, &n, &n4))
     return;
-  (void)wg_names_find(w->names, &name, &addresses, &n, &n4);
-  if (n == 0) put_lines(w, own, &here, 1);
+  (void)wg_names_find(names, &name, &addresses, &n, &n4);
+  if (n == 0) wg_buf_printf(out, "127.0.0.1\t%s\n", own);
 }
 
 static wg_code hosts_content(void *user, wg_buf *out, wg_error *err) {
+  (void)err;
   const hosts *h = user;
   wg_names *names = h->names.current(h->names.user);
-  writer w = {names, out};
-  put_localhost(&w);
-  put_own(&w, h->own);
-  wg_code code = wg_names_each(names, WG_DNS_DATABASE, put_lines, &w, err);
-  if (code == WG_OK) code = wg_names_each(names, WG_DNS_REGISTRY, put_known, &w, err);
-  if (code == WG_OK) code = wg_names_each(names, WG_DNS_HOSTS, put_known, &w, err);
+  size_t n;
+  const char *text = wg_names_hosts(names, &n);
+  wg_buf_put(out, text, n);
+  put_own(names, h->own, out);
   wg_names_unref(names);
-  return code;
+  return WG_OK;
 }
 
 static uint64_t hosts_version(void *user) {

@@ -127,6 +127,8 @@ static const struct {
      "WG_VFS_CONTENT_MAX = 16 << 20"},
     {"Virtual files that a service keeps open; the rest are made again when asked for", "64",
      "src/vfs/map.c", "VFS_KEPT_MAX = 64"},
+    {"The virtual `/etc/hosts`; names that do not fit are left out", "8 MiB", "src/dns/hosts.c",
+     "HOSTS_BYTES_MAX = 8 << 20"},
     {"Files of the folder in `zoneinfo`", "5000", "src/vfs/zones.c", "ZONE_FILES_MAX = 5000"},
     {"One of them", "1 MiB", "src/vfs/zones.c", "ZONE_BYTES_MAX = 1 << 20"},
     {"Addresses of one name", "64", "src/dns/dns.h", "DNS_ADDRESSES_MAX = 64"},

@@ -103,7 +103,7 @@ static void every_allocation_may_fail(const char *zoneinfo) {
     assert_int_equal(code, failed ? WG_NOMEM : WG_OK);
     if (!failed) break;
   }
-  assert_true(n > 1);
+  assert_true(n > 0);
   wg_vfs_free(v);
   wg_names_unref(table);
   table = NULL;

@@ -332,13 +332,13 @@ static void us_103_hosts_of_all_kinds(void **state) {
     inet_ntop(family, raw, third[i], sizeof third[i]);
   }
   snprintf(expect, sizeof expect,
-           "127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\tshop\n"
+           "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
            "%s\tdb.example\n%s\tdb.example\n"
            "%s\tmain.db.warp.local\n%s\tmain.db.warp.local\n"
            "%s\tnear.db.warp.local\n%s\tnear.db.warp.local\n"
            "%s\tsecond.db.warp.local\n%s\tsecond.db.warp.local\n"
            "10.0.0.2\tboth\n10.0.0.1\tsvc.warp.local\nfd00::1\tsvc.warp.local\n"
-           "10.1.1.3\town\n10.1.1.4\town\n",
+           "10.1.1.3\town\n10.1.1.4\town\n127.0.0.1\tshop\n",
            four, six, own[0], own[1], third[0], third[1], near[0], near[1]);
   assert_content(v, "/etc/hosts", expect);
 
@@ -406,7 +406,7 @@ static void us_103_hosts_follow_names_that_change(void **state) {
   c.host_count = 2;
   wg_vfs *v = make(&o);
   assert_content(v, "/etc/hosts",
-                 "127.0.0.2\tlocalhost\n127.0.0.1\tshop\n10.0.0.1\tstatic\n10.1.1.1\tmoving\n");
+                 "127.0.0.2\tlocalhost\n10.0.0.1\tstatic\n10.1.1.1\tmoving\n127.0.0.1\tshop\n");
   uint64_t snapshots = wg_vfs_get_stats(v).snapshots, id = find(v, "/etc/hosts").id, version = 0;
   int old, fd;
   assert_int_equal(wg_vfs_open(v, id, &version, &old, NULL), WG_OK);
@@ -421,13 +421,48 @@ static void us_103_hosts_follow_names_that_change(void **state) {
   assert_int_equal(wg_vfs_open(v, id, &version, &fd, NULL), WG_OK);
   assert_true(fd >= 0);
   assert_content(v, "/etc/hosts",
-                 "127.0.0.2\tlocalhost\n127.0.0.1\tshop\n10.0.0.8\tmoving\nfd00::8\tmoving\n"
-                 "10.0.0.1\tstatic\n");
+                 "127.0.0.2\tlocalhost\n10.0.0.8\tmoving\nfd00::8\tmoving\n10.0.0.1\tstatic\n"
+                 "127.0.0.1\tshop\n");
   assert_int_equal(wg_vfs_get_stats(v).snapshots, snapshots + 2);
   close(fd);
   assert_int_equal(wg_vfs_open(v, id, &version, &fd, NULL), WG_OK);
   assert_int_equal(fd, -1);
   close(old);
+  wg_vfs_free(v);
+}
+
+/** More than a file may hold: whole lines, and a word about the rest. */
+static void a_registry_of_many_names(void **state) {
+  (void)state;
+  enum { MANY = 4000, ADDRESSES = 10 };
+  wg_buf json;
+  wg_buf_init(&json, 4 << 20);
+  wg_buf_printf(&json, "{\"services\":{");
+  for (unsigned i = 0; i < MANY; i++) {
+    wg_buf_printf(&json, "%s\"s%05u.a%050d.b%050d.c%050d.d%050d.local\":[", i ? "," : "", i, 0, 0,
+                  0, 0);
+    for (unsigned k = 0; k < ADDRESSES; k++)
+      wg_buf_printf(&json, "%s\"10.%u.%u.%u\"", k ? "," : "", k, i >> 8, i & 255);
+    wg_buf_put_u8(&json, ']');
+  }
+  wg_buf_printf(&json, "}}");
+  wg_registry_answer *more;
+  wg_error err;
+  if (wg_registry_parse(wg_buf_head(&json), wg_buf_len(&json), &more, &err) != WG_OK)
+    fail_msg("%s", err.msg);
+  wg_config c = plain();
+  wg_vfs_options o = options_of(&c);
+  wg_vfs *v = make(&o);
+  publish(&c, more);
+  wg_registry_answer_free(more);
+  wg_buf_release(&json);
+  size_t n;
+  char *text = content(v, "/etc/hosts", &n);
+  assert_true(n > (8 << 20) - 1024 && n <= (8 << 20) + 64);
+  assert_non_null(strstr(text, "10.9.0.255\ts00255.a000"));
+  const char end[] = "# and more than there is room for\n127.0.0.1\tshop\n";
+  assert_string_equal(text + n - strlen(end), end);
+  free(text);
   wg_vfs_free(v);
 }
 
@@ -552,6 +587,7 @@ int main(void) {
       cmocka_unit_test(us_103_proxy_conf_has_no_credentials),
       cmocka_unit_test(us_103_name_servers),
       cmocka_unit_test(us_103_hosts_follow_names_that_change),
+      cmocka_unit_test(a_registry_of_many_names),
       cmocka_unit_test(strange_names),
       cmocka_unit_test(us_103_extra_paths),
       cmocka_unit_test(us_103_extra_paths_that_fail),
