@@ -108,8 +108,9 @@ static bool from_arpa4(const char *name, wg_dns_addr *out) {
     unsigned v = 0;
     size_t digits = 0;
     for (; *p >= '0' && *p <= '9' && digits < 3; p++, digits++) v = v * 10 + (unsigned)(*p - '0');
-    if (digits == 0 || v > 255 || (digits > 1 && p[-(ptrdiff_t)digits] == '0') || *p++ != '.')
+    if (digits == 0 || v > 255 || (digits > 1 && p[-(ptrdiff_t)digits] == '0') || *p != '.')
       return false;
+    p++;
     out->bytes[3 - i] = (uint8_t)v;
   }
   out->family = 4;
