@@ -37,6 +37,8 @@ GOOD = [
     "[admin]\nlisten = '127.0.0.1:9090'\n",
     "[services.a]\npath = '/a'\nhost = ['a.example.com', '*.b.org']\n[services.a.env]\nX = 1\n[services.b]\n",
     "[registry]\n'a.warp.local' = '10.0.0.1'\nb = ['10.0.0.2', '::1']\n",
+    "[registry]\nurl = 'http://r:1/v1'\ninterval = '1s'\ntimeout_ms = 500\ntoken = 'x'\n'a.b' = '10.0.0.1'\n",
+    "[shims.dns]\nservers = ['10.0.0.1:53', '::1', '[::1]:53']\ntimeout = '1s'\n[net]\nhost_dns = true\n",
     "[env]\nA = 'x'\nB = 1\nC = true\nD = '${X:-}'\n",
 ]
 BAD = [
@@ -101,6 +103,10 @@ BAD = [
     "[registry]\na = []\n",
     "[registry]\na = 1\n",
     "[registry]\na.b = '10.0.0.1'\n",
+    "[registry]\nurl = 'https://r/'\n",
+    "[registry]\ntoken = 'x'\ntoken_env = 'X'\n",
+    "[shims.dns]\nservers = 'ns.example'\n",
+    "[net]\nhost_dns = 'yes'\n",
     "[env]\nA = 1.5\n",
     "[env]\nA = ['x']\n",
 ]

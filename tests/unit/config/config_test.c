@@ -276,6 +276,72 @@ static void registry(void **state) {
   parse_fails("[registry]\n'a b' = '10.0.0.1'", "w.toml:2:1: 'a b' is not a host name", NULL);
 }
 
+static void registry_over_http(void **state) {
+  (void)state;
+  setenv("WG_TEST_TOKEN", "t0k3n", 1);
+  wg_config *c = parse_ok("[registry]\nurl = 'http://registry:8500/v1'\ninterval = '1s'\n"
+                          "token_env = 'WG_TEST_TOKEN'\n'url.example' = '10.0.0.1'\n");
+  assert_string_equal(parse_warnings, "");
+  assert_string_equal(c->registry_url, "http://registry:8500/v1");
+  assert_int_equal(c->registry_interval_ms, 1000);
+  assert_int_equal(c->registry_timeout_ms, 2000);
+  assert_string_equal(c->registry_token.bytes, "t0k3n");
+  assert_int_equal(c->registry_count, 1);
+  wg_config_free(c);
+  c = parse_ok("");
+  assert_null(c->registry_url);
+  assert_int_equal(c->registry_interval_ms, 5000);
+  assert_false(c->host_dns);
+  wg_config_free(c);
+  parse_fails(
+      "[registry]\nurl = 'https://registry'",
+      "w.toml:2:7: 'url' must begin with http://; https:// is not supported in this version",
+      "proxy");
+  static const char *const bad[] = {"registry:8500",    "http://",           "http:///v1",
+                                    "http://a b/",      "http://user@host/", "ftp://host/",
+                                    "http://h/\xC3\xA4"};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    char text[128];
+    snprintf(text, sizeof text, "[registry]\nurl = '%s'", bad[i]);
+    parse_fails(text, "w.toml:2:7: 'url' must be http://HOST[:PORT][/PATH]", NULL);
+  }
+  parse_fails("[registry]\nurl = ['10.0.0.1']", "w.toml:2:7: 'url' must be a string, got a list",
+              NULL);
+  parse_fails("[registry]\ntimeout = '2m'",
+              "w.toml:2:11: 'timeout' must be from 1ms to 60s, got 120s", NULL);
+  parse_fails("[registry]\ntoken = \"a\\nb\"",
+              "w.toml:1:2: the token of [registry] has a character that no header can hold", NULL);
+  parse_fails("[registry]\ntoken_env = 'WG_TEST_NOT_SET'",
+              "w.toml:2:13: 'token_env': the environment variable 'WG_TEST_NOT_SET' is not set",
+              "the token itself is 'token'");
+}
+
+static void name_servers_and_times_of_dns(void **state) {
+  (void)state;
+  wg_config *c =
+      parse_ok("[shims.dns]\nservers = ['10.0.0.1', '10.0.0.2:5353', '::1', '[::1]:53']\n"
+               "timeout = '250ms'\nnegative_ttl = '1s'\n[net]\nhost_dns = true\n");
+  assert_string_equal(parse_warnings, "");
+  assert_string_equal(c->dns_servers[3], "[::1]:53");
+  assert_null(c->dns_servers[4]);
+  assert_int_equal(c->dns_timeout_ms, 250);
+  assert_int_equal(c->dns_negative_ttl_ms, 1000);
+  assert_true(c->host_dns);
+  wg_config_free(c);
+  static const char *const bad[] = {"ns.example",     "10.0.0.1:",    "10.0.0.1:0",
+                                    "10.0.0.1:65536", "[::1]",        "[::1]53",
+                                    "::1:x",          "10.0.0.1:53x", ""};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    char text[128], message[128];
+    snprintf(text, sizeof text, "[shims.dns]\nservers = '%s'", bad[i]);
+    snprintf(message, sizeof message, "w.toml:2:11: '%s' is not the address of a name server",
+             bad[i]);
+    parse_fails(text, message, "192.0.2.1:5353");
+  }
+  parse_fails("[net]\nhost_dns = 1",
+              "w.toml:2:12: 'host_dns' must be true or false, got an integer", NULL);
+}
+
 static void environment_of_guests(void **state) {
   (void)state;
   setenv("WG_TEST_A", "alpha", 1);
@@ -444,6 +510,8 @@ int main(void) {
       cmocka_unit_test(database_mistakes),
       cmocka_unit_test(no_secret_in_any_message),
       cmocka_unit_test(registry),
+      cmocka_unit_test(registry_over_http),
+      cmocka_unit_test(name_servers_and_times_of_dns),
       cmocka_unit_test(environment_of_guests),
       cmocka_unit_test(numbers_from_the_environment),
       cmocka_unit_test(preopens),

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -518,6 +519,36 @@ static void the_registry_of_the_file_wins_over_http(void **state) {
   assert_string_equal(f->text, "printer.example");
 }
 
+/* ---- the table, shared by workers ---- */
+
+static void *ask_a_table(void *p) {
+  wg_names *names = p;
+  wg_dns_name name;
+  const char *why;
+  assert_true(wg_dns_normalise("svc.warp.local", 14, &name, &why));
+  for (int i = 0; i < 20000; i++) {
+    const wg_dns_addr *found;
+    size_t count, count4;
+    wg_names_ref(names);
+    assert_int_equal(wg_names_find(names, &name, &found, &count, &count4), WG_DNS_REGISTRY);
+    wg_names_unref(names);
+  }
+  wg_names_unref(names); /* the last one frees it */
+  return NULL;
+}
+
+static void threads_share_a_table(void **state) {
+  fixture *f = *state;
+  wg_names *names;
+  wg_error err;
+  pthread_t threads[3];
+  assert_int_equal(wg_names_new(&f->config, NULL, &names, &err), WG_OK);
+  for (size_t i = 0; i < WG_COUNT(threads); i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, ask_a_table, wg_names_ref(names)), 0);
+  wg_names_unref(names);
+  for (size_t i = 0; i < WG_COUNT(threads); i++) pthread_join(threads[i], NULL);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
   setenv("RES_OPTIONS", "timeout:1 attempts:1",
@@ -547,6 +578,7 @@ int main(void) {
       TEST(lookups_in_progress_are_bounded),
       TEST(bad_addresses_are_errors),
       TEST(the_registry_of_the_file_wins_over_http),
+      TEST(threads_share_a_table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
