@@ -2,6 +2,7 @@
 #include "cli/common.h"
 #include "cli/report.h"
 #include "config/config.h"
+#include "vfs/standard.h"
 
 #include <unistd.h>
 
@@ -102,11 +103,29 @@ static void print_rest(const validation *v, const cli_args *args) {
     ui_print("ok: %s\n", v->config->path);
 }
 
+static wg_names *names_of(void *user) { return wg_names_ref(user); }
+
+/** Makes the virtual files, as a start does: those of the host must be there. */
+static wg_code check_files(const wg_config *c, wg_error *err) {
+  wg_names *names;
+  wg_vfs *files = NULL;
+  if (!(c->shims & WG_SHIM_FILESYSTEM)) return WG_OK;
+  wg_code code = wg_names_new(c, NULL, &names, err);
+  if (code != WG_OK) return code;
+  const wg_vfs_options options = {
+      .config = c, .name = c->name, .env = (const char *const *)c->env, .names = {names_of, names}};
+  code = wg_vfs_new(&options, &files, err);
+  wg_vfs_free(files);
+  wg_names_unref(names);
+  return code;
+}
+
 static int validate(validation *v, const cli_args *args) {
   wg_error err;
   const char *path;
   if (wg_config_load(cli_value(args, "config"), NULL, NULL, &v->config, &err) != WG_OK)
     return ui_fail("validate", &err, CLI_FAILED);
+  if (check_files(v->config, &err) != WG_OK) return ui_fail("validate", &err, CLI_FAILED);
   v->strict = cli_flag(args, "strict");
   v->ok = !(v->strict && v->engine.warnings);
   int code = CLI_DONE;

@@ -53,6 +53,15 @@ def test_us_103_a_file_in_the_place_of_a_folder(warp, guest, tmp_path, path, oth
     assert re.search(rf"warp\.toml:\d+:\d+: '{path}': it cannot be a file beside '{other}'", said), said
 
 
+def test_us_103_validate_looks_for_the_files(warp, guest, tmp_path):
+    (tmp_path / "warp.toml").write_text(toml(filesystem(extra_virtual_paths={"/etc/motd": "motd"})))
+    out = warp("validate", guest("stock"), cwd=tmp_path)
+    assert out.returncode == 1
+    assert re.search(r"warp\.toml:\d+:\d+: '/etc/motd': cannot read 'motd': no such file", out.stderr), out.stderr
+    (tmp_path / "motd").write_text("hello")
+    assert warp("validate", guest("stock"), cwd=tmp_path).returncode == 0
+
+
 def test_us_103_time_zones_that_nobody_knows(warp, guest, tmp_path):
     said = fails(warp, guest, tmp_path, filesystem(timezone="Mars/Olympus"))
     assert re.search(r"warp\.toml:2:\d+: 'timezone': unknown time zone 'Mars/Olympus'", said), said
