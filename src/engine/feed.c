@@ -22,7 +22,7 @@ static void on_fetched(void *user, uint32_t status, wgrt_bytes etag, wgrt_bytes 
   wg_feed *f = user;
   char tag[256] = "";
   f->fetch = NULL;
-  if (etag.n < sizeof tag) memcpy(tag, etag.p, etag.n);
+  if (etag.n > 0 && etag.n < sizeof tag) memcpy(tag, etag.p, etag.n);
   wg_registry_fetched(f->registry, status, tag, body.p, body.n, error);
 }
 
