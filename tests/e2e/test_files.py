@@ -26,6 +26,14 @@ SHIM = {
     "rust-p2": lambda: rust_guest("rust-shims", "shims_p2"),
     "rust-p3": lambda: rust_guest("rust-shims", "shims_p3"),
 }
+# The same as services.
+SERVICES = {
+    "stock-p2": lambda: find_guest("stock-service-p2"),
+    "stock-p3": lambda: rust_guest("rust-stock-p3", "stock_service_p3"),
+    "libc-in-p3": lambda: find_guest("stock-service-p3"),
+    "shim-p2": lambda: find_guest("shims-service-p2"),
+    "shim-p3": lambda: find_guest("shims-service-p3"),
+}
 CONFIG = {
     "registry": {"orders.warp.local": ["10.1.2.3", "10.1.2.4"]},
     "hosts": {"printer.example.com": ["192.168.7.7"]},
@@ -34,6 +42,7 @@ ZONES = ["UTC", "US/Eastern", "US/Pacific", "Europe/London", "Asia/Kolkata", "Au
 READ_ONLY = ("EROFS", "EPERM")
 stock_guests = pytest.mark.parametrize("kind", STOCK)
 wasi_itself = pytest.mark.parametrize("kind", ["p2", "p3"])
+every_service = pytest.mark.parametrize("kind", SERVICES)
 shim_guests = pytest.mark.parametrize("kind", SHIM)
 
 
@@ -577,15 +586,15 @@ def test_us_103_extra_virtual_paths(do, reads, tmp_path, kind):
         assert do(kind, "write /app/inline.txt x", config=config)[0].startswith("error ")
 
 
-@pytest.mark.parametrize("name", ["stock-service-p2", "shims-service-p2", "shims-service-p3"])
-def test_us_103_a_live_file_is_read_each_time(warp, guest, tmp_path, name):
+@every_service
+def test_us_103_a_live_file_is_read_each_time(warp, tmp_path, kind):
     once, live = tmp_path / "once", tmp_path / "live"
     for file in (once, live):
         file.write_text("before")
     config = extra({"/app/once": str(once), "/app/live": {"file": str(live), "live": True}})
-    verb = "read" if name.startswith("stock") else "read-virtual"
+    verb = "read-virtual" if kind.startswith("shim") else "read"
     ask = f"{verb} /app/once\n{verb} /app/live\n"
-    with warp.serve(guest(name), config) as server:
+    with warp.serve(SERVICES[kind](), config) as server:
         assert server.request("POST", "/", ask).text == "ok before\nok before\n"
         for file in (once, live):
             file.with_suffix(".new").write_text("after")
@@ -635,14 +644,14 @@ def open_files(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-@pytest.mark.parametrize("name", ["stock-service-p2", "shims-service-p2", "shims-service-p3"])
-def test_us_105_ten_thousand_opens_share_one_snapshot(warp, guest, name):
+@every_service
+def test_us_105_ten_thousand_opens_share_one_snapshot(warp, kind):
     """100 instances open /etc/hosts 100 times each and keep them open: no file of the process stays
     behind, and while they are open they share one of the host's."""
     config = {**CONFIG, "http": {"reuse": 1}, "admin": {"listen": "127.0.0.1:0"}}
-    with warp.serve(guest(name), config) as server:
+    with warp.serve(SERVICES[kind](), config) as server:
         admin = server.log.wait_for(r"event=admin_listening url=http://127.0.0.1:(\d+)").group(1)
-        verb = "read" if name.startswith("stock") else "read-virtual"
+        verb = "read-virtual" if kind.startswith("shim") else "read"
         size = len(content(server.request("POST", "/", f"{verb} /etc/hosts").text.rstrip("\n")))
         before = open_files(server.pid)
         most = 0

@@ -9,17 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 from dns_server import DnsServer
-from harness import SLOW, Server, find_guest, rust_guest, steps, toml
+from harness import SLOW, Server, steps, toml
 from infra import wait_until
-from test_files import SHIM, STOCK
+from test_files import SERVICES, SHIM, STOCK, every_service
 
-SERVICES = {
-    "stock-p2": lambda: find_guest("stock-service-p2"),
-    "stock-p3": lambda: rust_guest("rust-stock-p3", "stock_service_p3"),
-    "libc-in-p3": lambda: find_guest("stock-service-p3"),
-    "shim-p2": lambda: find_guest("shims-service-p2"),
-    "shim-p3": lambda: find_guest("shims-service-p3"),
-}
 REGISTRY = {
     "orders.warp.local": ["10.1.2.3", "10.1.2.4", "10.1.2.5"],
     "mail.warp.local": ["10.9.9.9"],
@@ -42,7 +35,6 @@ NOT_FOUND = {
 every_guest = pytest.mark.parametrize("kind", [*STOCK, *SHIM])
 stock_guests = pytest.mark.parametrize("kind", STOCK)
 shim_guests = pytest.mark.parametrize("kind", SHIM)
-every_service = pytest.mark.parametrize("kind", SERVICES)
 
 
 def config(dns=None, **more):
