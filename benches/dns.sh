@@ -6,7 +6,9 @@ bench_main "getaddrinfo of one name over and over in the same stock component (c
 WarpGrid): under warp, which has the name in [registry], over wasmtime run, which has it in the
 machine's hosts file. Mean time of a lookup; ratio = median of the rounds' ratios.
   dns_guest_lookup  the peer's hosts file gets the name in a mount namespace of its own; where that
-                    is not to be had, both look up localhost" "$@"
+                    is not to be had, both look up localhost
+  dns_hit           the host's part alone (native/dns_hit.c): CPU time of one answer out of a worker's
+                    cache, and how many allocations all of them made; no peer" "$@"
 find_warp
 find_wasmtime
 n=20000
@@ -52,3 +54,14 @@ p50() { median $(printf "%s\n" "${p50s[@]}" | sed -n "s/^$1 //p"); }
 ratio_result dns_guest_lookup "$(median "${ratios[@]}")" "$(median "${ours[@]}")" \
   "$(median "${peer[@]}")" $((n * rounds)) us
 printf '  dns_guest_lookup p50: ours=%sus peer=%sus (%s)\n' "$(p50 ours)" "$(p50 peer)" "$name"
+
+hit=$(dirname "$WARP_BIN")/benches/dns_hit
+[ -x "$hit" ] || die "cannot find '$hit'" "build it with 'ninja -C $(dirname "$WARP_BIN") dns_hit'"
+n=$((scale * 10000)) ns=() allocations=0
+for ((round = 1; round <= rounds; round++)); do
+  line=$(pinned $server_core "$hit" "$n")
+  say "round $round dns_hit: $line"
+  ns+=("$(field per_op_ns "$line")")
+  allocations=$((allocations + $(field allocations "$line")))
+done
+printf 'RESULT dns_hit ns=%s allocations=%s n=%s\n' "$(median "${ns[@]}")" "$allocations" $((n * rounds))

@@ -15,7 +15,7 @@ Builds the release preset with its guests and runs every bench of benches/ with 
 USAGE
     exit 0 ;;
 esac
-build release warp guests sdk
+build release warp guests sdk dns_hit
 code=0
 for bench in "$root"/benches/*.sh; do
   case $bench in */lib.sh) continue ;; esac
