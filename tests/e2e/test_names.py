@@ -127,8 +127,24 @@ def test_us_106_unknown_names(do, name_server, kind):
 @shim_guests
 def test_us_106_what_is_no_name(do, kind):
     long = ".".join(["x" * 60] * 5)
-    lines = do(kind, "resolve ", "resolve a..b", "resolve a%20b", f"resolve {long}", "resolve -")
-    assert lines[:4] == ["error invalid-name"] * 4
+    lines = do(kind, "resolve ", "resolve a..b", "resolve a%20b", f"resolve {long}")
+    assert lines == ["error invalid-name"] * 4
+
+
+@stock_guests
+def test_us_106_what_is_no_name_is_an_error_of_wasi(do, name_server, kind):
+    """And is asked nowhere."""
+    names = ("a..b", "a%20b", "x" * 64, ".".join(["x" * 60] * 5), "[::1]", "*.example.org")
+    lines = do(kind, *(f"resolve {n}" for n in names), config=config({"servers": [name_server.address]}))
+    assert all(line.startswith("error ") for line in lines), lines
+    assert name_server.asked == []
+
+
+@pytest.mark.parametrize("name", ["stock-service-p2", "shims-service-p2", "shims-service-p3"])
+def test_us_106_a_name_that_is_no_utf_8_ends_the_guest_alone(warp, guest, name):
+    with warp.serve(guest(name), config()) as server:
+        assert server.request("POST", "/", "resolve %FF%FE").status == 500
+        assert "10.9.9.9" in server.request("POST", "/", "resolve mail.warp.local").text
 
 
 @every_guest
