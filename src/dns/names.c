@@ -184,31 +184,33 @@ static wg_code fill_known(wg_names *n, const wg_config *c, const wg_registry_ans
   return code;
 }
 
-static wg_code add_sentinel(wg_names *n, const wg_config *c, size_t i, bool own, wg_error *err) {
-  bool (*of)(const wg_config *, size_t, int, uint8_t[16]) =
-      own ? wg_dns_sentinel_own : wg_dns_sentinel;
-  const wg_database_config *d = &c->databases[i];
+static wg_code add_sentinel(wg_names *n, const char *text, uint16_t place, wg_error *err) {
   wg_dns_addr addresses[2] = {{.family = 4}, {.family = 6}};
-  char text[512];
   wg_dns_name name;
   const char *why;
-  if (own && !c->dns_domain) return WG_OK;
-  int len = own ? snprintf(text, sizeof text, "%s.db.%s", d->name, c->dns_domain)
-                : snprintf(text, sizeof text, "%s", d->host);
   /* A database's name may be none of a host; then this way to it does not exist. */
-  if (!of(c, i, AF_INET, addresses[0].bytes) || !of(c, i, AF_INET6, addresses[1].bytes) ||
-      len < 0 || (size_t)len >= sizeof text || !wg_dns_normalise(text, (size_t)len, &name, &why))
+  if (!wg_dns_sentinel_at(place, AF_INET, addresses[0].bytes) ||
+      !wg_dns_sentinel_at(place, AF_INET6, addresses[1].bytes) ||
+      !wg_dns_normalise(text, strlen(text), &name, &why))
     return WG_OK;
   return map_add(&n->sentinels, &n->sentinels_reverse, &name, WG_DNS_DATABASE, addresses, 2, err);
 }
 
 static wg_code fill_sentinels(wg_names *n, const wg_config *c, wg_error *err) {
-  wg_code code = map_new(&n->sentinels, &n->sentinels_reverse, 2 * c->database_count,
-                         4 * c->database_count, err);
-  for (size_t i = 0; i < c->database_count && code == WG_OK; i++)
-    code = add_sentinel(n, c, i, false, err);
-  for (size_t i = 0; i < c->database_count && code == WG_OK; i++)
-    code = add_sentinel(n, c, i, true, err);
+  size_t count = c->database_count;
+  wg_code code = map_new(&n->sentinels, &n->sentinels_reverse, 2 * count, 4 * count, err);
+  if (code != WG_OK || count == 0) return code;
+  uint16_t *places = calloc(2 * count, sizeof *places), *own = places + count;
+  if (!places) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  code = wg_dns_sentinel_places(c, places, own, err);
+  for (size_t i = 0; i < count && code == WG_OK; i++)
+    code = add_sentinel(n, c->databases[i].host, places[i], err);
+  for (size_t i = 0; i < count && code == WG_OK && n->settings.domain; i++) {
+    char text[2 * WG_DNS_NAME_MAX];
+    int len = snprintf(text, sizeof text, "%s.db.%s", c->databases[i].name, n->settings.domain);
+    if (len > 0 && (size_t)len < sizeof text) code = add_sentinel(n, text, own[i], err);
+  }
+  free(places);
   return code;
 }
 

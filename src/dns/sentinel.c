@@ -2,6 +2,7 @@
 #include "dns/sentinel.h"
 
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -35,47 +36,65 @@ static uint32_t preferred_place(const wg_config *c, size_t i, sentinel_name whic
   return 1 + h % (PLACES - 2);
 }
 
-static bool same_host(const wg_config *c, size_t a, size_t b) {
-  return strcmp(c->databases[a].host, c->databases[b].host) == 0;
-}
-
-/** The place of a name: those that stand before it, and all hosts before own names, choose first. */
-static uint32_t place_of(const wg_config *c, size_t index, sentinel_name which) {
-  uint8_t taken[PLACES / 8] = {0};
+/** The place of each name. Hosts choose before own names, and what stands before in warp.toml before
+ *  what stands after it; databases of one host share theirs.
+ *  @param owner  PLACES numbers, all 0; the database that took a place, from 1 on */
+static void choose(const wg_config *c, uint32_t *owner, uint16_t *hosts, uint16_t *own) {
   size_t given = 0;
-  for (sentinel_name pass = NAME_HOST; pass <= NAME_OWN; pass++) {
+  for (sentinel_name which = NAME_HOST; which <= NAME_OWN; which++) {
     for (size_t i = 0; i < c->database_count; i++) {
-      bool wanted = pass == which && (i == index || (pass == NAME_HOST && same_host(c, i, index)));
-      bool before = false; /* the same host stood before, and has its place */
-      if (pass == NAME_HOST && !has_host_name(&c->databases[i])) continue;
-      for (size_t k = 0; pass == NAME_HOST && k < i && !before; k++) before = same_host(c, k, i);
-      if (before) continue;
-      if (given++ == PLACES - 2) return 0;
-      uint32_t at = preferred_place(c, i, pass);
-      while (taken[at / 8] & (1u << at % 8)) at = at == PLACES - 2 ? 1 : at + 1;
-      if (wanted) return at;
-      taken[at / 8] |= (uint8_t)(1u << at % 8);
+      uint16_t *place = which == NAME_HOST ? &hosts[i] : &own[i];
+      *place = 0;
+      if (which == NAME_HOST && !has_host_name(&c->databases[i])) continue;
+      uint32_t at = preferred_place(c, i, which);
+      bool shared = false;
+      for (; owner[at] && given < PLACES - 2; at = at == PLACES - 2 ? 1 : at + 1) {
+        shared = which == NAME_HOST &&
+                 strcmp(c->databases[owner[at] - 1].host, c->databases[i].host) == 0;
+        if (shared) break;
+      }
+      if (!shared) {
+        if (given == PLACES - 2) continue;
+        given++;
+        owner[at] = (uint32_t)i + 1;
+      }
+      *place = (uint16_t)at;
     }
   }
-  return 0;
 }
 
-static bool sentinel(const wg_config *c, size_t index, sentinel_name which, int family,
-                     uint8_t out[16]) {
-  uint32_t at = index < c->database_count ? place_of(c, index, which) : 0;
-  if (at == 0) return false;
+wg_code wg_dns_sentinel_places(const wg_config *c, uint16_t *hosts, uint16_t *own, wg_error *err) {
+  uint32_t *owner = calloc(PLACES, sizeof *owner);
+  if (!owner) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  choose(c, owner, hosts, own);
+  free(owner);
+  return WG_OK;
+}
+
+bool wg_dns_sentinel_at(uint16_t place, int family, uint8_t out[16]) {
+  if (place == 0) return false;
   memset(out, 0, 16);
   if (family == AF_INET) {
     out[0] = 240;
     out[1] = 77;
-    out[2] = (uint8_t)(at >> 8);
-    out[3] = (uint8_t)at;
+    out[2] = (uint8_t)(place >> 8);
+    out[3] = (uint8_t)place;
   } else {
     out[0] = 1;
-    out[14] = (uint8_t)(at >> 8);
-    out[15] = (uint8_t)at;
+    out[14] = (uint8_t)(place >> 8);
+    out[15] = (uint8_t)place;
   }
   return true;
+}
+
+static bool sentinel(const wg_config *c, size_t index, sentinel_name which, int family,
+                     uint8_t out[16]) {
+  if (index >= c->database_count) return false;
+  uint16_t *places = calloc(2 * c->database_count, sizeof *places);
+  bool ok = places && wg_dns_sentinel_places(c, places, places + c->database_count, NULL) == WG_OK;
+  uint16_t place = ok ? places[index + (which == NAME_OWN ? c->database_count : 0)] : 0;
+  free(places);
+  return wg_dns_sentinel_at(place, family, out);
 }
 
 bool wg_dns_sentinel(const wg_config *c, size_t database_index, int family, uint8_t out[16]) {

@@ -10,9 +10,18 @@
  *  @param family  AF_INET: 4 bytes of 240.77.0.0/16; AF_INET6: 16 bytes of 100::/64 (RFC 6666)
  *  @param out     network order
  *  @return false: the host is no name (an IP address) or is "localhost", which stay themselves, or
- *          the configuration has more than 65,534 names */
+ *          the configuration has more than 65,534 names, or memory ran out */
 bool wg_dns_sentinel(const wg_config *c, size_t database_index, int family, uint8_t out[16]);
 
 /** The same for its other name, NAME.db.<dns.domain>, by which guests tell databases of one host
  *  and port apart. Every database has one. */
 bool wg_dns_sentinel_own(const wg_config *c, size_t database_index, int family, uint8_t out[16]);
+
+/** All at once, for many databases: each gets a place, by which wg_dns_sentinel_at() makes both of its
+ *  addresses.
+ *  @param hosts, own  database_count numbers each; 0: it has none
+ *  @return WG_OK, WG_NOMEM */
+WG_MUSTCHECK wg_code wg_dns_sentinel_places(const wg_config *c, uint16_t *hosts, uint16_t *own,
+                                            wg_error *err);
+/** @return false for place 0 */
+bool wg_dns_sentinel_at(uint16_t place, int family, uint8_t out[16]);
