@@ -5,6 +5,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+const char *wg__dns_resolv_conf = "/etc/resolv.conf";
 
 /* ---- life ---- */
 
@@ -47,6 +50,31 @@ void wg_dns_free(wg_dns *d) {
   wg_names_unref(d->names);
   wg_buf_release(&d->text);
   free(d);
+}
+
+void wg__dns_follow_host(wg_dns *d) {
+  enum { LOOK_MS = 1000 };
+  uint64_t now = wg_now_ms(&d->loop.clock);
+  struct stat st = {.st_mtim = {0}};
+  wg__ares *fresh;
+  wg_error err;
+  if (wg_names_settings(d->names)->servers || now < d->look_ms) return;
+  bool first = d->look_ms == 0;
+  d->look_ms = now + LOOK_MS;
+  if (stat(wg__dns_resolv_conf, &st) != 0 || /* being replaced: the old servers are good enough */
+      (st.st_mtim.tv_sec == d->seen.tv_sec && st.st_mtim.tv_nsec == d->seen.tv_nsec))
+    return;
+  d->seen = st.st_mtim;
+  if (first) return;
+  wg_code code = ares_for(d, d->names, &fresh, &err);
+  if (code == WG_OK) {
+    wg__ares_retire(d->ares, &d->retired);
+    d->ares = fresh;
+    wg_log0(&((wg_log_ctx){.worker = d->loop.worker}), WG_LOG_DEBUG, "dns_servers_changed");
+  } else {
+    wg_log(&((wg_log_ctx){.worker = d->loop.worker}), WG_LOG_WARN, "dns_servers_kept",
+           WG_KV_S("error", err.msg));
+  }
 }
 
 static bool same_servers(const wg_dns_settings *a, const wg_dns_settings *b) {

@@ -8,6 +8,7 @@
 #include "dns/dns.h"
 #include "dns/reply.h"
 #include "net/deadline.h"
+#include <time.h>
 #include <uv.h>
 
 /** In what form a request wants its answer. */
@@ -30,6 +31,8 @@ struct wg_dns {
   wg__ares *retired; /* that still have questions */
   wg_list lookups; /* of wg__dns_lookup.node: others may join them */
   wg_list over; /* answered, but c-ares is not done with them */
+  uint64_t look_ms; /* when to look at the host's resolv.conf again */
+  struct timespec seen; /* its time of change then */
   uint32_t turn; /* for names that are not in the cache */
   wg_buf text; /* of the answer that is being given */
   bool closing;
@@ -84,6 +87,11 @@ void wg__dns_give_missing(wg_dns *d, wg_dns_req *req, const char *name);
 wg__dns_entry *wg__dns_store(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name,
                              wg_dns_link link, wg__dns_payload *payload, uint64_t ttl_ms,
                              uint64_t generation);
+/** Follows the host's name servers, when those are asked: a new channel for a new resolv.conf, which
+ *  is looked at once a second at most. */
+void wg__dns_follow_host(wg_dns *d);
+/** Test seam: the host's resolv.conf. */
+extern const char *wg__dns_resolv_conf;
 /** Asks the host, or joins who did already. */
 void wg__dns_ask_host(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_dns_req *req);
 void wg__dns_lookups_free(wg_dns *d);

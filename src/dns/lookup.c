@@ -310,10 +310,12 @@ void wg__dns_ask_host(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
   wg_list_push_back(&d->lookups, &k->node);
   wait_for(k, req);
   count_in_flight(d);
-  if (local)
+  if (local) {
     ask_nss(k);
-  else
+  } else {
+    wg__dns_follow_host(d);
     ask_servers(k);
+  }
 }
 
 /** c-ares has answered all of its own; what is left is getaddrinfo(3)'s. */

@@ -4,9 +4,11 @@
 #include "dns/dns.h"
 
 #include "base/log.h"
+#include "dns/dns_internal.h"
 #include "dns/sentinel.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -14,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <cmocka.h>
@@ -519,6 +523,49 @@ static void the_registry_of_the_file_wins_over_http(void **state) {
   assert_string_equal(f->text, "printer.example");
 }
 
+static void write_file(const char *path, const char *text, time_t when) {
+  FILE *file = fopen(path, "we");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+  const struct timespec times[2] = {{.tv_sec = when}, {.tv_sec = when}};
+  assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+/* A laptop changes its network, a container gets its servers late. */
+static void the_hosts_servers_may_change(void **state) {
+  fixture *f = *state;
+  char path[] = "/tmp/wg-resolv-XXXXXX";
+  wg_dns_req reqs[5];
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  const char *machine = wg__dns_resolv_conf;
+  wg__dns_resolv_conf = path;
+  f->config.dns_servers = NULL;
+  adopt(f, NULL);
+  write_file(path, "nameserver 127.0.0.1\n", 1000);
+  wg_dns_resolve(f->dns, "a.example", 9, &reqs[0], on_done, f);
+  wg__ares *first = f->dns->ares;
+  write_file(path, "nameserver 127.0.0.2\n", 2000);
+  f->now_ms += 999; /* too early to look */
+  wg_dns_resolve(f->dns, "b.example", 9, &reqs[1], on_done, f);
+  assert_ptr_equal(f->dns->ares, first);
+  f->now_ms += 1;
+  wg_dns_resolve(f->dns, "c.example", 9, &reqs[2], on_done, f);
+  assert_ptr_not_equal(f->dns->ares, first);
+  wg__ares *second = f->dns->ares;
+  f->now_ms += 1000; /* unchanged */
+  wg_dns_resolve(f->dns, "d.example", 9, &reqs[3], on_done, f);
+  assert_ptr_equal(f->dns->ares, second);
+  unlink(path); /* on its way to be replaced */
+  f->now_ms += 1000;
+  wg_dns_resolve(f->dns, "e.example", 9, &reqs[4], on_done, f);
+  assert_ptr_equal(f->dns->ares, second);
+  for (size_t i = 0; i < WG_COUNT(reqs); i++) wg_dns_cancel(f->dns, &reqs[i]);
+  wg__dns_resolv_conf = machine;
+}
+
 /* ---- the table, shared by workers ---- */
 
 static void *ask_a_table(void *p) {
@@ -578,6 +625,7 @@ int main(void) {
       TEST(lookups_in_progress_are_bounded),
       TEST(bad_addresses_are_errors),
       TEST(the_registry_of_the_file_wins_over_http),
+      TEST(the_hosts_servers_may_change),
       TEST(threads_share_a_table),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
