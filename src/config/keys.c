@@ -101,7 +101,9 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_DNS, "timeout", CFG_DURATION, AT(dns_timeout_ms), RANGE(1, DAY), .standard = "5s",
         .live = true, .help = "A lookup that takes longer fails; all tries and servers included"),
     KEY(CFG_DNS, "servers", CFG_SERVERS, AT(dns_servers), .live = true,
-        .help = "Name servers to ask, `ADDRESS` or `ADDRESS:PORT`; not set: those of the host"),
+        .help =
+            "Name servers to ask, `ADDRESS` or `ADDRESS:PORT`; not set: those of the host, with "
+            "its search domains"),
     KEY(CFG_DNS, "negative_ttl", CFG_DURATION, AT(dns_negative_ttl_ms), RANGE(0, DAY),
         .standard = "5s", .live = true,
         .help = "Longest time that a name is known not to exist; its zone may say less"),

@@ -130,8 +130,8 @@ static size_t rotate(const wg_dns_addr *from, size_t count, uint32_t turn, wg_dn
 }
 
 /** Writes "TTL DATA" lines into d->text. */
-static void put_lines(wg_dns *d, wg_dns_req *req, const wg__dns_payload *p, uint32_t ttl_s,
-                      uint32_t age_s) {
+static void put_records(wg_dns *d, wg_dns_req *req, const wg__dns_payload *p, uint32_t ttl_s,
+                        uint32_t age_s) {
   const char *at = p->texts;
   for (size_t i = 0; i < p->count; i++) {
     uint32_t ttl = ttl_s;
@@ -168,12 +168,15 @@ void wg__dns_give(wg_dns *d, wg_dns_req *req, const wg__dns_payload *p, uint32_t
       wg_buf_put(&d->text, p->texts, n);
       req->count = n > 0;
     } else {
-      put_lines(d, req, p, ttl_s, age_s);
+      put_records(d, req, p, ttl_s, age_s);
     }
     wg_buf_put_u8(&d->text, 0);
     if (d->text.failed) {
       wg_error err;
-      wg_error_set(&err, WG_EXHAUSTED, 0, "dns: the records are larger than 1 MiB");
+      if (d->text.nomem)
+        wg_error_set(&err, WG_NOMEM, 0, "dns: out of memory");
+      else
+        wg_error_set(&err, WG_EXHAUSTED, 0, "dns: the records are larger than 1 MiB");
       wg__dns_fail(d, req, &err);
       return;
     }

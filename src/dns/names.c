@@ -200,9 +200,10 @@ static wg_code fill_sentinels(wg_names *n, const wg_config *c, wg_error *err) {
   size_t count = c->database_count;
   wg_code code = map_new(&n->sentinels, &n->sentinels_reverse, 2 * count, 4 * count, err);
   if (code != WG_OK || count == 0) return code;
-  uint16_t *places = calloc(2 * count, sizeof *places), *own = places + count;
+  uint16_t *places = calloc(2 * count, sizeof *places);
   if (!places) return wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
-  code = wg_dns_sentinel_places(c, places, own, err);
+  const uint16_t *own = places + count;
+  code = wg_dns_sentinel_places(c, places, places + count, err);
   for (size_t i = 0; i < count && code == WG_OK; i++)
     code = add_sentinel(n, c->databases[i].host, places[i], err);
   for (size_t i = 0; i < count && code == WG_OK && n->settings.domain; i++) {
