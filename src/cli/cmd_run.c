@@ -33,11 +33,13 @@ static void on_hangup(int signal_number) {
 static void *tell_hangups(void *p) {
   hangups *h = p;
   uint64_t count;
+  bool asked = false;
   while (read(atomic_load(&hangup_fd), &count, sizeof count) == sizeof count &&
          !atomic_load(&h->over)) {
     wg_error err;
     size_t told = 0;
-    if (wg_engine_signal(h->engine, NULL, WG_SIGNAL_HANGUP, &told, &err) == WG_OK && told) continue;
+    asked |= wg_engine_signal(h->engine, NULL, WG_SIGNAL_HANGUP, &told, &err) == WG_OK && told > 0;
+    if (asked) continue; /* also when it has just ended, perhaps because of the one before */
     signal(SIGHUP, SIG_DFL);
     kill(getpid(), SIGHUP);
   }
@@ -71,11 +73,11 @@ static void hangups_begin(hangups *h, const common_engine *x) {
 
 static void hangups_end(hangups *h) {
   if (!h->on) return;
-  signal(SIGHUP, SIG_DFL);
   atomic_store(&h->over, true);
   on_hangup(SIGHUP);
   pthread_join(h->thread, NULL);
-  close(atomic_load(&hangup_fd));
+  /* The handler and its fd stay: another one during the clean-up must not take away the guest's
+   * exit code. */
 }
 
 int cmd_run(const cli_args *args) {

@@ -123,26 +123,31 @@ static void on_hangup(int signal_number) {
 }
 
 void common_reload_on_hangup(wg_engine *engine) {
-  on_terminal = isatty(STDIN_FILENO);
-  struct sigaction action = {.sa_flags = SA_RESTART};
+  struct sigaction action = {.sa_flags = SA_RESTART, .sa_handler = on_hangup};
   atomic_store(&reloading, engine);
-  action.sa_handler = engine ? on_hangup : SIG_DFL;
+  if (!engine) return; /* the handler stays, and does nothing */
+  on_terminal = isatty(STDIN_FILENO);
   sigemptyset(&action.sa_mask);
   sigaction(SIGHUP, &action, NULL);
 }
 
 static void on_stop_signal(int signal_number) {
+  static atomic_uint count;
   wg_engine *e = atomic_load(&stopping);
+  /* Two are asked for nicely. A guest whose output nobody reads cannot answer. */
+  if (atomic_fetch_add(&count, 1) >= 2) _exit(CLI_INTERRUPTED);
   if (e) wg_engine_stop_with(e, common_signal_of(signal_number));
 }
 
 void common_stop_on_signals(wg_engine *engine) {
   static const int signals[] = {SIGINT, SIGTERM};
   atomic_store(&stopping, engine);
-  for (size_t i = 0; i < WG_COUNT(signals); i++) {
-    struct sigaction action = {.sa_flags = SA_RESTART};
-    action.sa_handler = engine ? on_stop_signal : SIG_DFL;
+  /* The handlers stay: a signal during the clean-up must not take away the exit code. */
+  for (size_t i = 0; engine && i < WG_COUNT(signals); i++) {
+    struct sigaction now, action = {.sa_flags = SA_RESTART, .sa_handler = on_stop_signal};
     sigemptyset(&action.sa_mask);
-    sigaction(signals[i], &action, NULL);
+    /* Whoever started us may want a signal ignored. */
+    if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+      sigaction(signals[i], &action, NULL);
   }
 }

@@ -46,7 +46,8 @@ void common_warn(void *user, const char *text);
 void common_block_stops(sigset_t *stops, sigset_t *before);
 /** What a guest is told of a signal that ends the process. Safe in a signal handler. */
 wg_signal common_signal_of(int signal_number);
-/** SIGHUP reloads the engine from now on; NULL: it ends the process again. */
+/** SIGHUP reloads the engine from now on; NULL: it does nothing any more. */
 void common_reload_on_hangup(wg_engine *engine);
-/** SIGINT and SIGTERM stop the engine from now on; NULL: they end the process again. */
+/** SIGINT and SIGTERM stop the engine from now on, unless our parent has them ignored; NULL: they do
+ *  nothing any more. The third one ends the process. */
 void common_stop_on_signals(wg_engine *engine);

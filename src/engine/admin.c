@@ -433,12 +433,14 @@ static bool percent_decode(char *text) {
   return true;
 }
 
-/** Cuts "@ID" off a name. @return the id; 0: none was there */
-static uint64_t take_id(char *name) {
+/** Cuts "@ID" off a name. @return false: none was there */
+static bool take_id(char *name, uint64_t *id) {
   char *at = strrchr(name, '@');
-  if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1)) return 0;
+  *id = 0;
+  if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1)) return false;
   *at = '\0';
-  return strtoull(at + 1, NULL, 10);
+  *id = strtoull(at + 1, NULL, 10);
+  return true;
 }
 
 static int put_failure(wg_buf *out, int status, const wg_error *err) {
@@ -465,7 +467,11 @@ int wg__admin_signal(wg_engine *e, const char *path, wg_buf *out) {
                         "terminate hangup interrupt");
     return put_failure(out, 400, &err);
   }
-  uint64_t id = take_id(name);
+  uint64_t id;
+  if (take_id(name, &id) && id == 0) { /* to the engine it would mean all of them */
+    wg_error_set(&err, WG_NOT_FOUND, 0, "no instance of '%s' has the id 0", name);
+    return put_failure(out, 404, &err);
+  }
   if (wg__engine_signal(e, id, name, (wg_signal)signal, &told, &err) != WG_OK)
     return put_failure(out, 404, &err);
   wg_buf_printf(out, "{\"version\":1,\"told\":%zu}\n", told);

@@ -23,9 +23,11 @@ static void bridge_signal_interest(void *ctx, void *inst, uint32_t mask) {
   const wg_log_ctx lc = {.app = i->app->name, .worker = w->index};
   if (!m)
     wg_log(&lc, WG_LOG_ERROR, "signal_interest_failed", WG_KV_S("error", err.msg));
-  else if (w->stop_signal >= 0 && mask & ~before & 1u << w->stop_signal)
+  else if (w->stop_signal >= 0 && mask & ~before & 1u << w->stop_signal) {
     /* The others were told before it asked. */
     (void)wg_roster_deliver(&w->roster, m->id, NULL, (wg_signal)w->stop_signal);
+    wg_roster_wake(&w->roster); /* another of its tasks may wait already */
+  }
 }
 
 static int32_t bridge_signal_take(void *ctx, void *inst) {

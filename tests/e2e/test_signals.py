@@ -99,6 +99,36 @@ def test_hangup_of_a_command(warp, guest, kind):
     assert run.out.lines[-2:] == ["ok hangup"] * 2
 
 
+@BOTH
+@pytest.mark.parametrize("sig, name", [(signal.SIGHUP, "hangup"), (signal.SIGTERM, "terminate")])
+def test_a_signal_during_the_clean_up_keeps_the_exit_code(warp, guest, kind, sig, name):
+    """The same signal twice, as a shell and a terminal send it."""
+    for pause_ms in (0, 1, 2, 4):
+        run = Run(warp, guest(f"shims-{kind}"), f"on-signal {name}", "say ready", "wait-signal", "say bye")
+        run.send(sig)
+        run.out.wait_for("^ok bye$")
+        time.sleep(pause_ms / 1000)
+        if run.process.poll() is None:
+            run.send(sig)
+        assert run.end()[0] in ((0, 130) if sig == signal.SIGTERM else (0,))
+
+
+def test_a_third_signal_ends_a_guest_whose_output_nobody_reads(warp, guest):
+    steps = ["say ready", *["say " + 1000 * "x"] * 120]
+    process = warp.popen("run", guest("shims-p2"), "--", *steps)
+    try:
+        assert process.stdout.readline() == b"ok ready\n"
+        time.sleep(0.5)  # until the pipe is full
+        for _ in range(3):
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert process.wait(10 * SLOW) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("name, asked", [("shims-p2", ["on-signal terminate"]), ("shims-p2", []), ("stock", [])])
 def test_hangup_ends_a_command_that_did_not_ask(warp, guest, name, asked):
     run = Run(warp, guest(name), *asked, "say ready", "sleep 60000")
@@ -285,9 +315,9 @@ def listener(warp, tmp_path_factory):
     return folder / "dist" / "rust-listener.wasm"
 
 
-def serve_listener(site, listener, **http):
+def serve_listener(site, listener, tables=None, **http):
     shutil.copy(listener, site.folder / "dist" / "shop.wasm")
-    site.configure({"name": "shop", "http": {"workers": 1, "instance_idle": "60s", **http}})
+    site.configure({"name": "shop", "http": {"workers": 1, "instance_idle": "60s", **http}, **(tables or {})})
     return site.serve()
 
 
@@ -320,6 +350,52 @@ def test_a_task_that_only_waits_keeps_no_instance(site, listener):
         assert server.get().text == "begins\n"
         assert len(site.stats()["instances"]) == 1
         wait_until(lambda: site.stats()["instances"] == [], "the end of the idle instance")
+
+
+SLOW_ANSWER = "begins\n" + "".join(f"part {i}\n" for i in range(6))
+
+
+@pytest.mark.parametrize("meanwhile", [None, signal.SIGHUP, signal.SIGTERM])
+def test_a_task_that_waits_cuts_no_answer(site, listener, meanwhile):
+    """The guest's task has returned with the head of the response; its body is still being sent."""
+    with serve_listener(site, listener, instance_idle="100ms") as server:
+        answer = server.background("GET", "/slow")
+        wait_until(lambda: len(site.stats()["instances"]) == 1, "the request's instance")
+        if meanwhile:
+            server.process.send_signal(meanwhile)
+        assert answer.result().text == SLOW_ANSWER
+        if meanwhile == signal.SIGTERM:
+            assert server.process.wait(10 * SLOW) == 0
+
+
+def test_a_task_may_be_told_after_a_long_quiet(site, listener):
+    """Its time for a signal begins with the signal, not with its last request."""
+    with serve_listener(site, listener, {"limits": {"request_timeout": "1s"}}) as server:
+        assert server.get("/work").text == "begins\n"
+        time.sleep(1.3)
+        assert site.admin("POST", "/signal/shop/hangup").json["told"] == 1
+        server.log.wait_for("event=guest_stdout .*done")
+        assert not server.log.matching("event=guest_failed")
+
+
+def test_a_task_that_waits_keeps_no_used_up_instance(site, listener):
+    with serve_listener(site, listener, reuse=1) as server:
+        for _ in range(5):
+            assert server.get().text == "begins\n"
+        wait_until(lambda: site.stats()["instances"] == [], "the end of what served its share")
+
+
+def test_who_waits_is_told_when_another_task_asks_during_the_stop(site):
+    with serve_shims(site, "p3", limits={"drain_timeout": "20s"}) as server:
+        first = in_background(site, server, "on-signal hangup", "wait-signal")
+        second = server.background("POST", "/", body="sleep 1000\non-signal terminate\nsleep 200")
+        time.sleep(0.4)
+        since = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert first.result().text.splitlines() == ["ok", "ok terminate"]
+        assert second.result().text.splitlines() == ["ok", "ok", "ok"]
+        assert server.process.wait(10 * SLOW) == 0
+        assert time.monotonic() - since < 10 * SLOW
 
 
 # ---- warp signal, warp inspect --running ------------------------------------------------------

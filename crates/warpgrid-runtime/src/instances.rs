@@ -77,6 +77,8 @@ struct Control {
     timed_out: AtomicBool,
     /// It was dropped while all it did was to wait for a signal: nothing went wrong.
     let_go: AtomicBool,
+    /// It takes no more requests: it served its share.
+    used_up: AtomicBool,
     waker: AtomicWaker,
     serial: bool,
 }
@@ -114,6 +116,8 @@ impl Request {
         if client_left {
             c.deserted.store(true, Relaxed);
             self.waker.wake();
+        }
+        if client_left || !c.serial {
             c.waker.wake();
         }
     }
@@ -156,6 +160,7 @@ impl HandlerState for Factory {
             deserted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
+            used_up: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             serial: matches!(app.pre, Pre::P2Http(_)),
         });
@@ -176,6 +181,8 @@ impl HandlerState for Factory {
                 app: app.clone(),
                 control: control.clone(),
                 host,
+                listens: false,
+                since: Instant::now(),
                 sleep: Box::pin(tokio::time::sleep(app.policy.instance_idle)),
             },
             state: Life { app: app.clone(), _slot: Slot::new(&control), control },
@@ -216,6 +223,9 @@ pub struct Expiration {
     app: Arc<App>,
     control: Arc<Control>,
     host: Weak<HostInstance>,
+    /// All that is left to do is to wait for a signal; since when that is so, or not.
+    listens: bool,
+    since: Instant,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -228,9 +238,16 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         let me = &mut *self;
         me.control.waker.register(cx.waker());
-        // A task that only waits for the next signal is no work: without it the instance is idle.
-        let listens = status == WorkerStatus::PostReturn
+        // A task that waits for the next signal is no work: when no response is being sent either,
+        // the instance is idle.
+        let after = status == WorkerStatus::PostReturn;
+        let listens = after
+            && me.control.waiting.load(Relaxed) == 0
             && me.host.upgrade().is_some_and(|i| signals::is_waiting(&i));
+        if listens != me.listens {
+            me.listens = listens;
+            me.since = Instant::now();
+        }
         let idle = listens || status == WorkerStatus::Idle;
         me.control.let_go.store(listens, Relaxed);
         if me.control.works_for_nobody() {
@@ -238,13 +255,15 @@ impl WorkerExpiration for Expiration {
         }
         match STOP.get() {
             Stop::No if idle && me.app.retired.load(Relaxed) => return Poll::Ready(()),
+            Stop::No if listens && me.control.used_up.load(Relaxed) => return Poll::Ready(()),
             Stop::No => {}
             Stop::Drain if !idle => {}
             _ => return Poll::Ready(()),
         }
         let p = &me.app.policy;
         let limit = if idle { p.instance_idle } else { p.request_timeout };
-        let due = tokio::time::Instant::from_std(start + limit);
+        let begin = if after { start.max(me.since) } else { start };
+        let due = tokio::time::Instant::from_std(begin + limit);
         // A timer that is too early is left alone: it wakes us once for nothing, which is cheaper
         // than moving it with each request.
         if due < me.sleep.deadline() {
@@ -275,6 +294,7 @@ impl WorkerState for Life {
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         let limit = if self.control.serial { 1 } else { self.app.policy.max_concurrent };
         if total >= self.app.policy.reuse || STOP.get() == Stop::Cut {
+            self.control.used_up.store(true, Relaxed);
             ShouldAccept::Never
         } else if concurrent >= limit {
             ShouldAccept::No
