@@ -14,6 +14,7 @@ _Static_assert((int)WGRT_NODE_OUTSIDE == (int)WG_VFS_OUTSIDE, "same types");
 _Static_assert((int)WGRT_NODE_WRITABLE == (int)WG_VFS_WRITABLE, "same flags");
 _Static_assert((int)WGRT_NODE_WHOLE == (int)WG_VFS_WHOLE, "same flags");
 _Static_assert((int)WGRT_NODE_AS_DIRECTORY == (int)WG_VFS_AS_DIRECTORY, "same flags");
+_Static_assert((int)WGRT_NODE_BELOW_FILE == (int)WG_VFS_BELOW_FILE, "same flags");
 _Static_assert((int)WGRT_PATH_MAX == (int)WG_PATH_MAX, "same limit");
 
 /** Events about files that could not be opened, a worker; guests may try again without end. */

@@ -285,6 +285,7 @@ wg_code wg_vfs_find(wg_vfs *v, const char *base, size_t base_len, const char *pa
     size_t next = e->directory ? find_child(v, e, p, n) : 0;
     if (!next) {
       if (e->whole || !e->directory) out->type = WG_VFS_MISSING;
+      if (!e->directory) out->flags |= WG_VFS_BELOW_FILE;
       return WG_OK;
     }
     at = next;

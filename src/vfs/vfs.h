@@ -23,7 +23,8 @@ typedef enum wg_vfs_type {
 enum {
   WG_VFS_WRITABLE = 1u << 0,    /**< takes writes */
   WG_VFS_WHOLE = 1u << 1,       /**< a directory of which nothing real is seen */
-  WG_VFS_AS_DIRECTORY = 1u << 2 /**< the path ended with "/", "." or ".." */
+  WG_VFS_AS_DIRECTORY = 1u << 2, /**< the path ended with "/", "." or ".." */
+  WG_VFS_BELOW_FILE = 1u << 3 /**< MISSING: what it would be in is no directory */
 };
 /** What a path stands for. */
 typedef struct wg_vfs_node {

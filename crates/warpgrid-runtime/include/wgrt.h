@@ -222,7 +222,8 @@ typedef enum wgrt_node_type {
 enum {
   WGRT_NODE_WRITABLE = 1u << 0, /**< takes writes */
   WGRT_NODE_WHOLE = 1u << 1, /**< a directory of which nothing real is seen */
-  WGRT_NODE_AS_DIRECTORY = 1u << 2 /**< the path asked for a directory: it ended with "/" or "." */
+  WGRT_NODE_AS_DIRECTORY = 1u << 2, /**< the path asked for a directory: it ended with "/" or "." */
+  WGRT_NODE_BELOW_FILE = 1u << 3 /**< MISSING: what it would be in is no directory */
 };
 enum { WGRT_PATH_MAX = 4096 };
 typedef struct wgrt_node {

@@ -240,6 +240,7 @@ pub const NODE_OUTSIDE: u32 = 5;
 pub const NODE_WRITABLE: u32 = 1 << 0;
 pub const NODE_WHOLE: u32 = 1 << 1;
 pub const NODE_AS_DIRECTORY: u32 = 1 << 2;
+pub const NODE_BELOW_FILE: u32 = 1 << 3;
 pub const PATH_MAX: usize = 4096;
 
 #[repr(C)]

@@ -4,18 +4,25 @@
 //!
 //! A folder of the host that a guest sees can hold virtual paths (`/` does, `/data` does not). Only
 //! below such a folder does anything here happen; of every directory opened there we keep which
-//! guest path it stands for, because WASI's paths count from opaque descriptors.
+//! guest path it stands for, because WASI's paths count from opaque descriptors. A path that is none
+//! of ours by its letters is followed to an open directory and a name in it, that name is judged by
+//! where it is now, and WASI acts on that name in that directory: nothing that is moved or linked in
+//! between changes what was judged.
 
 use crate::abi::{
-    Bytes, NODE_AS_DIRECTORY, NODE_DEVICE, NODE_DIRECTORY, NODE_FILE, NODE_MISSING, NODE_OUTSIDE,
-    NODE_WHOLE, NODE_WRITABLE, Node, PATH_MAX,
+    Bytes, NODE_AS_DIRECTORY, NODE_BELOW_FILE, NODE_DEVICE, NODE_DIRECTORY, NODE_FILE,
+    NODE_MISSING, NODE_OUTSIDE, NODE_WHOLE, NODE_WRITABLE, Node, PATH_MAX,
 };
 use crate::host::{HostError, Instance, host, with_error};
+use crate::shims::code::IO;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, OsString};
 use std::fs::File as OsFile;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use wasmtime_wasi::filesystem::{Dir, File};
@@ -58,6 +65,15 @@ impl Found {
         self.node.flags & NODE_AS_DIRECTORY != 0
     }
 
+    /// A directory of which nothing real is seen.
+    pub fn is_whole(&self) -> bool {
+        self.node.flags & NODE_WHOLE != 0
+    }
+
+    fn is_below_file(&self) -> bool {
+        self.node.flags & NODE_BELOW_FILE != 0
+    }
+
     pub fn is_writable(&self) -> bool {
         self.node.flags & NODE_WRITABLE != 0
     }
@@ -93,24 +109,45 @@ pub fn list(inst: &Instance, id: u64) -> Vec<(String, u32)> {
     }
 }
 
+/// Files that an app keeps open for those who open the same path next; the least used one goes.
+const KEPT_FILES: usize = 64;
+
+/// A file of the app: which version of its content, and when it was asked for last.
+struct Kept {
+    version: u64,
+    file: File,
+    turn: u64,
+}
+
 /// The open files of an app's virtual paths: one of each, for all opens of all instances.
 #[derive(Default)]
-pub struct Cache(Mutex<HashMap<u64, (u64, File)>>);
+pub struct Cache(Mutex<(u64, HashMap<u64, Kept>)>);
+
+/// The content of a virtual path.
+pub struct Content {
+    pub file: File,
+    /// A file of the host, which may block, and change.
+    pub live: bool,
+}
 
 impl Cache {
     /// The content of a file or device, readable from any position.
-    pub fn open(&self, inst: &Instance, found: &Found) -> Result<File, HostError> {
+    pub fn open(&self, inst: &Instance, found: &Found) -> Result<Content, HostError> {
         let h = host();
         let id = found.node.id;
-        let mut files = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        let known = files.get(&id);
-        let (mut version, mut fd) = (known.map_or(0, |k| k.0), -1);
+        let mut kept = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let (turns, files) = &mut *kept;
+        *turns += 1;
+        let (mut version, mut fd) = (files.get(&id).map_or(0, |k| k.version), -1);
         with_error(|e| {
             unsafe { (h.file_open)(h.ctx, inst.ptr(), id, &mut version, &mut fd, e) }.into()
         })?;
         if fd < 0 {
-            let msg = || "no content".to_string();
-            return known.map(|k| k.1.clone()).ok_or_else(|| HostError { code: -3, msg: msg() });
+            let Some(k) = files.get_mut(&id) else {
+                return Err(HostError { code: IO, msg: "no content".into() });
+            };
+            k.turn = *turns;
+            return Ok(Content { file: k.file.clone(), live: false });
         }
         // SAFETY: the fd is ours from here on.
         let file = unsafe { OsFile::from_raw_fd(fd) };
@@ -120,11 +157,16 @@ impl Cache {
             (FsPerms::ReadOnly, OpenMode::READ)
         };
         // Memory and devices do not block.
-        let file = File::new(file, perms, mode, true);
-        if version != 0 {
-            files.insert(id, (version, file.clone()));
+        let live = version == 0;
+        let file = File::new(file, perms, mode, !live);
+        if !live {
+            if files.len() >= KEPT_FILES && !files.contains_key(&id) {
+                let oldest = files.iter().min_by_key(|(_, k)| k.turn).map(|(id, _)| *id);
+                oldest.map(|id| files.remove(&id));
+            }
+            files.insert(id, Kept { version, file: file.clone(), turn: *turns });
         }
-        Ok(file)
+        Ok(Content { file, live })
     }
 }
 
@@ -155,56 +197,125 @@ pub fn empty_dir() -> std::io::Result<Dir> {
     Err(last)
 }
 
-/// A folder of the host that holds virtual paths.
-pub struct Root {
-    host: PathBuf,
-    guest: String,
-}
-
 /// Which guest path a directory's descriptor stands for.
-#[derive(Clone)]
 pub struct GuestDir {
     pub path: String,
-    /// None: nothing of the host is behind it.
-    root: Option<Arc<Root>>,
+    /// False: nothing of the host is behind it.
+    pub real: bool,
 }
 
 impl GuestDir {
-    pub fn synthetic(path: String) -> GuestDir {
-        GuestDir { path, root: None }
-    }
-
     /// A preopened folder; None when no virtual path is in it.
-    pub fn preopen(inst: &Instance, dir: &Dir, guest: &str) -> Option<GuestDir> {
+    pub fn preopen(inst: &Instance, guest: &str) -> Option<GuestDir> {
         let found = find(inst, "", guest).filter(Found::is_virtual)?;
-        let host = host_path(&dir.dir)?;
-        let root = Arc::new(Root { host, guest: found.path.clone() });
-        Some(GuestDir { path: found.path, root: Some(root) })
-    }
-
-    /// A directory that was opened below this one, by whatever way.
-    pub fn child(&self, dir: &Dir) -> Option<GuestDir> {
-        let root = self.root.as_ref()?;
-        let path = root.guest_path(&host_path(&dir.dir)?)?;
-        Some(GuestDir { path, root: Some(root.clone()) })
-    }
-
-    pub fn is_synthetic(&self) -> bool {
-        self.root.is_none()
+        Some(GuestDir { path: found.path, real: true })
     }
 }
 
-impl Root {
-    /// None: not below this root, or not text, and so no virtual path.
-    fn guest_path(&self, host: &Path) -> Option<String> {
-        let rest = host.strip_prefix(&self.host).ok()?.to_str()?;
-        let guest = self.guest.trim_end_matches('/');
-        Some(if rest.is_empty() { self.guest.clone() } else { format!("{guest}/{rest}") })
+/// Where the kernel says that a descriptor is, now.
+fn host_path(dir: &OsFile) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+}
+
+fn join(guest: &str, rest: &str) -> String {
+    match (guest.trim_end_matches('/'), rest) {
+        ("", "") => "/".into(),
+        (guest, "") => guest.into(),
+        (guest, rest) => format!("{guest}/{rest}"),
     }
 }
 
-fn host_path(dir: &OsFile) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).ok()
+/// The guest path of a directory below `at`, which stands for `guest`. None: not text, and so no
+/// virtual path.
+pub fn guest_path(at: &OsFile, guest: &str, dir: &OsFile) -> io::Result<Option<String>> {
+    let (root, path) = (host_path(at)?, host_path(dir)?);
+    let outside = |_| io::Error::from_raw_os_error(libc::EPERM);
+    let rest = path.strip_prefix(&root).map_err(outside)?;
+    Ok(rest.to_str().map(|rest| join(guest, rest)))
+}
+
+/// Opens a directory below `at` to look from there, without leaving `at` on the way.
+fn open_beneath(at: &OsFile, path: &Path) -> io::Result<OsFile> {
+    #[repr(C)]
+    struct How {
+        flags: u64,
+        mode: u64,
+        resolve: u64,
+    }
+    const NO_MAGICLINKS: u64 = 0x02;
+    const BENEATH: u64 = 0x08;
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let how =
+        How { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve: BENEATH | NO_MAGICLINKS };
+    let text = CString::new(path.as_os_str().as_bytes())?;
+    for _ in 0..8 {
+        // SAFETY: the arguments live as long as the call.
+        let fd = unsafe {
+            let size = size_of::<How>();
+            libc::syscall(libc::SYS_openat2, at.as_raw_fd(), text.as_ptr(), &how, size)
+        };
+        if fd >= 0 {
+            return Ok(unsafe { OsFile::from_raw_fd(fd as i32) });
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            // Something was renamed meanwhile.
+            Some(libc::EAGAIN) => continue,
+            Some(libc::EXDEV) => return Err(io::Error::from_raw_os_error(libc::EPERM)),
+            // An old kernel, or a filter of calls. Whoever calls looks where it is, too.
+            Some(libc::ENOSYS) => {
+                let path = PathBuf::from(format!("/proc/self/fd/{}", at.as_raw_fd())).join(path);
+                return std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+            }
+            _ => return Err(e),
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::EPERM))
+}
+
+/// A path with all links followed but, perhaps, one at its end: a name in an open directory. What
+/// is done to that name in that directory is done to what was looked at.
+pub struct Resolved {
+    pub dir: OsFile,
+    pub name: String,
+    /// None: not text, and so no virtual path.
+    pub guest: Option<String>,
+}
+
+/// Follows a path below `at`, which stands for `guest`. Blocks.
+fn resolve(at: &OsFile, guest: &str, path: &str, follow: bool) -> io::Result<Resolved> {
+    let slash = if path.ends_with('/') { "/" } else { "" };
+    let mut path = PathBuf::from(path);
+    // As many links as the kernel follows.
+    for _ in 0..40 {
+        // None: it ends with "..", or is nothing but dots.
+        let name = path.file_name().map(OsString::from);
+        let parent = if name.is_some() { path.parent() } else { None };
+        let dir = open_beneath(at, parent.unwrap_or(&path))?;
+        let (root, here) = (host_path(at)?, host_path(&dir)?);
+        let outside = |_| io::Error::from_raw_os_error(libc::EPERM);
+        let rest = here.strip_prefix(&root).map_err(outside)?;
+        let guest_dir = rest.to_str().map(|rest| join(guest, rest));
+        let Some(name) = name else {
+            return Ok(Resolved { dir, name: ".".into(), guest: guest_dir });
+        };
+        if follow || !slash.is_empty() {
+            let full = format!("/proc/self/fd/{}", dir.as_raw_fd());
+            if let Ok(target) = std::fs::read_link(PathBuf::from(full).join(&name)) {
+                if target.is_absolute() {
+                    return Err(io::Error::from_raw_os_error(libc::EPERM));
+                }
+                path = rest.join(target);
+                continue;
+            }
+        }
+        let not_text = |_| io::Error::from_raw_os_error(libc::EILSEQ);
+        let name = name.into_string().map_err(not_text)?;
+        let guest = guest_dir.map(|dir| join(&dir, &name));
+        return Ok(Resolved { dir, name: name + slash, guest });
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 /// What a guest means to do with a path.
@@ -212,85 +323,87 @@ fn host_path(dir: &OsFile) -> Option<PathBuf> {
 pub enum Purpose {
     /// Look at what is there; true: follow a symbolic link at the end.
     Look(bool),
-    /// Make or write what is there; true: follow a symbolic link at the end.
+    /// Make, write or take away what is there; true: follow a symbolic link at the end.
     Make(bool),
 }
 
-/// What a path means.
+impl Purpose {
+    pub fn follow(self) -> bool {
+        match self {
+            Purpose::Look(follow) | Purpose::Make(follow) => follow,
+        }
+    }
+}
+
+/// What a path means by its letters.
 pub enum Meaning {
-    /// Nothing of ours: WASI answers.
+    /// Nothing of ours, as far as the letters tell: links on its way are to be looked at.
     Real,
     /// A virtual file or device.
     Content(Found),
-    /// A virtual directory; a real one of that path, if there can be one, goes first.
+    /// A virtual directory; `real`: one of the host of that path, if there is one, goes first.
     Directory {
         found: Found,
         real: bool,
     },
     /// Nothing is there, and nothing can be put there.
-    Missing,
-    /// It gets at a shadowed file of the host by another name, or leaves its directory.
+    Missing {
+        below_file: bool,
+    },
+    /// It leaves its directory.
     Refused,
     /// A NUL byte.
     Invalid,
     TooLong,
 }
 
-/// What a path means by its text, and whether links on its way must be looked at (`check_links`).
-pub fn meaning(inst: &Instance, dir: &GuestDir, path: &str) -> (Meaning, bool) {
-    if path.len() > PATH_MAX {
-        return (Meaning::TooLong, false);
+pub fn meaning(inst: &Instance, dir: &GuestDir, path: &str) -> Meaning {
+    if path.is_empty() {
+        return Meaning::Missing { below_file: false };
     }
-    let Some(found) = find(inst, &dir.path, path) else { return (Meaning::Invalid, false) };
-    let real = !dir.is_synthetic();
-    let meaning = match found.node.kind {
+    if path.len() > PATH_MAX {
+        return Meaning::TooLong;
+    }
+    let Some(found) = find(inst, &dir.path, path) else { return Meaning::Invalid };
+    match found.node.kind {
         NODE_FILE | NODE_DEVICE => Meaning::Content(found),
         NODE_DIRECTORY => {
-            let real = real && found.node.flags & NODE_WHOLE == 0;
+            let real = dir.real && !found.is_whole();
             Meaning::Directory { found, real }
         }
-        NODE_MISSING => Meaning::Missing,
+        NODE_MISSING => Meaning::Missing { below_file: found.is_below_file() },
         // By its letters only: ".." after a link may well stay inside.
-        NODE_OUTSIDE if real => return (Meaning::Real, true),
+        _ if dir.real => Meaning::Real,
         NODE_OUTSIDE => Meaning::Refused,
-        _ if real => return (Meaning::Real, true),
-        _ => Meaning::Missing,
-    };
-    (meaning, false)
-}
-
-/// The guest path of what a path of the host really names, links followed; None when it is not
-/// there, or not in the root. Blocks.
-pub fn real_path(dir: &GuestDir, at: &OsFile, path: &str, purpose: Purpose) -> Option<String> {
-    let root = dir.root.as_ref()?;
-    let full = PathBuf::from(format!("/proc/self/fd/{}", at.as_raw_fd())).join(path);
-    let (Purpose::Look(follow) | Purpose::Make(follow)) = purpose;
-    if follow {
-        match std::fs::canonicalize(&full) {
-            Ok(p) => return root.guest_path(&p),
-            // What is to be made is not there yet. A link that leads to nothing is judged by its
-            // target.
-            Err(_) if matches!(purpose, Purpose::Make(_)) => {
-                if let Ok(target) = std::fs::read_link(&full) {
-                    let full = full.parent()?.join(target);
-                    let parent = std::fs::canonicalize(full.parent()?).ok()?;
-                    return root.guest_path(&parent.join(full.file_name()?));
-                }
-            }
-            Err(_) => return None,
-        }
+        _ => Meaning::Missing { below_file: false },
     }
-    let parent = std::fs::canonicalize(full.parent()?).ok()?;
-    root.guest_path(&parent.join(full.file_name()?))
 }
 
-/// False when a real path of the host is shadowed by a virtual one.
-pub fn is_open_to(inst: &Instance, guest: Option<&str>) -> bool {
+/// Whether something of the host may be seen, or changed, where its links lead.
+pub fn is_open_to(inst: &Instance, guest: Option<&str>, purpose: Purpose) -> bool {
     match guest.map(|g| find(inst, "", g)) {
         None => true,
         Some(None) => false,
-        Some(Some(found)) => found.is_directory() || !found.is_virtual(),
+        Some(Some(found)) if found.is_directory() => {
+            matches!(purpose, Purpose::Look(_)) && !found.is_whole()
+        }
+        Some(Some(found)) => !found.is_virtual(),
     }
+}
+
+/// Follows a path on a thread that may block.
+pub async fn follow(
+    at: Arc<OsFile>,
+    guest: String,
+    path: String,
+    purpose: Purpose,
+) -> io::Result<Resolved> {
+    // An absolute path would begin elsewhere.
+    if path.starts_with('/') {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let look = move || resolve(&at, &guest, &path, purpose.follow());
+    tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
 }
 
 /// Directories of one instance by their resource's number.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `wasi:filesystem@0.2`: path functions see virtual files first.
 
-use super::{Question, Refusal, Wants, refusal, refusals};
+use super::{At, Change, Meaning, Place, Question, Refusal, Wants, os_error, refusals};
 use crate::abi::{NODE_DEVICE, NODE_DIRECTORY};
 use crate::app::State;
-use crate::files::{self, Meaning, Purpose};
+use crate::files::{self, Purpose};
 use wasmtime::component::{Linker, Resource, ResourceType, WasmStr};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
@@ -37,8 +37,33 @@ fn follows(flags: PathFlags) -> bool {
     flags.contains(PathFlags::SYMLINK_FOLLOW)
 }
 
+/// The guest's own flags, unless a place says whether to follow.
+fn flags_at(at: &At, asked: PathFlags) -> PathFlags {
+    match at.follow {
+        None => asked,
+        Some(true) => PathFlags::SYMLINK_FOLLOW,
+        Some(false) => PathFlags::empty(),
+    }
+}
+
 async fn meaning(cx: &mut Cx<'_>, fd: &Fd, path: &str, purpose: Purpose) -> Meaning {
-    Question::ask(cx.data(), fd, path).answer(purpose).await
+    Question::ask(cx.data(), fd, path, purpose).answer(purpose).await
+}
+
+/// Where WASI changes what a path names, or why not.
+async fn changing(
+    cx: &mut Cx<'_>,
+    fd: Fd,
+    path: String,
+    purpose: Purpose,
+    creates: bool,
+) -> Result<Answer<At>> {
+    let found = meaning(cx, &fd, &path, purpose).await;
+    match super::change(found, creates) {
+        Change::Stock(place) => Ok(Ok(At::new(cx.data_mut(), fd, path, place)?)),
+        Change::Refused(r) => Ok(Err(r.into())),
+        Change::Failed(errno) => Ok(Err(os_error(errno).into())),
+    }
 }
 
 /// The entries of a directory that are still to be read.
@@ -46,21 +71,25 @@ struct Entries(std::vec::IntoIter<FsResult<DirectoryEntry>>);
 
 /// Shadows an operation that changes what one path names. The body is WASI's own, as `FsResult`.
 macro_rules! change {
-    ($instance:ident, $name:literal, $purpose:expr, $creates:literal,
-     |$s:ident, $fd:ident, $path:ident $(, $arg:ident: $type:ty)*| $stock:expr) => {
+    ($instance:ident, $name:literal, $creates:literal,
+     |$s:ident, $at:ident, $path:ident $(, $arg:ident: $type:ty)*| $stock:expr) => {
         $instance.func_wrap_async(
             concat!("[method]descriptor.", $name),
-            |mut cx: Cx<'_>, ($fd, $($arg,)* $path): (Fd, $($type,)* WasmStr)| {
+            |mut cx: Cx<'_>, (fd, $($arg,)* path): (Fd, $($type,)* WasmStr)| {
                 Box::new(async move {
-                    let Some($path) = text(&cx, &$path) else {
+                    let Some(path) = text(&cx, &path) else {
                         return Ok((Err(ErrorCode::IllegalByteSequence),));
                     };
-                    let found = meaning(&mut cx, &$fd, &$path, $purpose).await;
-                    if let Some(r) = refusal(&found, $creates) {
-                        return Ok((Err(r.into()),));
-                    }
+                    let $at = match changing(&mut cx, fd, path, Purpose::Make(false), $creates)
+                        .await?
+                    {
+                        Ok(at) => at,
+                        Err(e) => return Ok((Err(e),)),
+                    };
+                    let $path = $at.path.clone();
                     let mut $s = cx.data_mut().filesystem();
                     let r = $stock.await;
+                    $at.end(cx.data_mut())?;
                     Ok((settle(cx.data_mut(), r)?,))
                 })
             },
@@ -128,34 +157,42 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
                 let Some(path) = text(&cx, &path) else {
                     return Ok((Err(ErrorCode::IllegalByteSequence),));
                 };
-                let real = match meaning(&mut cx, &fd, &path, Purpose::Look(false)).await {
-                    Meaning::Content(_) => return Ok((Err(ErrorCode::Invalid),)),
+                let place = match meaning(&mut cx, &fd, &path, Purpose::Look(false)).await {
+                    Meaning::Content(_) | Meaning::Directory { real: None, .. } => {
+                        return Ok((Err(ErrorCode::Invalid),));
+                    }
                     Meaning::Directory { real, .. } => real,
-                    found => match refusal(&found, false) {
-                        Some(r) => return Ok((Err(r.into()),)),
-                        None => true,
+                    found => match super::change(found, false) {
+                        Change::Stock(place) => place,
+                        Change::Refused(r) => return Ok((Err(r.into()),)),
+                        Change::Failed(errno) => return Ok((Err(os_error(errno).into()),)),
                     },
                 };
-                if !real {
-                    return Ok((Err(ErrorCode::Invalid),));
-                }
-                let r = cx.data_mut().filesystem().readlink_at(fd, path).await;
+                let at = At::new(cx.data_mut(), fd, path, place)?;
+                let r = cx.data_mut().filesystem().readlink_at(at.fd(), at.path.clone()).await;
+                at.end(cx.data_mut())?;
                 Ok((settle(cx.data_mut(), r)?,))
             })
         },
     )?;
-    change!(i, "create-directory-at", Purpose::Make(false), true, |s, fd, path| {
-        s.create_directory_at(fd, path)
+    change!(i, "create-directory-at", true, |s, at, path| s.create_directory_at(at.fd(), path));
+    change!(i, "remove-directory-at", false, |s, at, path| s.remove_directory_at(at.fd(), path));
+    change!(i, "unlink-file-at", false, |s, at, path| s.unlink_file_at(at.fd(), path));
+    change!(i, "symlink-at", true, |s, at, path, target: String| {
+        s.symlink_at(at.fd(), target, path)
     });
-    change!(i, "remove-directory-at", Purpose::Make(false), false, |s, fd, path| {
-        s.remove_directory_at(fd, path)
-    });
-    change!(i, "unlink-file-at", Purpose::Make(false), false, |s, fd, path| {
-        s.unlink_file_at(fd, path)
-    });
-    change!(i, "symlink-at", Purpose::Make(false), true, |s, fd, path, target: String| {
-        s.symlink_at(fd, target, path)
-    });
+    i.func_wrap_async(
+        "[method]descriptor.set-times",
+        |mut cx: Cx<'_>, (fd, accessed, modified): (Fd, NewTimestamp, NewTimestamp)| {
+            Box::new(async move {
+                if super::is_shared_device(cx.data(), &fd) {
+                    return Ok((Err(ErrorCode::NotPermitted),));
+                }
+                let r = cx.data_mut().filesystem().set_times(fd, accessed, modified).await;
+                Ok((settle(cx.data_mut(), r)?,))
+            })
+        },
+    )?;
     i.func_wrap_async(
         "[method]descriptor.set-times-at",
         |mut cx: Cx<'_>,
@@ -170,12 +207,15 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
                 let Some(path) = text(&cx, &path) else {
                     return Ok((Err(ErrorCode::IllegalByteSequence),));
                 };
-                let found = meaning(&mut cx, &fd, &path, Purpose::Make(follows(flags))).await;
-                if let Some(r) = refusal(&found, false) {
-                    return Ok((Err(r.into()),));
-                }
+                let purpose = Purpose::Make(follows(flags));
+                let at = match changing(&mut cx, fd, path, purpose, false).await? {
+                    Ok(at) => at,
+                    Err(e) => return Ok((Err(e),)),
+                };
+                let (flags, path) = (flags_at(&at, flags), at.path.clone());
                 let mut s = cx.data_mut().filesystem();
-                let r = s.set_times_at(fd, flags, path, accessed, modified).await;
+                let r = s.set_times_at(at.fd(), flags, path, accessed, modified).await;
+                at.end(cx.data_mut())?;
                 Ok((settle(cx.data_mut(), r)?,))
             })
         },
@@ -187,12 +227,24 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
                 let (Some(old), Some(new)) = (text(&cx, &old), text(&cx, &new)) else {
                     return Ok((Err(ErrorCode::IllegalByteSequence),));
                 };
-                let from = meaning(&mut cx, &fd, &old, Purpose::Make(follows(flags))).await;
-                let at = meaning(&mut cx, &to, &new, Purpose::Make(false)).await;
-                if let Some(r) = refusal(&from, false).or(refusal(&at, true)) {
-                    return Ok((Err(r.into()),));
-                }
-                let r = cx.data_mut().filesystem().link_at(fd, flags, old, to, new).await;
+                let purpose = Purpose::Make(follows(flags));
+                let from = match changing(&mut cx, fd, old, purpose, false).await? {
+                    Ok(at) => at,
+                    Err(e) => return Ok((Err(e),)),
+                };
+                let at = match changing(&mut cx, to, new, Purpose::Make(false), true).await? {
+                    Ok(at) => at,
+                    Err(e) => {
+                        from.end(cx.data_mut())?;
+                        return Ok((Err(e),));
+                    }
+                };
+                let (old, new) = (from.path.clone(), at.path.clone());
+                let flags = flags_at(&from, flags);
+                let mut s = cx.data_mut().filesystem();
+                let r = s.link_at(from.fd(), flags, old, at.fd(), new).await;
+                from.end(cx.data_mut())?;
+                at.end(cx.data_mut())?;
                 Ok((settle(cx.data_mut(), r)?,))
             })
         },
@@ -204,17 +256,36 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
                 let (Some(old), Some(new)) = (text(&cx, &old), text(&cx, &new)) else {
                     return Ok((Err(ErrorCode::IllegalByteSequence),));
                 };
-                let from = meaning(&mut cx, &fd, &old, Purpose::Make(false)).await;
+                let purpose = Purpose::Make(false);
+                let from = match changing(&mut cx, fd, old, purpose, false).await? {
+                    Ok(at) => at,
+                    Err(e) => return Ok((Err(e),)),
+                };
                 // What is there would be replaced.
-                let at = meaning(&mut cx, &to, &new, Purpose::Make(false)).await;
-                if let Some(r) = refusal(&from, false).or(refusal(&at, false)) {
-                    return Ok((Err(r.into()),));
-                }
-                let r = cx.data_mut().filesystem().rename_at(fd, old, to, new).await;
+                let at = match changing(&mut cx, to, new, purpose, false).await? {
+                    Ok(at) => at,
+                    Err(e) => {
+                        from.end(cx.data_mut())?;
+                        return Ok((Err(e),));
+                    }
+                };
+                let (old, new) = (from.path.clone(), at.path.clone());
+                let mut s = cx.data_mut().filesystem();
+                let r = s.rename_at(from.fd(), old, at.fd(), new).await;
+                from.end(cx.data_mut())?;
+                at.end(cx.data_mut())?;
                 Ok((settle(cx.data_mut(), r)?,))
             })
         },
     )?;
+    i.func_wrap_async("[method]descriptor.is-same-object", |mut cx: Cx<'_>, (a, b): (Fd, Fd)| {
+        Box::new(async move {
+            if let Some(same) = super::is_same(cx.data(), a.rep(), b.rep()) {
+                return Ok((same,));
+            }
+            Ok((cx.data_mut().filesystem().is_same_object(a, b).await?,))
+        })
+    })?;
 
     i.resource("directory-entry-stream", ResourceType::host::<Entries>(), |mut cx, rep| {
         cx.data_mut().table.delete(Resource::<Entries>::new_own(rep))?;
@@ -222,7 +293,7 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
     })?;
     i.func_wrap_async("[method]descriptor.read-directory", |mut cx: Cx<'_>, (fd,): (Fd,)| {
         Box::new(async move {
-            let mine = super::virtual_entries(cx.data(), fd.rep());
+            let (mine, beside) = super::virtual_entries(cx.data(), fd.rep());
             let r = cx.data_mut().filesystem().read_directory(fd).await;
             let real = match settle(cx.data_mut(), r)? {
                 Ok(stream) => cx.data_mut().table.delete(stream)?.into_iter(),
@@ -230,7 +301,7 @@ pub fn add(l: &mut Linker<State>) -> Result<()> {
             };
             let names: Vec<String> = mine.iter().map(|(name, _)| name.clone()).collect();
             let rest: Vec<_> =
-                real.filter(|e| !matches!(e, Ok(e) if names.contains(&e.name))).collect();
+                real.filter(|e| beside && !matches!(e, Ok(e) if names.contains(&e.name))).collect();
             let mine = mine.into_iter().map(|(name, kind)| {
                 let type_ = match kind {
                     NODE_DIRECTORY => DescriptorType::Directory,
@@ -271,40 +342,50 @@ async fn open_at(
         follow: follows(at),
     };
     let parent = fd.rep();
-    let mut otherwise = None;
-    match meaning(cx, &fd, &path, wants.purpose()).await {
-        Meaning::Real => {}
-        Meaning::Content(found) => {
-            return match super::open_content(cx.data(), &found, wants) {
-                Ok(d) => Ok(Ok(cx.data_mut().table.push(d)?)),
-                Err(r) => Ok(Err(r.into())),
-            };
-        }
-        Meaning::Directory { found, real } => {
-            if let Err(r) = wants.check_directory() {
-                return Ok(Err(r.into()));
+    let (place, directory): (Option<Place>, _) =
+        match meaning(cx, &fd, &path, wants.purpose()).await {
+            Meaning::Content(found) => {
+                return match super::open_content(cx.data(), &found, wants) {
+                    Ok(d) => Ok(Ok(cx.data_mut().table.push(d)?)),
+                    Err(r) => Ok(Err(r.into())),
+                };
             }
-            if !real {
-                let opened = super::open_synthetic(cx.data_mut(), found.path)?;
-                return Ok(opened.map_err(Refusal::into));
+            Meaning::Directory { found, real } => {
+                if let Err(r) = wants.check_directory() {
+                    return Ok(Err(r.into()));
+                }
+                if real.is_none() {
+                    let opened = super::open_synthetic(cx.data_mut(), found.path)?;
+                    return Ok(opened.map_err(Refusal::into));
+                }
+                (real, Some(found))
             }
-            otherwise = Some(found.path);
+            found => match super::change(found, wants.create) {
+                Change::Stock(place) => (place, None),
+                Change::Refused(r) => return Ok(Err(r.into())),
+                Change::Failed(errno) => return Ok(Err(os_error(errno).into())),
+            },
+        };
+    let guest = place.as_ref().and_then(|p| p.guest.clone());
+    let to = At::new(cx.data_mut(), fd, path, place)?;
+    let (at, path) = (flags_at(&to, at), to.path.clone());
+    // A directory is opened as one, so that nothing is made in its place.
+    let open = if directory.is_some() { OpenFlags::DIRECTORY } else { open };
+    let r = cx.data_mut().filesystem().open_at(to.fd(), at, path, open, flags).await;
+    to.end(cx.data_mut())?;
+    let r = settle(cx.data_mut(), r)?;
+    let Some(found) = directory else {
+        if let Ok(opened) = &r {
+            super::track(cx.data_mut(), guest, opened);
         }
-        Meaning::Missing => return Ok(Err(wants.missing().into())),
-        refused => {
-            return Ok(Err(refusal(&refused, false).unwrap_or(Refusal::NotPermitted).into()));
+        return Ok(r);
+    };
+    match r {
+        Ok(opened) if super::adopt(cx.data_mut(), parent, &found, &opened)? => Ok(Ok(opened)),
+        Ok(_) | Err(ErrorCode::NoEntry | ErrorCode::NotDirectory) => {
+            Ok(super::open_synthetic(cx.data_mut(), found.path)?.map_err(Refusal::into))
         }
-    }
-    let r = cx.data_mut().filesystem().open_at(fd, at, path, open, flags).await;
-    match (settle(cx.data_mut(), r)?, otherwise) {
-        (Ok(opened), _) => {
-            super::track(cx.data_mut(), parent, &opened);
-            Ok(Ok(opened))
-        }
-        (Err(ErrorCode::NoEntry), Some(path)) => {
-            Ok(super::open_synthetic(cx.data_mut(), path)?.map_err(Refusal::into))
-        }
-        (Err(e), _) => Ok(Err(e)),
+        Err(e) => Ok(Err(e)),
     }
 }
 
@@ -322,8 +403,7 @@ async fn stat_at(
     flags: PathFlags,
     path: String,
 ) -> Result<Answer<DescriptorStat>> {
-    let mut otherwise = false;
-    match meaning(cx, &fd, &path, Purpose::Look(follows(flags))).await {
+    let (place, directory) = match meaning(cx, &fd, &path, Purpose::Look(follows(flags))).await {
         Meaning::Content(found) if found.as_directory() => return Ok(Err(ErrorCode::NotDirectory)),
         Meaning::Content(found) => {
             return match super::content(cx.data(), &found) {
@@ -331,17 +411,23 @@ async fn stat_at(
                 Err(r) => Ok(Err(r.into())),
             };
         }
-        Meaning::Directory { real: true, .. } => otherwise = true,
-        Meaning::Directory { .. } => return stat_synthetic(cx).await,
-        found => {
-            if let Some(r) = refusal(&found, false) {
-                return Ok(Err(r.into()));
-            }
-        }
-    }
-    let r = cx.data_mut().filesystem().stat_at(fd, flags, path).await;
+        Meaning::Directory { real: None, .. } => return stat_synthetic(cx).await,
+        Meaning::Directory { real, .. } => (real, true),
+        found => match super::change(found, false) {
+            Change::Stock(place) => (place, false),
+            Change::Refused(r) => return Ok(Err(r.into())),
+            Change::Failed(errno) => return Ok(Err(os_error(errno).into())),
+        },
+    };
+    let at = At::new(cx.data_mut(), fd, path, place)?;
+    let (flags, path) = (flags_at(&at, flags), at.path.clone());
+    let r = cx.data_mut().filesystem().stat_at(at.fd(), flags, path).await;
+    at.end(cx.data_mut())?;
     match settle(cx.data_mut(), r)? {
-        Err(ErrorCode::NoEntry) if otherwise => stat_synthetic(cx).await,
+        Err(ErrorCode::NoEntry | ErrorCode::NotDirectory) if directory => stat_synthetic(cx).await,
+        Ok(stat) if directory && stat.type_ != DescriptorType::Directory => {
+            stat_synthetic(cx).await
+        }
         r => Ok(r),
     }
 }
@@ -363,8 +449,7 @@ async fn metadata_hash_at(
         let (lower, upper) = files::path_hash(path);
         MetadataHashValue { lower, upper }
     };
-    let mut otherwise = None;
-    match meaning(cx, &fd, &path, Purpose::Look(follows(flags))).await {
+    let (place, otherwise) = match meaning(cx, &fd, &path, Purpose::Look(follows(flags))).await {
         Meaning::Content(found) if found.as_directory() => return Ok(Err(ErrorCode::NotDirectory)),
         Meaning::Content(found) => {
             let d = match super::content(cx.data(), &found) {
@@ -376,17 +461,20 @@ async fn metadata_hash_at(
             cx.data_mut().table.delete(fd)?;
             return settle(cx.data_mut(), r);
         }
-        Meaning::Directory { found, real: true } => otherwise = Some(hash(&found.path)),
-        Meaning::Directory { found, .. } => return Ok(Ok(hash(&found.path))),
-        found => {
-            if let Some(r) = refusal(&found, false) {
-                return Ok(Err(r.into()));
-            }
-        }
-    }
-    let r = cx.data_mut().filesystem().metadata_hash_at(fd, flags, path).await;
+        Meaning::Directory { found, real: None } => return Ok(Ok(hash(&found.path))),
+        Meaning::Directory { found, real } => (real, Some(hash(&found.path))),
+        found => match super::change(found, false) {
+            Change::Stock(place) => (place, None),
+            Change::Refused(r) => return Ok(Err(r.into())),
+            Change::Failed(errno) => return Ok(Err(os_error(errno).into())),
+        },
+    };
+    let at = At::new(cx.data_mut(), fd, path, place)?;
+    let (flags, path) = (flags_at(&at, flags), at.path.clone());
+    let r = cx.data_mut().filesystem().metadata_hash_at(at.fd(), flags, path).await;
+    at.end(cx.data_mut())?;
     match (settle(cx.data_mut(), r)?, otherwise) {
-        (Err(ErrorCode::NoEntry), Some(hash)) => Ok(Ok(hash)),
+        (Err(ErrorCode::NoEntry | ErrorCode::NotDirectory), Some(hash)) => Ok(Ok(hash)),
         (r, _) => Ok(r),
     }
 }

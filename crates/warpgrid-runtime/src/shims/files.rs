@@ -5,25 +5,28 @@ use super::bindings::warpgrid::shim::filesystem::{FileStat, FileType, FsError, H
 use super::bindings_async::warpgrid::shim_async::filesystem as concurrent;
 use crate::abi::PATH_MAX;
 use crate::app::State;
-use crate::files::{self, Found};
+use crate::files::{self, Content, Found};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use wasmtime::component::{
     Access, Accessor, Destination, HasSelf, Resource, StreamProducer, StreamReader, StreamResult,
+    VecBuffer,
 };
 use wasmtime::{Result, StoreContextMut};
-use wasmtime_wasi::filesystem::File;
 
 /// The most that one `read` gives.
 const READ_MAX: usize = 1 << 20;
 /// What `read-virtual` gives of a device, whose content has no end.
 const DEVICE_BYTES: usize = 4096;
 
+/// What `read-virtual` gives at most; a larger file is one of the host, to be read bit by bit.
+const WHOLE_MAX: u64 = 16 << 20;
+
 /// An open virtual file with its position.
 pub struct OpenFile {
-    file: File,
+    content: Content,
     stat: FileStat,
     at: u64,
 }
@@ -67,21 +70,23 @@ fn find(s: &State, path: &str) -> Outcome<Option<Found>> {
     Ok(there.then_some(found))
 }
 
-fn open(s: &State, path: &str) -> Outcome<Option<(File, Found)>> {
+fn open(s: &State, path: &str) -> Outcome<Option<(Content, Found)>> {
     let Some(found) = find(s, path)? else { return Ok(None) };
     if found.is_directory() {
         return Err(Trouble::IsDirectory);
     }
-    let file = s.files.open(&s.inst, &found).map_err(|_| Trouble::Io)?;
-    Ok(Some((file, found)))
+    let content = s.files.open(&s.inst, &found).map_err(|_| Trouble::Io)?;
+    Ok(Some((content, found)))
 }
 
 /// Up to `max` bytes from a position; memory of their own size.
-fn read_at(file: &File, at: u64, max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; max];
+fn read_at(file: &std::fs::File, at: u64, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(max)?;
+    bytes.resize(max, 0);
     let mut n = 0;
     while n < max {
-        match file.file.read_at(&mut bytes[n..], at + n as u64) {
+        match file.read_at(&mut bytes[n..], at + n as u64) {
             Ok(0) => break,
             Ok(more) => n += more,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -93,11 +98,24 @@ fn read_at(file: &File, at: u64, max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_whole(s: &State, path: &str) -> Outcome<Option<Vec<u8>>> {
-    let Some((file, found)) = open(s, path)? else { return Ok(None) };
-    let size = file.file.metadata().map_err(|_| Trouble::Io)?.len() as usize;
-    let max = if found.is_device() { DEVICE_BYTES } else { size };
-    read_at(&file, 0, max).map(Some).map_err(|_| Trouble::Io)
+/// Reads from memory and devices here, from a file of the host where it may block.
+async fn read(c: &Content, at: u64, max: usize) -> io::Result<Vec<u8>> {
+    if !c.live {
+        return read_at(&c.file.file, at, max);
+    }
+    let file = c.file.file.clone();
+    let read = tokio::task::spawn_blocking(move || read_at(&file, at, max));
+    read.await.map_err(io::Error::other)?
+}
+
+async fn read_whole(opened: Outcome<Option<(Content, Found)>>) -> Outcome<Option<Vec<u8>>> {
+    let Some((content, found)) = opened? else { return Ok(None) };
+    let size = content.file.file.metadata().map_err(|_| Trouble::Io)?.len();
+    if size > WHOLE_MAX {
+        return Err(Trouble::Io);
+    }
+    let max = if found.is_device() { DEVICE_BYTES } else { size as usize };
+    read(&content, 0, max).await.map(Some).map_err(|_| Trouble::Io)
 }
 
 fn stat(found: &Found) -> FileStat {
@@ -116,8 +134,8 @@ type Given<T> = Result<std::result::Result<T, FsError>>;
 impl Host for State {
     async fn open(&mut self, path: String) -> Given<Option<Resource<OpenFile>>> {
         match open(self, &path) {
-            Ok(Some((file, found))) => {
-                let open = OpenFile { stat: stat(&found), file, at: 0 };
+            Ok(Some((content, found))) => {
+                let open = OpenFile { stat: stat(&found), content, at: 0 };
                 Ok(Ok(Some(self.table.push(open)?)))
             }
             Ok(None) => Ok(Ok(None)),
@@ -130,7 +148,8 @@ impl Host for State {
     }
 
     async fn read_virtual(&mut self, path: String) -> Given<Option<Vec<u8>>> {
-        Ok(read_whole(self, &path).map_err(Trouble::into))
+        let opened = open(self, &path);
+        Ok(read_whole(opened).await.map_err(Trouble::into))
     }
 }
 
@@ -141,7 +160,7 @@ impl HostFile for State {
         if !matches!(f.stat.type_, FileType::CharacterDevice) {
             max = max.min(f.stat.size.saturating_sub(f.at) as usize);
         }
-        Ok(match read_at(&f.file, f.at, max) {
+        Ok(match read(&f.content, f.at, max).await {
             Ok(bytes) => {
                 f.at += bytes.len() as u64;
                 Ok(bytes)
@@ -169,39 +188,61 @@ impl HostFile for State {
 impl concurrent::Host for State {}
 
 /// A virtual file as a stream.
-struct Content {
-    file: File,
+struct Reader {
+    content: Content,
     at: u64,
+    /// A read of a file that may block.
+    pending: Option<tokio::task::JoinHandle<io::Result<Vec<u8>>>>,
 }
 
-impl<D> StreamProducer<D> for Content {
+const STREAM_CHUNK: usize = 64 << 10;
+
+impl Reader {
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
+        let task = self.pending.get_or_insert_with(|| {
+            let (file, at) = (self.content.file.file.clone(), self.at);
+            tokio::task::spawn_blocking(move || read_at(&file, at, STREAM_CHUNK))
+        });
+        let r = std::task::ready!(Pin::new(task).poll(cx));
+        self.pending = None;
+        Poll::Ready(r.map_err(io::Error::other)?)
+    }
+}
+
+impl<D> StreamProducer<D> for Reader {
     type Item = u8;
-    type Buffer = Option<u8>;
+    type Buffer = VecBuffer<u8>;
 
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        store: StoreContextMut<'a, D>,
-        destination: Destination<'a, u8, Option<u8>>,
-        _finish: bool,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, u8, VecBuffer<u8>>,
+        finish: bool,
     ) -> Poll<Result<StreamResult>> {
-        let me = &mut *self;
-        let mut to = destination.as_direct(store, 64 << 10);
-        if to.remaining().is_empty() {
+        // A read of 0 bytes asks whether there is something to read.
+        let max = destination.remaining(&mut store).unwrap_or(STREAM_CHUNK);
+        if max == 0 {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        loop {
-            return Poll::Ready(match me.file.file.read_at(to.remaining(), me.at) {
-                Ok(0) => Ok(StreamResult::Dropped),
-                Ok(n) => {
-                    me.at += n as u64;
-                    to.mark_written(n);
-                    Ok(StreamResult::Completed)
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => Err(wasmtime::format_err!("cannot read a virtual file: {e}")),
-            });
-        }
+        let read = if self.content.live {
+            match self.poll_live(cx) {
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(r) => r,
+            }
+        } else {
+            read_at(&self.content.file.file, self.at, max.min(STREAM_CHUNK))
+        };
+        Poll::Ready(match read {
+            Ok(bytes) if bytes.is_empty() => Ok(StreamResult::Dropped),
+            Ok(bytes) => {
+                self.at += bytes.len() as u64;
+                destination.set_buffer(bytes.into());
+                Ok(StreamResult::Completed)
+            }
+            Err(e) => Err(wasmtime::format_err!("cannot read a virtual file: {e}")),
+        })
     }
 }
 
@@ -210,7 +251,8 @@ impl<T: 'static> concurrent::HostWithStore<T> for HasSelf<State> {
         a: &Accessor<T, Self>,
         path: String,
     ) -> Result<std::result::Result<Option<Vec<u8>>, concurrent::FsError>> {
-        Ok(a.with(|mut s| read_whole(s.get(), &path)).map_err(Trouble::into))
+        let opened = a.with(|mut s| open(s.get(), &path));
+        Ok(read_whole(opened).await.map_err(Trouble::into))
     }
 
     fn open(
@@ -218,8 +260,9 @@ impl<T: 'static> concurrent::HostWithStore<T> for HasSelf<State> {
         path: String,
     ) -> Result<std::result::Result<Option<StreamReader<u8>>, concurrent::FsError>> {
         match open(a.get(), &path) {
-            Ok(Some((file, _))) => {
-                Ok(Ok(Some(StreamReader::new(&mut a, Content { file, at: 0 })?)))
+            Ok(Some((content, _))) => {
+                let reader = Reader { content, at: 0, pending: None };
+                Ok(Ok(Some(StreamReader::new(&mut a, reader)?)))
             }
             Ok(None) => Ok(Ok(None)),
             Err(t) => Ok(Err(t.into())),

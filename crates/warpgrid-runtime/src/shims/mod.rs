@@ -145,6 +145,7 @@ use db_errors;
 /// The values of wg_code (include/warpgrid/error.h) that have a case of their own.
 pub mod code {
     pub const INVALID: i64 = -1;
+    pub const IO: i64 = -3;
     pub const TIMEOUT: i64 = -4;
     pub const NOT_FOUND: i64 = -6;
     pub const REFUSED: i64 = -10;
