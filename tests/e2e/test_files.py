@@ -4,6 +4,8 @@ WASI 0.2 and 0.3, by guests in C and Rust. The guests do steps: tests/fixtures/s
 import json
 import os
 import re
+import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -451,6 +453,107 @@ def test_us_104_escape_by_a_symlink_in_the_place_of_a_folder(do, host):
     hosts, own = do("c", "read /etc/hosts", "read /etc/own", dirs=ROOT)
     check_virtual(hosts)
     assert content(own) == b"own"
+
+
+@stock_guests
+def test_us_104_escape_by_a_rename_through_a_link(do, host, kind):
+    """What a link leads to is as virtual as what it is called itself."""
+    (host / "self").symlink_to(".")
+    (host / "share").symlink_to("usr/share")
+    lines = do(kind, "rename /self/etc /moved", "read /moved/hosts", "rename /share/zoneinfo /stolen",
+               "rmdir /self/etc", "mkdir /self/proc", "rename /data /self/etc", dirs=["root::/:rw"])  # fmt: skip
+    assert all(line.startswith("error ") for line in lines), lines
+    assert (host / "etc" / "hosts").read_text() == "SHADOWED"
+    assert do("c", "mkdir /self/fresh", dirs=["root::/:rw"]) == ["ok"]
+
+
+@stock_guests
+def test_us_104_escape_by_links_to_links(do, host, kind):
+    (host / "etc" / "hosts").unlink()
+    (host / "one").symlink_to("etc/hosts")
+    (host / "two").symlink_to("one")
+    lines = do(kind, "write /two x", "write /one x", "read /two", dirs=["root::/:rw"])
+    assert all(line.startswith("error ") for line in lines), lines
+    assert not (host / "etc" / "hosts").exists()
+
+
+@stock_guests
+def test_us_104_escape_by_a_link_that_changes(do, host, kind):
+    """Whatever is there when it is looked at is what is opened."""
+    folder = host / "w"
+    (folder / "dir").mkdir(parents=True)
+    (folder / "dir" / "hosts").write_text("plain")
+    (folder / "link").symlink_to("../etc")
+    (folder / "x").symlink_to("dir")
+    over = threading.Event()
+
+    def flip():
+        while not over.is_set():
+            for target in ("../etc", "dir"):
+                (folder / "next").symlink_to(target)
+                (folder / "next").rename(folder / "x")
+
+    thread = threading.Thread(target=flip)
+    thread.start()
+    try:
+        lines = do(kind, *["read /w/x/hosts"] * 1500, dirs=["root::/:rw"])
+    finally:
+        over.set()
+        thread.join()
+    for line in lines:
+        assert line == "ok plain" or line.startswith("error "), line
+    assert "ok plain" in lines
+
+
+def test_us_104_a_virtual_directory_is_none_that_can_be_made_a_file(do, host):
+    shutil.rmtree(host / "etc")
+    lines = do("c", "flags /etc rc", "flags /etc wc", "list /etc", "mkdir /etc", dirs=["root::/:rw"])
+    assert lines[0] == lines[1] == "error EISDIR"
+    assert "hosts:file" in lines[2] and lines[3] == "error EEXIST"
+    assert not (host / "etc").exists()
+
+
+@stock_guests
+def test_us_104_below_a_virtual_file(do, kind):
+    (line,) = do(kind, "read /etc/hosts/x")
+    assert re.fullmatch(r"error (ENOTDIR|not-directory|NotDirectory|Not%20a%20directory.*)", line)
+
+
+def test_us_104_a_folder_that_moves_keeps_its_virtual_paths(do, host):
+    """A deployment that renames what a service has open."""
+    (host / "link").symlink_to("etc")
+    over = threading.Event()
+
+    def move():
+        away = host.with_name("away")
+        while not over.is_set():
+            host.rename(away)
+            away.rename(host)
+
+    thread = threading.Thread(target=move)
+    thread.start()
+    lines = None
+    try:
+        while lines is None:
+            try:
+                lines = do("c", *["at /etc hosts", "read /link/hosts"] * 1000, dirs=ROOT)
+            except AssertionError as e:  # it was away when the guest was to begin
+                if "cannot open directory" not in str(e):
+                    raise
+    finally:
+        over.set()
+        thread.join()
+    for at, link in zip(lines[::2], lines[1::2]):
+        check_virtual(at)
+        check_kept(link)
+
+
+def test_us_104_etc_that_is_a_link_of_the_host(do, host):
+    (host / "etc").rename(host / "conf")
+    (host / "etc").symlink_to("conf")
+    lines = do("c", "at /etc hosts", "list /etc", "read /etc/own", dirs=ROOT)
+    check_virtual(lines[0])
+    assert "hosts:file" in lines[1] and "own:file" in lines[1] and "localtime:file" in lines[1]
 
 
 def test_us_104_escape_from_a_deeper_folder(do, host):
