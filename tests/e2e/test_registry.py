@@ -126,6 +126,19 @@ def test_one_that_goes_away_keeps_its_names_and_comes_back(site, registry):
             back.stop()
 
 
+def test_its_own_name_may_be_one_of_ours(site, registry):
+    """[hosts] says where it is; a private name goes to nobody else."""
+    registry.put(NAME, "10.1.2.3")
+    port = registry.host.rsplit(":", 1)[1]
+    site.configure({"url": f"http://registry.warp.local:{port}/v1/services"},
+                   hosts={"registry.warp.local": "127.0.0.1"})  # fmt: skip
+    with site.serve():
+        assert site.resolves("10.1.2.3")
+    site.configure({"url": f"http://nobody.warp.local:{port}/v1/services"})
+    with site.serve():
+        assert site.log("event=registry_down .*host 'nobody.warp.local' not found")
+
+
 def test_a_start_without_it_serves_with_a_warning(site):
     site.configure({"url": f"http://127.0.0.1:{free_port()}/", "timeout": "1s", NAME: ["10.0.0.7"]})
     with site.serve():

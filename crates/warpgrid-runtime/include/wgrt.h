@@ -356,6 +356,7 @@ typedef struct wgrt_fetch_cfg {
   wgrt_bytes url; /**< http://HOST[:PORT][/PATH]; borrowed for the call, as all bytes here */
   wgrt_bytes etag; /**< sent as If-None-Match; empty: none */
   wgrt_bytes authorization; /**< value of that header; empty: none */
+  wgrt_bytes address; /**< IP address of HOST; empty: the system's resolver is asked */
 } wgrt_fetch_cfg;
 /** Comes once unless canceled, from the loop; the fetch is gone then.
  *  @param status  of HTTP; 0: no answer, error says why

@@ -260,6 +260,7 @@ pub struct FetchCfg {
     pub url: Bytes,
     pub etag: Bytes,
     pub authorization: Bytes,
+    pub address: Bytes,
 }
 
 type Ctx = *mut c_void;
@@ -350,6 +351,7 @@ pub fn layout() -> Vec<u32> {
         size_of::<FetchCfg>(),
         offset_of!(FetchCfg, url),
         offset_of!(FetchCfg, authorization),
+        offset_of!(FetchCfg, address),
         size_of::<OpAdmin>(),
         offset_of!(OpAdmin, path),
         offset_of!(OpAdmin, json),

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::ffi::{CString, c_char, c_void};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -22,6 +23,9 @@ pub struct Done {
 
 pub struct Request {
     uri: Uri,
+    port: u16,
+    /// Of the URI's host, when it is known.
+    address: Option<IpAddr>,
     etag: String,
     authorization: String,
     timeout: Duration,
@@ -34,13 +38,25 @@ impl Request {
     pub unsafe fn new(cfg: &FetchCfg) -> Result<Request, Failure> {
         let (url, etag, authorization) =
             unsafe { (cfg.url.text(), cfg.etag.text(), cfg.authorization.text()) };
-        let bad = |why: &str| Failure::new(Kind::Other, format!("URL '{url}' {why}"));
+        // A query may hold a key.
+        let shown = url.split('?').next().unwrap_or_default();
+        let bad = |why: &str| Failure::new(Kind::Other, format!("URL '{shown}' {why}"));
         let uri: Uri = url.parse().map_err(|_| bad("is not one"))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
             return Err(bad("does not begin with http:// and a host"));
         }
+        let host_and_port = uri.authority().map_or("", |a| a.as_str());
+        let tail = host_and_port.rsplit(']').next().unwrap_or_default();
+        let port = match (uri.port_u16(), tail.contains(':')) {
+            (Some(port), _) if port > 0 => port,
+            (None, false) => 80,
+            _ => return Err(bad("has no port of 1 to 65535 behind its colon")),
+        };
+        let address = unsafe { cfg.address.text() };
         Ok(Request {
             uri,
+            port,
+            address: address.parse().ok(),
             etag,
             authorization,
             timeout: Duration::from_millis(cfg.timeout_ms.into()),
@@ -57,10 +73,12 @@ struct Answer {
 
 async fn get(r: &Request) -> Result<Answer, String> {
     let host = r.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = r.uri.port_u16().unwrap_or(80);
-    let socket = TcpStream::connect((host, port))
-        .await
-        .map_err(|e| format!("cannot connect to {host}:{port}: {e}"))?;
+    let port = r.port;
+    let socket = match r.address {
+        Some(ip) => TcpStream::connect((ip, port)).await,
+        None => TcpStream::connect((host, port)).await,
+    };
+    let socket = socket.map_err(|e| format!("cannot connect to {host}:{port}: {e}"))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(socket)).await.map_err(|e| e.to_string())?;
     let path = r.uri.path_and_query().map_or("/", |p| p.as_str());

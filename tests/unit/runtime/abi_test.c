@@ -58,6 +58,7 @@ static void test_us_101_layout(void **state) {
       SIZE(wgrt_fetch_cfg),
       OFFSET(wgrt_fetch_cfg, url),
       OFFSET(wgrt_fetch_cfg, authorization),
+      OFFSET(wgrt_fetch_cfg, address),
       SIZE(wgrt_op_admin),
       OFFSET(wgrt_op_admin, path),
       OFFSET(wgrt_op_admin, json),

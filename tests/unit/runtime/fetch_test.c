@@ -24,6 +24,7 @@ typedef struct fixture {
   int stop_fd, listener;
   uint16_t port;
   pthread_t server;
+  const char *host; /**< that the URL has, with its address beside it; NULL: the address */
   const char *answer; /**< NULL: the server reads, and says nothing */
   char request[2048]; /**< what it read */
   wgrt_engine *engine;
@@ -139,13 +140,14 @@ static wgrt_bytes text(const char *s) { return (wgrt_bytes){(const uint8_t *)s, 
 static void start(fixture *f, const char *etag, uint32_t timeout_ms, uint64_t max) {
   char url[64];
   wgrt_error err;
-  snprintf(url, sizeof url, "http://127.0.0.1:%u/v1/services", f->port);
+  snprintf(url, sizeof url, "http://%s:%u/v1/services", f->host ? f->host : "127.0.0.1", f->port);
   wgrt_fetch_cfg cfg = {.size = sizeof cfg,
                         .timeout_ms = timeout_ms,
                         .max_bytes = max,
                         .url = text(url),
                         .etag = text(etag),
-                        .authorization = text("Bearer t0ken")};
+                        .authorization = text("Bearer t0ken"),
+                        .address = text(f->host ? "127.0.0.1" : "")};
   assert_int_equal(wgrt_fetch_start(f->worker, &cfg, on_fetched, f, &f->fetch, &err), 0);
 }
 
@@ -172,6 +174,14 @@ static void test_an_answer(void **state) {
   assert_non_null(strstr(f->request, "GET /v1/services HTTP/1.1\r\n"));
   assert_non_null(strstr(f->request, "authorization: Bearer t0ken\r\n"));
   assert_null(strstr(f->request, "if-none-match"));
+}
+
+static void test_a_host_whose_address_is_known(void **state) {
+  fixture *f = *state;
+  f->host = "registry.invalid";
+  exchange(f, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "", 5000);
+  assert_int_equal(f->status, 200);
+  assert_non_null(strstr(f->request, "host: registry.invalid:"));
 }
 
 static void test_not_modified(void **state) {
@@ -257,6 +267,7 @@ static void test_urls_that_cannot_be_asked(void **state) {
     wgrt_fetch_cfg cfg = {.size = sizeof cfg, .timeout_ms = 1000, .url = text(urls[i])};
     assert_int_equal(wgrt_fetch_start(f->worker, &cfg, on_fetched, f, &f->fetch, &err), -1);
     assert_non_null(strstr(err.msg, "URL '"));
+    assert_null(strstr(err.msg, "s3cret"));
   }
 }
 
@@ -264,6 +275,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(test_an_answer),
+      TEST(test_a_host_whose_address_is_known),
       TEST(test_not_modified),
       TEST(test_chunks_and_a_closed_connection),
       TEST(test_a_body_over_the_limit),
