@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "config/read.h"
 #include "config/value.h"
+#include "dns/name.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -195,6 +196,27 @@ static bool root_is_other(const cfg_node *n) {
   return cfg_find_key(CFG_ROOT, n->key, &unit) == NULL;
 }
 
+/** A private domain that is none would keep nothing private. "" is none at all. */
+static wg_code config_check_domain(cfg_reader *r, const cfg_node *root) {
+  static const char *const path[] = {"shims", "dns", "domain"};
+  char *domain = r->c->dns_domain;
+  wg_dns_name name;
+  const char *why;
+  if (!domain || !*domain) return WG_OK;
+  if (domain[0] == '.') memmove(domain, domain + 1, strlen(domain));
+  if (wg_dns_normalise(domain, strlen(domain), &name, &why)) {
+    memcpy(domain, name.text, name.len + 1);
+    return WG_OK;
+  }
+  const cfg_node *at = root;
+  for (size_t i = 0; at && i < WG_COUNT(path); i++) {
+    at = at->child;
+    while (at && strcmp(at->key, path[i]) != 0) at = at->next;
+  }
+  return cfg_fail(r, at ? at->value_line : 1, at ? at->value_column : 1, "'domain': '%s' %s",
+                  domain, why);
+}
+
 static wg_code config_fill(cfg_reader *r, const cfg_node *root) {
   wg_config *c = r->c;
   static const cfg_section sections[] = {CFG_ROOT,     CFG_BUILD,      CFG_HTTP, CFG_LIMITS,
@@ -216,9 +238,7 @@ static wg_code config_fill(cfg_reader *r, const cfg_node *root) {
     code = cfg_join(r, path, &c->component);
   }
   if (code != WG_OK) return code;
-  if (c->dns_domain && c->dns_domain[0] == '.')
-    memmove(c->dns_domain, c->dns_domain + 1, strlen(c->dns_domain));
-  return WG_OK;
+  return config_check_domain(r, root);
 }
 
 static wg_code config_from(const char *path, const char *name, const char *text, size_t len,

@@ -271,6 +271,16 @@ static wg_code check_server(cfg_reader *r, const cfg_node *item, const char *tex
   return WG_CONFIG;
 }
 
+/** "HOST", "HOST:PORT" or "[IPV6]:PORT" up to the path. */
+static bool authority_ok(const char *p) {
+  size_t len = strcspn(p, "/?"), host = *p == '[' ? strcspn(p, "]") + 1 : strcspn(p, ":/?");
+  if (host == 0 || host > len || (*p == '[' && host < 4)) return false;
+  if (host == len) return true;
+  size_t digits = strspn(p + host + 1, "0123456789");
+  long port = digits && digits < 6 ? strtol(p + host + 1, NULL, 10) : 0;
+  return p[host] == ':' && host + 1 + digits == len && port > 0 && port < 65536;
+}
+
 static wg_code check_url(cfg_reader *r, const cfg_node *n, const char *url) {
   if (strncmp(url, "https://", 8) == 0) {
     cfg_fail(r, n->value_line, n->value_column,
@@ -280,7 +290,7 @@ static wg_code check_url(cfg_reader *r, const cfg_node *n, const char *url) {
     wg_error_hint(r->err, "put a proxy on this machine that speaks TLS to the other side");
     return WG_CONFIG;
   }
-  bool ok = strncmp(url, "http://", 7) == 0 && url[7] && url[7] != '/' && strlen(url) < 2048;
+  bool ok = strncmp(url, "http://", 7) == 0 && strlen(url) < 2048 && authority_ok(url + 7);
   for (const char *p = url; *p; p++) ok = ok && *p > ' ' && *p < 0x7f && *p != '@' && *p != '#';
   if (ok) return WG_OK;
   cfg_fail(r, n->value_line, n->value_column, "'%s' must be http://HOST[:PORT][/PATH]", n->key);

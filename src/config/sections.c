@@ -88,6 +88,15 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
     if (!d->host) return cfg_nomem(r);
   }
   cfg_lower(d->host);
+  wg_dns_addr literal;
+  wg_dns_name name;
+  const char *why;
+  if (!wg_dns_literal(d->host, strlen(d->host), &literal)) {
+    if (!wg_dns_normalise(d->host, strlen(d->host), &name, &why))
+      return cfg_fail(r, table->line, table->column, "database '%s': the host name '%s' %s",
+                      d->name, d->host, why);
+    d->host[name.len] = '\0'; /* without the root's dot */
+  }
   if (d->port == 0) d->port = ports[d->protocol];
   if (!database_host_ok(d->host, false))
     return cfg_fail(r, table->line, table->column, "database '%s': '%s' is not a host name",
@@ -233,9 +242,12 @@ static bool is_registry_name(const cfg_node *n) {
 /** The token becomes part of a header. */
 static wg_code check_token(cfg_reader *r, const cfg_node *table) {
   const wg_secret *t = &r->c->registry_token;
+  const cfg_node *at = table;
+  for (const cfg_node *n = table->child; n; n = n->next)
+    if (strncmp(n->key, "token", 5) == 0) at = n;
   for (size_t i = 0; i < t->len; i++)
     if (t->bytes[i] <= ' ' || t->bytes[i] > '~')
-      return cfg_fail(r, table->line, table->column,
+      return cfg_fail(r, at->line, at->column,
                       "the token of [registry] has a character that no header can hold");
   return WG_OK;
 }

@@ -21,8 +21,11 @@ wg__dns_payload *wg__dns_payload_records(const uint32_t *ttls, size_t count, con
   if (!p) return NULL;
   /* sizeof *p is a multiple of its alignment, which is that of a pointer. */
   uint32_t *where = (uint32_t *)(void *)(p + 1);
-  *p =
-      (wg__dns_payload){.refs = 1, .count = count, .ttls = where, .texts = (char *)(where + count)};
+  *p = (wg__dns_payload){.refs = 1,
+                         .count = count,
+                         .text_bytes = text_bytes,
+                         .ttls = where,
+                         .texts = (char *)(where + count)};
   if (count) memcpy(p->ttls, ttls, count * sizeof *ttls);
   if (text_bytes) memcpy(p->texts, texts, text_bytes);
   return p;
@@ -111,6 +114,10 @@ static void grow(wg__dns_cache *c) {
 wg__dns_entry *wg__dns_cache_put(wg__dns_cache *c, wg__dns_kind kind, const wg_dns_name *name,
                                  wg__dns_payload *payload) {
   wg__dns_entry *e = wg__dns_cache_find(c, kind, name);
+  if (payload && payload->text_bytes > WG__DNS_TEXT_KEPT_MAX) {
+    if (e) entry_drop(c, e);
+    return NULL;
+  }
   if (!e) {
     if (c->max == 0) return NULL;
     evict_down_to(c, c->max - 1);

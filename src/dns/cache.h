@@ -5,6 +5,9 @@
 #pragma once
 #include "dns/names.h"
 
+/** Records of more text than this are given, and not kept: the cache counts entries, not bytes. */
+enum { WG__DNS_TEXT_KEPT_MAX = 4096 };
+
 /** What is asked for; addresses of both families are one question. */
 typedef enum wg__dns_kind {
   WG__DNS_ADDRESSES,
@@ -20,6 +23,7 @@ typedef struct wg__dns_payload {
   unsigned refs;
   size_t count; /**< addresses or records; 0: there are none */
   size_t count4; /**< addresses of IPv4, which stand in front */
+  size_t text_bytes; /**< of records */
   uint32_t *ttls; /**< of each record, in this memory; NULL: addresses */
   char *texts; /**< of records: one NUL-terminated text after the other, in this memory */
   wg_dns_addr addresses[];

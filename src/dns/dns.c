@@ -294,6 +294,17 @@ static void not_in_domain(wg_dns *d, const wg_dns_name *name, wg_dns_req *req) {
   wg__dns_fail(d, req, &err);
 }
 
+/** The registry has the name, and no address for it. */
+static void nowhere(wg_dns *d, const wg_dns_name *name, wg_dns_req *req) {
+  wg_error err;
+  wg_error_set(&err, WG_NOT_FOUND, 0, "host '%s' not found", name->text);
+  wg_error_hint(&err, "the registry lists it without an address");
+  wg__dns_count(&d->metrics->by_link[WG_DNS_REGISTRY], 1);
+  wg_log(&((wg_log_ctx){.worker = d->loop.worker}), WG_LOG_DEBUG, "dns_failed",
+         WG_KV_S("name", name->text), WG_KV_S("link", "registry"), WG_KV_S("error", err.msg));
+  wg__dns_fail(d, req, &err);
+}
+
 /** The table, then the host. */
 static void ask_chain(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_dns_req *req) {
   const wg_dns_addr *addresses;
@@ -306,6 +317,10 @@ static void ask_chain(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
   }
   if (link == WG_DNS_HOST) {
     wg__dns_ask_host(d, kind, name, req);
+    return;
+  }
+  if (count == 0) {
+    nowhere(d, name, req);
     return;
   }
   /* The table knows addresses; a name of it has no records of other types. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS_BYTES_MAX = 1 << 20 };
+enum { RECORDS_BYTES_MAX = 64 << 10 };
 
 static void lookup_free(wg__dns_lookup *k) {
   free(k->ttls);
@@ -39,7 +39,11 @@ static wg__dns_payload *lookup_result(wg__dns_lookup *k, wg_error *err) {
     p = wg__dns_payload_records(k->ttls, k->records, (const char *)wg_buf_head(&k->texts),
                                 wg_buf_len(&k->texts));
   }
-  if (!p) wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+  if (!p && k->texts.failed && !k->nomem)
+    wg_error_set(err, WG_EXHAUSTED, 0, "host '%s' has more than %d KiB of records", k->name.text,
+                 RECORDS_BYTES_MAX >> 10);
+  else if (!p)
+    wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
   return p;
 }
 

@@ -162,6 +162,18 @@ static wg_code add_configured(wg_names *n, const wg_registry_entry *e, const cha
   return code;
 }
 
+/** Adds the names of an HTTP registry that have addresses, or those that have none. */
+static wg_code add_answer(wg_names *n, const wg_registry_answer *more, bool some, wg_error *err) {
+  wg_code code = WG_OK;
+  for (size_t i = 0; more && i < more->count && code == WG_OK; i++) {
+    const wg_registry_name *name = &more->names[i];
+    if ((name->count > 0) == some)
+      code = map_add(&n->known, &n->known_reverse, &name->name, WG_DNS_REGISTRY, name->addresses,
+                     name->count, err);
+  }
+  return code;
+}
+
 static wg_code fill_known(wg_names *n, const wg_config *c, const wg_registry_answer *more,
                           wg_error *err) {
   size_t names = c->registry_count + c->host_count + 1, addresses = 2;
@@ -172,16 +184,15 @@ static wg_code fill_known(wg_names *n, const wg_config *c, const wg_registry_ans
   wg_code code = map_new(&n->known, &n->known_reverse, names, addresses, err);
   for (size_t i = 0; i < c->registry_count && code == WG_OK; i++)
     code = add_configured(n, &c->registry[i], "[registry]", WG_DNS_REGISTRY, err);
-  for (size_t i = 0; more && i < more->count && code == WG_OK; i++)
-    code = map_add(&n->known, &n->known_reverse, &more->names[i].name, WG_DNS_REGISTRY,
-                   more->names[i].addresses, more->names[i].count, err);
+  code = code == WG_OK ? add_answer(n, more, true, err) : code;
   for (size_t i = 0; i < c->host_count && code == WG_OK; i++)
     code = add_configured(n, &c->hosts[i], "[hosts]", WG_DNS_HOSTS, err);
   wg_dns_name local;
   const char *why;
   if (code == WG_OK && wg_dns_normalise("localhost", 9, &local, &why))
     code = map_add(&n->known, &n->known_reverse, &local, WG_DNS_HOSTS, localhost, 2, err);
-  return code;
+  /* Last, so that they hide nobody: known, and nowhere. */
+  return code == WG_OK ? add_answer(n, more, false, err) : code;
 }
 
 static wg_code add_sentinel(wg_names *n, const char *text, uint16_t place, wg_error *err) {
@@ -289,7 +300,7 @@ static void give(const names_entry *e, const wg_dns_addr **addresses, size_t *co
 wg_dns_link wg_names_find(const wg_names *n, const wg_dns_name *name, const wg_dns_addr **addresses,
                           size_t *count, size_t *count4) {
   const names_entry *e = map_find(&n->known, name);
-  if (e && e->count) {
+  if (e) {
     give(e, addresses, count, count4);
     return e->link;
   }

@@ -71,7 +71,8 @@ uint64_t wg_names_generation(const wg_names *n);
 /** Addresses of a name that the table holds.
  *  @param addresses  as long as the table, IPv4 first
  *  @param count4     how many of them are IPv4
- *  @return the link: WG_DNS_REGISTRY or WG_DNS_HOSTS; WG_DNS_DOMAIN for a name below dns.domain that
+ *  @return the link: WG_DNS_REGISTRY (with *count 0 for a name that the HTTP registry has without an
+ *          address: it is nowhere, and nobody else is asked) or WG_DNS_HOSTS; WG_DNS_DOMAIN for a name below dns.domain that
  *          is not known (*count is 0); WG_DNS_HOST when others are to be asked */
 wg_dns_link wg_names_find(const wg_names *n, const wg_dns_name *name, const wg_dns_addr **addresses,
                           size_t *count, size_t *count4);

@@ -42,6 +42,9 @@ static wg_code read_names(json_t *services, wg_registry_answer *a, wg_error *err
     const char *why;
     if (!wg_dns_normalise(key, strlen(key), &name->name, &why))
       return wg_error_set(err, WG_INVALID, 0, "name %zu %s", a->count + 1, why);
+    if (wg_dns_is_below(name->name.text, name->name.len, "localhost")) /* RFC 6761, section 6.3 */
+      return wg_error_set(err, WG_INVALID, 0, "the name '%s' is this machine's own",
+                          name->name.text);
     a->count++;
     wg_code code = read_addresses(value, name->name.text, name, err);
     if (code != WG_OK) return code;

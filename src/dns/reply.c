@@ -10,13 +10,14 @@ enum {
   HEADER_BYTES = 12,
   ALIASES_MAX = 16,       /* of a name; longer chains are loops */
   RECORDS_MAX = 4096,     /* of a reply: 64 KiB hold hardly more */
+  ALIAS_RECORDS_MAX = 64, /* of a reply: each step of a chain looks at all of them */
   NAME_TEXT_MAX = 1024 + 1, /* 255 bytes, each escaped as \DDD */
   DATA_TEXT_MAX = 4 * 65536 + 8192
 };
 
 /** A record in place. */
 typedef struct record {
-  char owner[NAME_TEXT_MAX];
+  const uint8_t *owner; /**< not looked into */
   uint16_t type, cls;
   uint32_t ttl_s;
   const uint8_t *data;
@@ -59,9 +60,26 @@ static bool walk_begin(walker *w, const uint8_t *p, size_t len) {
   return true;
 }
 
+/** Passes over a name without following it. */
+static bool skip_name(const uint8_t **at, const uint8_t *end) {
+  const uint8_t *p = *at;
+  while (p < end && *p && *p < 0xc0) p += *p + 1;
+  if (p >= end) return false;
+  p += *p ? 2 : 1;
+  *at = p;
+  return p <= end;
+}
+
+static bool owner_is(const walker *w, const record *r, const char *name) {
+  char owner[NAME_TEXT_MAX];
+  const uint8_t *at = r->owner;
+  return take_name(w, &at, owner) && strcasecmp(owner, name) == 0;
+}
+
 static bool walk_next(walker *w, record *r) {
   const uint8_t *end = w->p + w->len;
-  if (w->at >= end || !take_name(w, &w->at, r->owner) || end - w->at < 10) return false;
+  r->owner = w->at;
+  if (!skip_name(&w->at, end) || end - w->at < 10) return false;
   r->type = u16(w->at);
   r->cls = u16(w->at + 2);
   r->ttl_s = u32(w->at + 4);
@@ -80,10 +98,13 @@ static bool canonical_name(const walker *start, char name[NAME_TEXT_MAX], uint32
   for (unsigned step = 0; step < ALIASES_MAX; step++) {
     walker w = *start;
     bool moved = false;
+    unsigned aliases = 0;
     for (unsigned i = 0; i < start->answers && !moved; i++) {
       record r;
       if (!walk_next(&w, &r)) return false;
-      if (r.type != WG__RR_CNAME || r.cls != 1 || strcasecmp(r.owner, name) != 0) continue;
+      if (r.type != WG__RR_CNAME || r.cls != 1) continue;
+      if (++aliases > ALIAS_RECORDS_MAX) return false;
+      if (!owner_is(&w, &r, name)) continue;
       const uint8_t *at = r.data;
       if (!take_name(&w, &at, name)) return false;
       if (r.ttl_s < *ttl_s) *ttl_s = r.ttl_s;
@@ -104,8 +125,7 @@ size_t wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_a
   if (!walk_begin(&w, p, len) || !canonical_name(&w, name, &ttl)) return 0;
   for (unsigned i = 0; i < w.answers && n < cap; i++) {
     if (!walk_next(&w, &r)) return 0;
-    if (r.type != type || r.cls != 1 || r.data_len != size || strcasecmp(r.owner, name) != 0)
-      continue;
+    if (r.type != type || r.cls != 1 || r.data_len != size || !owner_is(&w, &r, name)) continue;
     memset(&out[n], 0, sizeof out[n]);
     out[n].family = type == WG__RR_A ? 4 : 6;
     memcpy(out[n++].bytes, r.data, size);
@@ -189,7 +209,7 @@ bool wg__reply_records(const uint8_t *p, size_t len, uint16_t type,
   bool ok = true;
   for (unsigned i = 0; i < w.answers && ok; i++) {
     ok = walk_next(&w, &r);
-    if (!ok || r.type != type || r.cls != 1 || strcasecmp(r.owner, name) != 0) continue;
+    if (!ok || r.type != type || r.cls != 1 || !owner_is(&w, &r, name)) continue;
     wg_buf_clear(&text);
     ok = put_data(&w, &r, &text);
     wg_buf_put_u8(&text, 0);

@@ -174,6 +174,7 @@ static bool shim_later(const wg_engine *e, uint32_t bit) {
 static void log_started(const wg_engine *e) {
   const wg_config *c = e->config;
   char on[128], off[128], later[128];
+  const char *registry = c->registry_url ? c->registry_url : "static";
   shim_names(e, shim_on, on, sizeof on);
   shim_names(e, shim_off, off, sizeof off);
   shim_names(e, shim_later, later, sizeof later);
@@ -184,7 +185,8 @@ static void log_started(const wg_engine *e) {
          WG_KV_U("databases", c->database_count), WG_KV_U("pool_size", c->pool.pool_size),
          WG_KV_U("connect_timeout_ms", c->pool.connect_timeout_ms),
          WG_KV_U("dns_ttl_s", c->dns_ttl_s), WG_KV_S("dns_domain", c->dns_domain),
-         WG_KV_S("registry", c->registry_url ? c->registry_url : "static"));
+         /* Without its query, which may hold a key. */
+         WG_KV_N("registry", registry, strcspn(registry, "?")));
 }
 
 static wg_code new_runtime(wg_engine *e, const char *cache_dir, wg_error *err) {

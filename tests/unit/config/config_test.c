@@ -214,8 +214,11 @@ static void database_mistakes(void **state) {
               "[databases.d]: user = \"NAME\"");
   parse_fails("[databases.d]\nprotocol = 'oracle'",
               "w.toml:2:12: 'protocol' must be one of postgres|mysql|redis, got \"oracle\"", NULL);
-  parse_fails("[databases.d]\nuser = 'u'\nhost = 'a b'",
-              "w.toml:1:12: database 'd': 'a b' is not a host name", NULL);
+  parse_fails(
+      "[databases.d]\nuser = 'u'\nhost = 'a b'",
+      "w.toml:1:12: database 'd': the host name 'a b' has a character that no host name has", NULL);
+  parse_fails("[databases.d]\nuser = 'u'\nhost = 'a..b'",
+              "w.toml:1:12: database 'd': the host name 'a..b' has an empty label", NULL);
   parse_fails("[databases.d]\nuser = 'u'\nport = 70000",
               "w.toml:3:8: 'port' must be from 1 to 65535, got 70000", NULL);
   parse_fails("[databases.d]\nuser = 'u'\nauth = 'guest'",
@@ -297,9 +300,10 @@ static void registry_over_http(void **state) {
       "[registry]\nurl = 'https://registry'",
       "w.toml:2:7: 'url' must begin with http://; https:// is not supported in this version",
       "proxy");
-  static const char *const bad[] = {"registry:8500",    "http://",           "http:///v1",
-                                    "http://a b/",      "http://user@host/", "ftp://host/",
-                                    "http://h/\xC3\xA4"};
+  static const char *const bad[] = {
+      "registry:8500", "http://",           "http:///v1",      "http://a b/", "http://user@host/",
+      "ftp://host/",   "http://h/\xC3\xA4", "http://h:99999/", "http://:80/", "http://h:/",
+      "http://h:0/",   "http://[]:80/",     "http://[::1]80/", "http://h:8x/"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     char text[128];
     snprintf(text, sizeof text, "[registry]\nurl = '%s'", bad[i]);
@@ -310,7 +314,7 @@ static void registry_over_http(void **state) {
   parse_fails("[registry]\ntimeout = '2m'",
               "w.toml:2:11: 'timeout' must be from 1ms to 60s, got 120s", NULL);
   parse_fails("[registry]\ntoken = \"a\\nb\"",
-              "w.toml:1:2: the token of [registry] has a character that no header can hold", NULL);
+              "w.toml:2:1: the token of [registry] has a character that no header can hold", NULL);
   parse_fails("[registry]\ntoken_env = 'WG_TEST_NOT_SET'",
               "w.toml:2:13: 'token_env': the environment variable 'WG_TEST_NOT_SET' is not set",
               "the token itself is 'token'");
@@ -338,6 +342,15 @@ static void name_servers_and_times_of_dns(void **state) {
              bad[i]);
     parse_fails(text, message, "192.0.2.1:5353");
   }
+  c = parse_ok("[shims.dns]\ndomain = '.Corp.Internal.'\n[databases.d]\nuser = 'u'\n"
+               "host = 'DB.example.'\n");
+  assert_string_equal(c->dns_domain, "corp.internal");
+  assert_string_equal(c->databases[0].host, "db.example");
+  wg_config_free(c);
+  parse_fails("[shims.dns]\ndomain = '*.internal'",
+              "w.toml:2:10: 'domain': '*.internal' has a character that no host name has", NULL);
+  parse_fails("[shims]\ndns = { domain = 'x..y' }",
+              "w.toml:2:18: 'domain': 'x..y' has an empty label", NULL);
   parse_fails("[net]\nhost_dns = 1",
               "w.toml:2:12: 'host_dns' must be true or false, got an integer", NULL);
 }

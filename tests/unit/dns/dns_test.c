@@ -523,6 +523,24 @@ static void the_registry_of_the_file_wins_over_http(void **state) {
   assert_string_equal(f->text, "printer.example");
 }
 
+/* A service without an instance is nowhere: nobody else is asked, and [hosts] is not hidden. */
+static void a_registry_name_without_addresses_is_nowhere(void **state) {
+  fixture *f = *state;
+  static const char json[] =
+      "{\"services\": {\"gone.example\": [], \"printer.example\": [], \"gone.warp.local\": []}}";
+  wg_registry_answer *answer;
+  wg_error err;
+  assert_int_equal(wg_registry_parse(json, sizeof json - 1, &answer, &err), WG_OK);
+  adopt(f, answer);
+  wg_registry_answer_free(answer);
+  resolve_now(f, "gone.example");
+  assert_int_equal(f->code, WG_NOT_FOUND);
+  resolve_now(f, "gone.warp.local");
+  assert_int_equal(f->code, WG_NOT_FOUND);
+  resolve_now(f, "printer.example");
+  assert_int_equal(f->count, 1);
+}
+
 static void write_file(const char *path, const char *text, time_t when) {
   FILE *file = fopen(path, "we");
   assert_non_null(file);
@@ -625,6 +643,7 @@ int main(void) {
       TEST(lookups_in_progress_are_bounded),
       TEST(bad_addresses_are_errors),
       TEST(the_registry_of_the_file_wins_over_http),
+      TEST(a_registry_name_without_addresses_is_nowhere),
       TEST(the_hosts_servers_may_change),
       TEST(threads_share_a_table),
   };

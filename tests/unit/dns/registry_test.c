@@ -59,6 +59,8 @@ static void bad_answers_are_refused_whole(void **state) {
       {"{\"services\": {\"a\": [\"10.0.0.1\\u0000\"]}}", "not JSON"},
       {"{\"services\": {\"a b\": []}}", "has a character that no host name has"},
       {"{\"services\": {\"\": []}}", "is empty"},
+      {"{\"services\": {\"localhost\": [\"192.0.2.1\"]}}", "'localhost' is this machine's own"},
+      {"{\"services\": {\"a.LOCALHOST.\": [\"192.0.2.1\"]}}", "is this machine's own"},
       {"{\"services\": {\"a\": [], \"A\": []}}", "'a' is given twice"},
       {"{\"services\": {\"a\": [], \"a\": []}}", "not JSON"},
   };
