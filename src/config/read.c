@@ -224,12 +224,16 @@ static wg_code read_strings(cfg_reader *r, const cfg_key *k, const cfg_node *n, 
   else if (n->type != WGRT_TOML_STRING)
     return cfg_fail_type(r, n, "a string or a list of strings");
   char **list = NULL;
+  size_t count = 0;
   wg_code code = WG_OK;
   for (; item && code == WG_OK; item = item == n ? NULL : item->next) {
     char *text;
     code = cfg_text(r, item, &text);
     if (code != WG_OK) break;
     if (check) code = check(r, item, text);
+    if (code == WG_OK && k->type == CFG_SERVERS && ++count > WG_DNS_SERVERS_MAX)
+      code = cfg_fail(r, item->value_line, item->value_column, "'%s' has more than %d addresses",
+                      k->name, WG_DNS_SERVERS_MAX);
     if (code == WG_OK)
       code = cfg_append(r, &list, text);
     else

@@ -16,7 +16,6 @@
 #include <uv.h>
 
 enum {
-  SERVERS_MAX = 16,
   TRIES = 3,       /* of each server; c-ares doubles its wait with each */
   TRY_SHARE = 7,   /* 1 + 2 + 4: what the waits of three tries add up to */
   TRY_LEAST_MS = 50,
@@ -33,6 +32,8 @@ typedef struct ares_socket {
 struct wg__ares {
   wg_loop loop;
   ares_channel channel, files; /* files: looks into /etc/hosts only */
+  char **search; /* domains, NULL-terminated; NULL: none */
+  int ndots;
   uv_timer_t timer;
   wg_list sockets;
   size_t questions;     /* in progress */
@@ -117,14 +118,14 @@ static wg_code ares_error(int status, wg_error *err) {
 }
 
 static wg_code set_servers(ares_channel channel, char *const *servers, wg_error *err) {
-  struct ares_addr_port_node nodes[SERVERS_MAX];
+  struct ares_addr_port_node nodes[WG_DNS_SERVERS_MAX];
   size_t n = 0;
   for (; servers[n]; n++) {
     wg_dns_addr a;
     uint16_t port;
-    if (n == SERVERS_MAX)
+    if (n == WG_DNS_SERVERS_MAX)
       return wg_error_set(err, WG_INVALID, 0, "dns: there are more than %d name servers",
-                          SERVERS_MAX);
+                          WG_DNS_SERVERS_MAX);
     if (!wg_dns_server_parse(servers[n], &a, &port))
       return wg_error_set(err, WG_INVALID, 0, "dns: '%s' is not the address of a name server",
                           servers[n]);
@@ -137,6 +138,57 @@ static wg_code set_servers(ares_channel channel, char *const *servers, wg_error 
   return rc == ARES_SUCCESS ? WG_OK : ares_error(rc, err);
 }
 
+static void free_search(wg__ares *a) {
+  for (char **s = a->search; s && *s; s++) free(*s);
+  free(a->search);
+}
+
+char *const *wg__dns_search;
+
+/** Copies the search domains that the channel read. */
+static wg_code take_search(wg__ares *a, wg_error *err) {
+  struct ares_options o = {0};
+  int mask = 0, rc = ares_save_options(a->channel, &o, &mask);
+  if (rc != ARES_SUCCESS) return ares_error(rc, err);
+  char *const *from = wg__dns_search ? wg__dns_search : o.domains;
+  size_t n = 0;
+  if (wg__dns_search)
+    while (from[n]) n++;
+  else
+    n = o.ndomains > 0 ? (size_t)o.ndomains : 0;
+  a->ndots = wg__dns_search ? 1 : o.ndots;
+  a->search = calloc(n + 1, sizeof *a->search);
+  bool ok = a->search != NULL;
+  for (size_t i = 0; i < n && ok; i++) ok = (a->search[i] = strdup(from[i])) != NULL;
+  ares_destroy_options(&o);
+  return ok ? WG_OK : wg_error_set(err, WG_NOMEM, 0, "dns: out of memory");
+}
+
+bool wg__ares_candidate(const wg__ares *a, const wg_dns_name *name, const char *own, unsigned *at,
+                        wg_dns_name *out) {
+  unsigned domains = 0;
+  int dots = 0;
+  while (a->search && a->search[domains]) domains++;
+  for (const char *p = name->text; *p; p++) dots += *p == '.';
+  bool first = dots >= a->ndots;
+  for (; *at <= domains; ++*at) {
+    if (first ? *at == 0 : *at == domains) {
+      *out = *name;
+      ++*at;
+      return true;
+    }
+    char text[2 * WG_DNS_NAME_MAX + 2];
+    const char *why, *domain = a->search[*at - (first ? 1 : 0)];
+    int n = snprintf(text, sizeof text, "%s.%s", name->text, domain);
+    if (n < 0 || (size_t)n >= sizeof text || !wg_dns_normalise(text, (size_t)n, out, &why) ||
+        wg_dns_is_below(out->text, out->len, own))
+      continue;
+    ++*at;
+    return true;
+  }
+  return false;
+}
+
 wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout_ms, wg__ares **out,
                      wg_error *err) {
   wg__ares *a = calloc(1, sizeof *a);
@@ -146,8 +198,8 @@ wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout
   uint32_t share = timeout_ms / TRY_SHARE;
   bool own = servers && servers[0];
   char files[] = "f";
-  /* The host's search domains are for the host's servers. */
-  struct ares_options o = {.flags = own ? ARES_FLAG_NOSEARCH : 0,
+  /* Both families are asked for under one name at a time: see wg__ares_candidate(). */
+  struct ares_options o = {.flags = ARES_FLAG_NOSEARCH,
                            .timeout = (int)(share > TRY_LEAST_MS ? share : TRY_LEAST_MS),
                            .tries = TRIES,
                            .sock_state_cb = on_socket_state,
@@ -167,11 +219,14 @@ wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout
     code = ares_error(rc, err);
   }
   if (code == WG_OK && own) code = set_servers(a->channel, servers, err);
+  /* The host's search domains are for the host's servers. */
+  if (code == WG_OK && (!own || wg__dns_search)) code = take_search(a, err);
   if (code == WG_OK && (rc = uv_timer_init(loop->uv, &a->timer)) != 0)
     code = wg_error_set(err, WG_IO, rc, "dns: %s", uv_strerror(rc));
   if (code != WG_OK) {
     ares_destroy(a->channel);
     if (a->files) ares_destroy(a->files);
+    free_search(a);
     free(a);
     return code;
   }
@@ -180,7 +235,10 @@ wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout
   return WG_OK;
 }
 
-static void on_ares_closed(uv_handle_t *h) { free(h->data); }
+static void on_ares_closed(uv_handle_t *h) {
+  free_search(h->data);
+  free(h->data);
+}
 
 void wg__ares_free(wg__ares *a) {
   if (!a) return;
@@ -240,7 +298,7 @@ void wg__ares_ask(wg__ares *a, const char *name, uint16_t type, wg__ares_answer 
   }
   *q = (question){a, answer, user};
   a->questions++;
-  ares_search(a->channel, name, 1 /* IN */, type, on_answer, q);
+  ares_query(a->channel, name, 1 /* IN */, type, on_answer, q);
   ares_settle(a);
   if (a->loop.kick) a->loop.kick(a->loop.watch_ctx);
 }

@@ -25,10 +25,18 @@ void wg__ares_free_list(wg__ares **list);
  *  @param reply  borrowed for the call; NULL with len 0 when there is none */
 typedef void (*wg__ares_answer)(void *user, wg_code code, const char *why, const uint8_t *reply,
                                 size_t len);
-/** Asks name servers, with the host's search domains. `answer` comes exactly once, maybe within this
- *  call.
+/** Asks name servers for a name as it is. `answer` comes exactly once, maybe within this call.
  *  @param type  WG__RR_* */
 void wg__ares_ask(wg__ares *a, const char *name, uint16_t type, wg__ares_answer answer, void *user);
+
+/** The names that `name` may be short for, one after another, as resolv.conf(5) says: with its search
+ *  domains, and by itself, which goes first when it has as many dots as `ndots`. Names below the
+ *  private domain are left out.
+ *  @param own  the private domain; NULL or "": none
+ *  @param at   0 in the beginning
+ *  @return false: there is no other */
+bool wg__ares_candidate(const wg__ares *a, const wg_dns_name *name, const char *own, unsigned *at,
+                        wg_dns_name *out);
 
 /** Addresses in the host's /etc/hosts, IPv4 first. @return how many, at most cap */
 size_t wg__ares_hosts(wg__ares *a, const char *name, wg_dns_addr *out, size_t cap, size_t *count4);

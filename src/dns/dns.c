@@ -433,7 +433,7 @@ static void ask_records(wg_dns *d, const wg_dns_question *q, wg_dns_req *req) {
 
 static void req_begin(wg_dns_req *req, dns_want want,
                       void (*done)(wg_dns_req *req, const wg_error *err), void *user) {
-  *req = (wg_dns_req){.done = done, .user = user, .want = (uint8_t)want};
+  *req = (wg_dns_req){.done = done, .user = user, .want = (uint8_t)want, .guest = true};
   wg_node_init(&req->node);
 }
 
@@ -458,6 +458,7 @@ void wg_dns_ask(wg_dns *d, const wg_dns_question *q, wg_dns_req *req,
 void wg_dns_resolve(wg_dns *d, const char *name, size_t len, wg_dns_req *req,
                     void (*done)(wg_dns_req *req, const wg_error *err), void *user) {
   req_begin(req, WANT_ADDRESSES, done, user);
+  req->guest = false;
   ask_addresses(d, name, len, false, req);
 }
 

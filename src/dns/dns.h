@@ -51,6 +51,7 @@ typedef struct wg_dns_req {
   struct wg__dns_lookup *lookup; /**< that it waits for */
   wg_node node;
   uint8_t want;
+  bool guest; /**< a guest asks, not the host itself */
 } wg_dns_req;
 
 typedef enum wg_dns_what { WG_DNS_ADDRESSES, WG_DNS_REVERSE, WG_DNS_RECORDS } wg_dns_what;
@@ -83,7 +84,7 @@ WG_MUSTCHECK wg_code wg_dns_new(wg_names *names, const wg_loop *loop, wg_dns_met
 void wg_dns_free(wg_dns *d);
 /** Takes a new table, at once and for all questions to come. What is cached lives out its time;
  *  questions in progress end with the settings they began with. Takes a reference.
- *  @return WG_OK; others: the resolver goes on with the old table */
+ *  @return WG_OK; others: the resolver goes on with the old table. Not from within a callback. */
 WG_MUSTCHECK wg_code wg_dns_adopt(wg_dns *d, wg_names *names, wg_error *err);
 /** One line, "dns_stats". */
 void wg_dns_log_stats(const wg_dns *d);

@@ -52,6 +52,7 @@ typedef struct wg__dns_lookup {
   wg__dns_kind kind;
   wg_dns_link link;
   wg_dns_name name;
+  unsigned candidate; /* the next in the search list */
   unsigned asked; /* answers still to come */
   bool over;
   /* what came so far */
@@ -92,6 +93,8 @@ wg__dns_entry *wg__dns_store(wg_dns *d, wg__dns_kind kind, const wg_dns_name *na
 void wg__dns_follow_host(wg_dns *d);
 /** Test seam: the host's resolv.conf. */
 extern const char *wg__dns_resolv_conf;
+/** Test seam: search domains in place of the host's; NULL-terminated. */
+extern char *const *wg__dns_search;
 /** Asks the host, or joins who did already. */
 void wg__dns_ask_host(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_dns_req *req);
 void wg__dns_lookups_free(wg_dns *d);

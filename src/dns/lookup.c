@@ -8,7 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS_BYTES_MAX = 64 << 10 };
+enum {
+  RECORDS_BYTES_MAX = 64 << 10,
+  OWN_PLACES = 128, /* of WG_DNS_PENDING_MAX, which guests cannot take: databases are dialled */
+  OTHER_FAMILY_MS = 250, /* for the second family of addresses, once the first is there; RFC 8305 */
+  HALF_TTL_MS = 1000 /* of an answer with one family, while asking for the other failed */
+};
 
 static void lookup_free(wg__dns_lookup *k) {
   free(k->ttls);
@@ -50,6 +55,7 @@ static wg__dns_payload *lookup_result(wg__dns_lookup *k, wg_error *err) {
 static wg__dns_entry *lookup_store(wg__dns_lookup *k, wg__dns_payload *p) {
   bool nothing = !p || p->count == 0;
   uint64_t ttl_ms = nothing ? k->negative_ms : (uint64_t)k->ttl_s * 1000;
+  if (k->failure != WG_OK && ttl_ms > HALF_TTL_MS) ttl_ms = HALF_TTL_MS;
   return wg__dns_store(k->dns, k->kind, &k->name, k->link, p, ttl_ms, 0);
 }
 
@@ -88,10 +94,20 @@ static void lookup_finish(wg__dns_lookup *k) {
   wg__dns_payload_unref(p);
 }
 
+static bool ask_next(wg__dns_lookup *k);
+
 /** One answer less to come; after the last one there is nothing to keep the lookup for. */
 static void lookup_answered(wg__dns_lookup *k) {
   wg_dns *d = k->dns;
-  if (--k->asked > 0) return;
+  if (--k->asked > 0) {
+    /* A server that drops questions of one family must not hold up the other. */
+    if (!k->over && k->n4 + k->n6 > 0 && k->timeout_ms > OTHER_FAMILY_MS) {
+      wg_deadline_stop(&k->deadline);
+      wg_deadline_start(wg_deadlines_class(d->deadlines, OTHER_FAMILY_MS), &k->deadline);
+    }
+    return;
+  }
+  if (!k->over && !d->closing && k->n4 + k->n6 == 0 && ask_next(k)) return;
   if (!k->over && !d->closing) lookup_finish(k);
   wg_list_remove(k->over ? &d->over : &d->lookups, &k->node);
   wg_deadline_stop(&k->deadline);
@@ -104,6 +120,8 @@ static void on_deadline(wg_deadline *deadline) {
   k->failure = WG_IO;
   snprintf(k->why, sizeof k->why, "no answer within %u ms", k->timeout_ms);
   lookup_finish(k); /* with the addresses of one family, if they came */
+  /* Out of the queue of the thread pool, if it has not begun: its callback comes, and frees. */
+  if (k->link == WG_DNS_NSS) (void)uv_cancel((uv_req_t *)&k->uv);
 }
 
 /* ---- c-ares ---- */
@@ -127,6 +145,7 @@ static void take_answer(wg__dns_lookup *k, uint16_t type, wg_code code, const ch
                         const uint8_t *reply, size_t len) {
   uint32_t negative_s;
   size_t n = 0;
+  bool good = true;
   if (k->over || code == WG_CANCELED) return;
   if (code != WG_OK && code != WG_NOT_FOUND) {
     k->failure = code;
@@ -136,10 +155,15 @@ static void take_answer(wg__dns_lookup *k, uint16_t type, wg_code code, const ch
   if (code == WG_NOT_FOUND)
     k->missing = true;
   else if (type == WG__RR_A)
-    n = k->n4 = wg__reply_addresses(reply, len, type, k->v4, WG_DNS_ADDRESSES_MAX, &k->ttl_s);
+    good = !len ||
+           wg__reply_addresses(reply, len, type, k->v4, WG_DNS_ADDRESSES_MAX, &k->n4, &k->ttl_s);
   else if (type == WG__RR_AAAA)
-    n = k->n6 = wg__reply_addresses(reply, len, type, k->v6, WG_DNS_ADDRESSES_MAX, &k->ttl_s);
-  else if (len && !wg__reply_records(reply, len, type, on_record, k)) {
+    good = !len ||
+           wg__reply_addresses(reply, len, type, k->v6, WG_DNS_ADDRESSES_MAX, &k->n6, &k->ttl_s);
+  else
+    good = !len || wg__reply_records(reply, len, type, on_record, k);
+  n = type == WG__RR_A ? k->n4 : type == WG__RR_AAAA ? k->n6 : 0;
+  if (!good) {
     k->failure = WG_IO;
     snprintf(k->why, sizeof k->why, "the name server's reply is malformed");
   }
@@ -160,6 +184,21 @@ ANSWER_OF(on_ptr, WG__RR_PTR)
 ANSWER_OF(on_srv, WG__RR_SRV)
 ANSWER_OF(on_txt, WG__RR_TXT)
 
+/** Asks for the addresses of the next name in the list of the host's search domains, both families
+ *  of one name at once. @return false: there is none */
+static bool ask_next(wg__dns_lookup *k) {
+  wg_dns *d = k->dns;
+  wg__ares *ares = d->ares;
+  wg_dns_name name;
+  if (k->kind != WG__DNS_ADDRESSES || k->link != WG_DNS_HOST) return false;
+  const char *own = wg_names_settings(d->names)->domain;
+  if (!wg__ares_candidate(ares, &k->name, own, &k->candidate, &name)) return false;
+  k->asked = 2; /* each may be answered within its call */
+  wg__ares_ask(ares, name.text, WG__RR_A, on_a, k);
+  wg__ares_ask(ares, name.text, WG__RR_AAAA, on_aaaa, k);
+  return true;
+}
+
 static void ask_servers(wg__dns_lookup *k) {
   static const struct {
     uint16_t type;
@@ -171,10 +210,7 @@ static void ask_servers(wg__dns_lookup *k) {
   wg_dns *d = k->dns;
   wg_deadline_start(wg_deadlines_class(d->deadlines, k->timeout_ms), &k->deadline);
   if (k->kind == WG__DNS_ADDRESSES) {
-    k->asked = 2; /* both at once; each may be answered within its call */
-    wg__ares *ares = d->ares;
-    wg__ares_ask(ares, k->name.text, WG__RR_A, on_a, k);
-    wg__ares_ask(ares, k->name.text, WG__RR_AAAA, on_aaaa, k);
+    (void)ask_next(k); /* the name as it is, if nothing else, can be asked for */
   } else {
     k->asked = 1;
     wg__ares_ask(d->ares, k->name.text, by_kind[k->kind].type, by_kind[k->kind].answer, k);
@@ -287,9 +323,10 @@ void wg__dns_ask_host(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
     wg__dns_give_missing(d, req, name->text);
     return;
   }
-  if (d->lookups.count + d->over.count >= WG_DNS_PENDING_MAX) {
-    wg_error_set(&err, WG_EXHAUSTED, 0, "host '%s': %d lookups are in progress already", name->text,
-                 WG_DNS_PENDING_MAX);
+  size_t places = WG_DNS_PENDING_MAX - (req->guest ? OWN_PLACES : 0);
+  if (d->lookups.count + d->over.count >= places) {
+    wg_error_set(&err, WG_EXHAUSTED, 0, "host '%s': %zu lookups are in progress already",
+                 name->text, places);
     wg__dns_fail(d, req, &err);
     return;
   }

@@ -6,6 +6,7 @@
 enum {
   WG_DNS_NAME_MAX = 253, /**< RFC 1035, section 2.3.4, as text without the root's dot */
   WG_DNS_LABEL_MAX = 63,
+  WG_DNS_SERVERS_MAX = 16, /**< name servers of shims.dns.servers */
   WG_DNS_ARPA_MAX = 80 /**< room for the longest name of a reverse lookup, NUL included */
 };
 

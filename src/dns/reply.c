@@ -115,16 +115,17 @@ static bool canonical_name(const walker *start, char name[NAME_TEXT_MAX], uint32
   return false;
 }
 
-size_t wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_addr *out,
-                           size_t cap, uint32_t *ttl_s) {
+bool wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_addr *out, size_t cap,
+                         size_t *count, uint32_t *ttl_s) {
   walker w;
   record r;
   char name[NAME_TEXT_MAX];
   size_t n = 0, size = type == WG__RR_A ? 4 : 16;
   uint32_t ttl = *ttl_s;
-  if (!walk_begin(&w, p, len) || !canonical_name(&w, name, &ttl)) return 0;
+  *count = 0;
+  if (!walk_begin(&w, p, len) || !canonical_name(&w, name, &ttl)) return false;
   for (unsigned i = 0; i < w.answers && n < cap; i++) {
-    if (!walk_next(&w, &r)) return 0;
+    if (!walk_next(&w, &r)) return false;
     if (r.type != type || r.cls != 1 || r.data_len != size || !owner_is(&w, &r, name)) continue;
     memset(&out[n], 0, sizeof out[n]);
     out[n].family = type == WG__RR_A ? 4 : 6;
@@ -132,7 +133,8 @@ size_t wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_a
     if (r.ttl_s < ttl) ttl = r.ttl_s;
   }
   if (n) *ttl_s = ttl;
-  return n;
+  *count = n;
+  return true;
 }
 
 /* ---- presentation form ---- */

@@ -18,11 +18,11 @@ enum {
 
 /** Collects the addresses of the question's name, through its aliases.
  *  @param type  WG__RR_A or WG__RR_AAAA
- *  @param out   gets at most cap of them
+ *  @param out   gets at most cap of them, *count says how many
  *  @param ttl_s lowered to the least TTL on the way
- *  @return how many were written; 0 also for bytes that are no reply */
-size_t wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_addr *out,
-                           size_t cap, uint32_t *ttl_s);
+ *  @return false for bytes that are no reply; *count is 0 then */
+bool wg__reply_addresses(const uint8_t *p, size_t len, uint16_t type, wg_dns_addr *out, size_t cap,
+                         size_t *count, uint32_t *ttl_s);
 
 /** Walks the records of a type that belong to the question's name, through its aliases.
  *  @param item  gets each in presentation form (RFC 1035, section 5.1), NUL-terminated; one line

@@ -147,14 +147,16 @@ void wg__tenure_unuse(wg_tenure *t) {
   if (--t->uses == 0 && t != t->worker->current) uv_async_send(&t->worker->thread.wake);
 }
 
-/** Takes the engine's current names, if they are others. */
-static void worker_adopt_names(wg_worker *w) {
+/** Takes the engine's current names, if they are others. @return false: the old ones stay */
+static bool worker_adopt_names(wg_worker *w) {
   wg_names *names = wg__engine_names(w->engine);
   wg_error err;
-  if (wg_dns_adopt(w->dns, names, &err) != WG_OK)
+  bool taken = wg_dns_adopt(w->dns, names, &err) == WG_OK;
+  if (!taken)
     wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_ERROR, "worker_names_failed",
            WG_KV_S("error", err.msg));
   wg_names_unref(names);
+  return taken;
 }
 
 /** Takes the engine's current site, if it is another. @return false: the old one stays */
@@ -192,11 +194,11 @@ static void on_wake(uv_async_t *async) {
   bool owes = w->owes;
   pthread_mutex_unlock(&w->engine->lock);
   wg_roster_wake(&w->roster);
-  worker_adopt_names(w); /* before the site: its pools may dial at once */
+  bool named = worker_adopt_names(w); /* before the site: its pools may dial at once */
   if (owes) {
     bool adopted = worker_adopt(w);
     pthread_mutex_lock(&w->engine->lock);
-    worker_settle(w, !adopted);
+    worker_settle(w, !adopted || !named);
     pthread_mutex_unlock(&w->engine->lock);
   }
   for (wg_node *n = wg_list_first(&w->tenures), *next; n; n = next) {

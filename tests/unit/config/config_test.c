@@ -351,6 +351,10 @@ static void name_servers_and_times_of_dns(void **state) {
               "w.toml:2:10: 'domain': '*.internal' has a character that no host name has", NULL);
   parse_fails("[shims]\ndns = { domain = 'x..y' }",
               "w.toml:2:18: 'domain': 'x..y' has an empty label", NULL);
+  parse_fails("[shims.dns]\nservers = ['10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1',"
+              "'10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1',"
+              "'10.0.0.1','10.0.0.1','10.0.0.1','10.0.0.1',\n'10.0.0.17']",
+              "w.toml:3:1: 'servers' has more than 16 addresses", NULL);
   parse_fails("[net]\nhost_dns = 1",
               "w.toml:2:12: 'host_dns' must be true or false, got an integer", NULL);
 }

@@ -137,7 +137,7 @@ static const struct {
     {"Addresses of one name", "64", "src/dns/dns.h", "DNS_ADDRESSES_MAX = 64"},
     {"Lookups of names in progress, a worker", "1024", "src/dns/dns.h", "DNS_PENDING_MAX = 1024"},
     {"The same, an instance", "256", "src/engine/bridge_names.c", "LOOKUPS_MAX = 256"},
-    {"Name servers", "16", "src/dns/ares.c", "SERVERS_MAX = 16"},
+    {"Name servers", "16", "src/dns/name.h", "WG_DNS_SERVERS_MAX = 16"},
     {"Answer of the HTTP registry", "4 MiB", "src/dns/names.h", "WG_REGISTRY_BYTES_MAX = 4 << 20"},
     {"The same: names", "65536", "src/dns/names.h", "WG_REGISTRY_NAMES_MAX = 65536"},
     {"The same: addresses of a name", "64", "src/dns/names.h", "WG_REGISTRY_ADDRESSES_MAX = 64"},

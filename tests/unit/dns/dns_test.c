@@ -496,6 +496,27 @@ static void lookups_in_progress_are_bounded(void **state) {
   free(reqs);
 }
 
+/* Guests cannot take the places that the host needs to dial databases. */
+static void some_lookups_are_the_hosts_own(void **state) {
+  fixture *f = *state;
+  enum { N = WG_DNS_PENDING_MAX };
+  wg_dns_req *reqs = calloc(N + 1, sizeof *reqs);
+  char name[32];
+  f->calls = 0;
+  for (int i = 0; i < N; i++) {
+    int len = snprintf(name, sizeof name, "g%d.example", i);
+    wg_dns_question q = {.what = WG_DNS_ADDRESSES, .name = name, .len = (size_t)len};
+    wg_dns_ask(f->dns, &q, &reqs[i], on_done, f);
+  }
+  assert_int_equal(f->calls, 128);
+  assert_int_equal(f->code, WG_EXHAUSTED);
+  f->calls = 0;
+  wg_dns_resolve(f->dns, "db.example", 10, &reqs[N], on_done, f);
+  assert_int_equal(f->calls, 0); /* it is asked for */
+  for (size_t i = 0; i <= N; i++) wg_dns_cancel(f->dns, &reqs[i]);
+  free(reqs);
+}
+
 static void bad_addresses_are_errors(void **state) {
   fixture *f = *state;
   char *addresses[] = {"10.0.0.1", "not-an-address"};
@@ -641,6 +662,7 @@ int main(void) {
       TEST(cancel_means_no_callback),
       TEST(no_server_is_a_temporary_failure),
       TEST(lookups_in_progress_are_bounded),
+      TEST(some_lookups_are_the_hosts_own),
       TEST(bad_addresses_are_errors),
       TEST(the_registry_of_the_file_wins_over_http),
       TEST(a_registry_name_without_addresses_is_nowhere),

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* US-106, US-107 against a real name server: what comes last in the chain, and for how long it is
  * kept. The sockets are real, the clock of the cache is not. */
-#include "dns/dns.h"
+#include "dns/dns_internal.h"
 #include "dns/name_server.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -330,6 +332,138 @@ static void the_second_server_answers_for_the_first(void **state) {
   close(fd);
 }
 
+/* ---- a server that treats the two families differently, on the resolver's own loop ---- */
+
+typedef enum habit { SILENT, FAILS, GARBAGE, ANSWERS } habit;
+typedef struct half_server {
+  uv_udp_t udp;
+  habit a, aaaa;
+  unsigned questions[2]; /* of A, of AAAA */
+  char address[32];
+} half_server;
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *buf) {
+  static char room[1500];
+  (void)h, (void)size;
+  *buf = uv_buf_init(room, sizeof room);
+}
+
+static void on_question(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
+                        unsigned flags) {
+  half_server *h = udp->data;
+  (void)flags;
+  if (n < 17 || !from) return;
+  uint8_t *p = (uint8_t *)buf->base, *at = p + 12;
+  while (*at) at += *at + 1;
+  bool six = at[2] == 28;
+  habit how = six ? h->aaaa : h->a;
+  size_t len = (size_t)(at + 5 - p);
+  h->questions[six]++;
+  if (how == SILENT) return;
+  p[2] = 0x81;
+  p[3] = how == FAILS ? 0x82 : 0x80;
+  p[7] = how != FAILS; /* one answer, no other records */
+  memset(p + 8, 0, 4);
+  if (how == ANSWERS) {
+    const uint8_t head[] = {0xc0, 12, 0, six ? 28 : 1, 0, 1, 0, 0, 0, 60, 0, six ? 16 : 4};
+    memcpy(p + len, head, sizeof head);
+    memset(p + len + sizeof head, 7, six ? 16 : 4);
+    len += sizeof head + (six ? 16 : 4);
+  }
+  uv_buf_t reply = uv_buf_init(buf->base, (unsigned)len);
+  assert_true(uv_udp_try_send(udp, &reply, 1, from) > 0);
+}
+
+static void half_start(fixture *f, half_server *h) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int len = sizeof a;
+  assert_int_equal(uv_udp_init(&f->uv, &h->udp), 0);
+  h->udp.data = h;
+  assert_int_equal(uv_udp_bind(&h->udp, (struct sockaddr *)&a, 0), 0);
+  assert_int_equal(uv_udp_getsockname(&h->udp, (struct sockaddr *)&a, &len), 0);
+  assert_int_equal(uv_udp_recv_start(&h->udp, on_alloc, on_question), 0);
+  snprintf(h->address, sizeof h->address, "127.0.0.1:%u", ntohs(a.sin_port));
+  f->servers[0] = h->address;
+  start(f);
+}
+
+static void half_stop(fixture *f, half_server *h) {
+  uv_close((uv_handle_t *)&h->udp, NULL);
+  wg_dns_free(f->dns);
+  f->dns = NULL;
+  uv_run(&f->uv, UV_RUN_DEFAULT);
+}
+
+/* RFC 8305: one family that nobody answers for must not hold up the other. */
+static void a_silent_family_holds_nothing_up(void **state) {
+  fixture *f = *state;
+  half_server h = {.a = ANSWERS, .aaaa = SILENT};
+  half_start(f, &h);
+  uint64_t before = wg_now_ms(&wg_clock_monotonic);
+  resolve(f, "half.example");
+  assert_int_equal(f->code, WG_OK);
+  assert_string_equal(f->all, "7.7.7.7");
+  assert_in_range(wg_now_ms(&wg_clock_monotonic) - before, 0, 2500); /* of 5000 */
+  half_stop(f, &h);
+}
+
+/* Half of an answer is good for now, not for as long as a whole one. */
+static void half_an_answer_is_not_kept_for_long(void **state) {
+  fixture *f = *state;
+  half_server h = {.a = FAILS, .aaaa = ANSWERS};
+  half_start(f, &h);
+  resolve(f, "half.example");
+  assert_string_equal(f->all, "707:707:707:707:707:707:707:707");
+  h.a = ANSWERS;
+  f->ahead_ms += 1001;
+  resolve(f, "half.example");
+  assert_string_equal(f->all, "7.7.7.7 707:707:707:707:707:707:707:707");
+  half_stop(f, &h);
+}
+
+static void a_malformed_reply_is_a_temporary_failure(void **state) {
+  fixture *f = *state;
+  half_server h = {.a = GARBAGE, .aaaa = GARBAGE};
+  half_start(f, &h);
+  resolve(f, "bad.example");
+  assert_int_equal(f->code, WG_IO);
+  assert_non_null(strstr(f->error, "malformed"));
+  h.a = h.aaaa = ANSWERS;
+  resolve(f, "bad.example"); /* it was not kept */
+  assert_int_equal(f->count, 2);
+  half_stop(f, &h);
+}
+
+/* Both families of one name, before the next name is tried; private names are never asked for. */
+static void the_search_list_is_walked_by_names(void **state) {
+  fixture *f = *state;
+  static char nowhere[] = "nowhere.test", own[] = "warp.local", zone[] = "example.test";
+  static char *search[] = {own, nowhere, zone, NULL};
+  wg__dns_search = search;
+  start(f);
+  resolve(f, "one");
+  assert_int_equal(f->code, WG_OK);
+  assert_int_not_equal(f->count, 0);
+  resolve(f, "one.example.test");
+  assert_int_equal(f->code, WG_OK);
+  wg__dns_search = NULL;
+}
+
+static void a_name_with_dots_goes_before_its_search_list(void **state) {
+  fixture *f = *state;
+  static char zone[] = "example.test";
+  static char *search[] = {zone, NULL};
+  half_server h = {.a = ANSWERS, .aaaa = SILENT};
+  wg__dns_search = search;
+  h.aaaa = ANSWERS;
+  half_start(f, &h);
+  resolve(f, "a.b");
+  assert_int_equal(h.questions[0], 1); /* the first name was enough, for both */
+  assert_int_equal(h.questions[1], 1);
+  half_stop(f, &h);
+  wg__dns_search = NULL;
+}
+
 /* Questions in progress end with the servers that they were put to. */
 static void a_reload_may_change_the_servers(void **state) {
   fixture *f = *state;
@@ -375,6 +509,11 @@ int main(void) {
       TEST(the_host_file_is_asked_first),
       TEST_LATER(us_106_silence_ends_in_time),
       TEST_LATER(the_second_server_answers_for_the_first),
+      TEST_LATER(a_silent_family_holds_nothing_up),
+      TEST_LATER(half_an_answer_is_not_kept_for_long),
+      TEST_LATER(a_malformed_reply_is_a_temporary_failure),
+      TEST_LATER(the_search_list_is_walked_by_names),
+      TEST_LATER(a_name_with_dots_goes_before_its_search_list),
       TEST_LATER(a_reload_may_change_the_servers),
   };
   if (!name_server_start(&server)) return 0;
