@@ -136,7 +136,7 @@ def test_its_own_name_may_be_one_of_ours(site, registry):
         assert site.resolves("10.1.2.3")
     site.configure({"url": f"http://nobody.warp.local:{port}/v1/services"})
     with site.serve():
-        assert site.log("event=registry_down .*host 'nobody.warp.local' not found")
+        site.server.log.wait_for("event=registry_down .*host 'nobody.warp.local' not found")
 
 
 def test_a_start_without_it_serves_with_a_warning(site):
