@@ -87,18 +87,21 @@ static bool same_servers(const wg_dns_settings *a, const wg_dns_settings *b) {
 wg_code wg_dns_adopt(wg_dns *d, wg_names *names, wg_error *err) {
   if (names == d->names) return WG_OK;
   const wg_dns_settings *s = wg_names_settings(names);
-  if (!same_servers(s, wg_names_settings(d->names))) {
+  wg_code code = WG_OK;
+  if (d->stale || !same_servers(s, wg_names_settings(d->names))) {
     wg__ares *fresh;
-    wg_code code = ares_for(d, names, &fresh, err);
-    if (code != WG_OK) return code;
-    wg__ares_retire(d->ares, &d->retired);
-    d->ares = fresh;
+    code = ares_for(d, names, &fresh, err);
+    d->stale = code != WG_OK;
+    if (code == WG_OK) {
+      wg__ares_retire(d->ares, &d->retired);
+      d->ares = fresh;
+    }
   }
   wg_names *old = d->names;
   d->names = wg_names_ref(names);
   wg__dns_cache_resize(&d->cache, s->cache_size);
   wg_names_unref(old);
-  return WG_OK;
+  return code;
 }
 
 void wg_dns_log_stats(const wg_dns *d) {

@@ -84,7 +84,8 @@ WG_MUSTCHECK wg_code wg_dns_new(wg_names *names, const wg_loop *loop, wg_dns_met
 void wg_dns_free(wg_dns *d);
 /** Takes a new table, at once and for all questions to come. What is cached lives out its time;
  *  questions in progress end with the settings they began with. Takes a reference.
- *  @return WG_OK; others: the resolver goes on with the old table. Not from within a callback. */
+ *  @return WG_OK, also for the table that it has; others: the table is taken, but the name servers
+ *          stay those of before until the next table. Not from within a callback */
 WG_MUSTCHECK wg_code wg_dns_adopt(wg_dns *d, wg_names *names, wg_error *err);
 /** One line, "dns_stats". */
 void wg_dns_log_stats(const wg_dns *d);

@@ -35,6 +35,7 @@ struct wg_dns {
   struct timespec seen; /* its time of change then */
   uint32_t turn; /* for names that are not in the cache */
   wg_buf text; /* of the answer that is being given */
+  bool stale; /* ares is not that of the table's servers: making that failed */
   bool closing;
 };
 

@@ -208,8 +208,8 @@ static void on_wake(uv_async_t *async) {
   pthread_mutex_unlock(&c->engine->lock);
   if (failed)
     c->code = wg_error_set(&c->err, WG_NOMEM, 0,
-                           "a worker could not take the new services and serves the old ones; the "
-                           "log says why");
+                           "a worker could not take all of the new configuration and keeps part of "
+                           "the old one; the log says why");
   control_enter(c, CONTROL_IDLE);
 }
 

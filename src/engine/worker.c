@@ -147,16 +147,15 @@ void wg__tenure_unuse(wg_tenure *t) {
   if (--t->uses == 0 && t != t->worker->current) uv_async_send(&t->worker->thread.wake);
 }
 
-/** Takes the engine's current names, if they are others. @return false: the old ones stay */
-static bool worker_adopt_names(wg_worker *w) {
-  wg_names *names = wg__engine_names(w->engine);
+/** Takes names, and their reference. @return false: their servers cannot be asked, the old ones are */
+static bool worker_adopt_names(wg_worker *w, wg_names *names) {
   wg_error err;
-  bool taken = wg_dns_adopt(w->dns, names, &err) == WG_OK;
-  if (!taken)
+  bool adopted = wg_dns_adopt(w->dns, names, &err) == WG_OK;
+  if (!adopted)
     wg_log(&(wg_log_ctx){.worker = w->index}, WG_LOG_ERROR, "worker_names_failed",
            WG_KV_S("error", err.msg));
   wg_names_unref(names);
-  return taken;
+  return adopted;
 }
 
 /** Takes the engine's current site, if it is another. @return false: the old one stays */
@@ -192,9 +191,10 @@ static void on_wake(uv_async_t *async) {
   wg_worker *w = async->data;
   pthread_mutex_lock(&w->engine->lock);
   bool owes = w->owes;
+  wg_names *names = wg_names_ref(w->engine->names); /* of what it owes, or newer */
   pthread_mutex_unlock(&w->engine->lock);
   wg_roster_wake(&w->roster);
-  bool named = worker_adopt_names(w); /* before the site: its pools may dial at once */
+  bool named = worker_adopt_names(w, names); /* before the site: its pools may dial at once */
   if (owes) {
     bool adopted = worker_adopt(w);
     pthread_mutex_lock(&w->engine->lock);
