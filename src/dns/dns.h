@@ -33,7 +33,9 @@ typedef struct wg_dns_metrics {
   atomic_uint_fast64_t evictions; /**< for want of room */
   atomic_uint_fast64_t failures; /**< neither answered nor not found */
   atomic_uint_fast64_t by_link[WG_DNS_LINKS]; /**< answers that were not the cache's */
-  atomic_int_fast64_t in_flight; /**< questions to the host */
+  /** Questions to the host, those included that nobody waits for any more: what WG_DNS_PENDING_MAX
+   *  bounds. */
+  atomic_int_fast64_t in_flight;
   atomic_int_fast64_t entries; /**< of the cache */
 } wg_dns_metrics;
 

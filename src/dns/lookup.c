@@ -22,7 +22,7 @@ static void lookup_free(wg__dns_lookup *k) {
 }
 
 static void count_in_flight(wg_dns *d) {
-  atomic_store_explicit(&d->metrics->in_flight, (int_fast64_t)d->lookups.count,
+  atomic_store_explicit(&d->metrics->in_flight, (int_fast64_t)(d->lookups.count + d->over.count),
                         memory_order_relaxed);
 }
 
@@ -67,7 +67,6 @@ static void lookup_finish(wg__dns_lookup *k) {
   wg_list_remove(&d->lookups, &k->node);
   wg_list_push_back(&d->over, &k->node);
   k->over = true;
-  count_in_flight(d);
   wg__dns_payload *p = lookup_result(k, &err);
   if (p || err.code == WG_NOT_FOUND) (void)lookup_store(k, p);
   if (p)
@@ -110,6 +109,7 @@ static void lookup_answered(wg__dns_lookup *k) {
   if (!k->over && !d->closing && k->n4 + k->n6 == 0 && ask_next(k)) return;
   if (!k->over && !d->closing) lookup_finish(k);
   wg_list_remove(k->over ? &d->over : &d->lookups, &k->node);
+  count_in_flight(d);
   wg_deadline_stop(&k->deadline);
   WG_ASSERT(wg_list_empty(&k->waiters));
   lookup_free(k);
@@ -370,7 +370,8 @@ void wg__dns_lookups_free(wg_dns *d) {
       wg_deadline_stop(&k->deadline);
       k->dns = NULL;
       /* Takes it out of the queue of the thread pool if it has not begun; its callback frees. */
-      uv_cancel((uv_req_t *)&k->uv);
+      if (!k->over)
+        uv_cancel((uv_req_t *)&k->uv); /* else its deadline did so, and twice is once too often */
     }
   }
   count_in_flight(d);

@@ -136,6 +136,8 @@ static const struct {
     {"Records of one name, as text", "64 KiB", "src/dns/lookup.c", "RECORDS_BYTES_MAX = 64 << 10"},
     {"Addresses of one name", "64", "src/dns/dns.h", "DNS_ADDRESSES_MAX = 64"},
     {"Lookups of names in progress, a worker", "1024", "src/dns/dns.h", "DNS_PENDING_MAX = 1024"},
+    {"The same: of them for the host itself, which dials databases", "128", "src/dns/lookup.c",
+     "OWN_PLACES = 128"},
     {"The same, an instance", "256", "src/engine/bridge_names.c", "LOOKUPS_MAX = 256"},
     {"Name servers", "16", "src/dns/name.h", "WG_DNS_SERVERS_MAX = 16"},
     {"Answer of the HTTP registry", "4 MiB", "src/dns/names.h", "WG_REGISTRY_BYTES_MAX = 4 << 20"},
