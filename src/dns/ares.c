@@ -189,6 +189,8 @@ bool wg__ares_candidate(const wg__ares *a, const wg_dns_name *name, const char *
   return false;
 }
 
+bool wg__ares_searches(const wg__ares *a) { return a->search && a->search[0]; }
+
 wg_code wg__ares_new(const wg_loop *loop, char *const *servers, uint32_t timeout_ms, wg__ares **out,
                      wg_error *err) {
   wg__ares *a = calloc(1, sizeof *a);

@@ -38,6 +38,9 @@ void wg__ares_ask(wg__ares *a, const char *name, uint16_t type, wg__ares_answer 
 bool wg__ares_candidate(const wg__ares *a, const wg_dns_name *name, const char *own, unsigned *at,
                         wg_dns_name *out);
 
+/** Whether there are search domains. */
+bool wg__ares_searches(const wg__ares *a);
+
 /** Addresses in the host's /etc/hosts, IPv4 first. @return how many, at most cap */
 size_t wg__ares_hosts(wg__ares *a, const char *name, wg_dns_addr *out, size_t cap, size_t *count4);
 /** The name of an address there. @return false: none */

@@ -11,11 +11,14 @@ enum { WG__DNS_TEXT_KEPT_MAX = 4096 };
 /** What is asked for; addresses of both families are one question. */
 typedef enum wg__dns_kind {
   WG__DNS_ADDRESSES,
+  WG__DNS_ROOTED, /**< addresses of a name as it is, without the search domains of the host */
   WG__DNS_CNAME,
   WG__DNS_PTR,
   WG__DNS_SRV,
   WG__DNS_TXT
 } wg__dns_kind;
+
+static inline bool wg__dns_of_addresses(wg__dns_kind kind) { return kind <= WG__DNS_ROOTED; }
 
 /** What came: addresses, or records as text. Counted, so that it outlives its entry while it is
  *  given to those who wait. */

@@ -327,7 +327,7 @@ static void ask_chain(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
     return;
   }
   /* The table knows addresses; a name of it has no records of other types. */
-  wg__dns_payload *p = kind == WG__DNS_ADDRESSES
+  wg__dns_payload *p = wg__dns_of_addresses(kind)
                            ? wg__dns_payload_addresses(addresses, count, count4)
                            : wg__dns_payload_records(NULL, 0, NULL, 0);
   if (!p) {
@@ -363,12 +363,14 @@ static void ask_addresses(wg_dns *d, const char *name, size_t len, bool guest, w
     wg__dns_fail(d, req, &err);
     return;
   }
+  wg__dns_kind kind =
+      name[len - 1] == '.' && wg__ares_searches(d->ares) ? WG__DNS_ROOTED : WG__DNS_ADDRESSES;
   const wg_dns_addr *sentinels;
   size_t count, count4;
   if (guest && wg_names_sentinel(d->names, &host, &sentinels, &count, &count4))
     give_fixed(d, host.text, WG_DNS_DATABASE, sentinels, count, count4, req);
-  else if (!ask_cache(d, WG__DNS_ADDRESSES, &host, req, !guest))
-    ask_chain(d, WG__DNS_ADDRESSES, &host, req);
+  else if (!ask_cache(d, kind, &host, req, !guest))
+    ask_chain(d, kind, &host, req);
 }
 
 /** A name of an address: the table's own, then PTR records. */

@@ -29,7 +29,7 @@ static void count_in_flight(wg_dns *d) {
 /** What was found, or NULL: nothing, and *err says why. */
 static wg__dns_payload *lookup_result(wg__dns_lookup *k, wg_error *err) {
   wg__dns_payload *p = NULL;
-  if (k->kind == WG__DNS_ADDRESSES && k->n4 + k->n6 > 0) {
+  if (wg__dns_of_addresses(k->kind) && k->n4 + k->n6 > 0) {
     wg_dns_addr all[2 * WG_DNS_ADDRESSES_MAX];
     memcpy(all, k->v4, k->n4 * sizeof *all);
     memcpy(all + k->n4, k->v6, k->n6 * sizeof *all);
@@ -37,7 +37,7 @@ static wg__dns_payload *lookup_result(wg__dns_lookup *k, wg_error *err) {
   } else if (k->failure != WG_OK) {
     wg_error_set(err, k->failure, 0, "host '%s' cannot be resolved: %s", k->name.text, k->why);
     return NULL;
-  } else if (k->kind == WG__DNS_ADDRESSES || k->missing) {
+  } else if (wg__dns_of_addresses(k->kind) || k->missing) {
     wg_error_set(err, WG_NOT_FOUND, 0, "host '%s' not found", k->name.text);
     return NULL;
   } else if (!k->nomem && !k->texts.failed) {
@@ -95,15 +95,21 @@ static void lookup_finish(wg__dns_lookup *k) {
 
 static bool ask_next(wg__dns_lookup *k);
 
+/** A server that drops questions of one family must not hold up the other. */
+static void hurry(wg__dns_lookup *k) {
+  wg_dns *d = k->dns;
+  if (k->deadline.of && k->deadline.at_ms <= wg_now_ms(&d->loop.clock) + OTHER_FAMILY_MS) return;
+  wg_deadline_class *class = wg_deadlines_class(d->deadlines, OTHER_FAMILY_MS);
+  if (!class) return;
+  wg_deadline_stop(&k->deadline);
+  wg_deadline_start(class, &k->deadline);
+}
+
 /** One answer less to come; after the last one there is nothing to keep the lookup for. */
 static void lookup_answered(wg__dns_lookup *k) {
   wg_dns *d = k->dns;
   if (--k->asked > 0) {
-    /* A server that drops questions of one family must not hold up the other. */
-    if (!k->over && k->n4 + k->n6 > 0 && k->timeout_ms > OTHER_FAMILY_MS) {
-      wg_deadline_stop(&k->deadline);
-      wg_deadline_start(wg_deadlines_class(d->deadlines, OTHER_FAMILY_MS), &k->deadline);
-    }
+    if (!k->over && k->n4 + k->n6 > 0) hurry(k);
     return;
   }
   if (!k->over && !d->closing && k->n4 + k->n6 == 0 && ask_next(k)) return;
@@ -190,9 +196,14 @@ static bool ask_next(wg__dns_lookup *k) {
   wg_dns *d = k->dns;
   wg__ares *ares = d->ares;
   wg_dns_name name;
-  if (k->kind != WG__DNS_ADDRESSES || k->link != WG_DNS_HOST) return false;
+  if (!wg__dns_of_addresses(k->kind) || k->link != WG_DNS_HOST) return false;
   const char *own = wg_names_settings(d->names)->domain;
-  if (!wg__ares_candidate(ares, &k->name, own, &k->candidate, &name)) return false;
+  if (k->kind == WG__DNS_ROOTED) {
+    if (k->candidate++) return false;
+    name = k->name;
+  } else if (!wg__ares_candidate(ares, &k->name, own, &k->candidate, &name)) {
+    return false;
+  }
   k->asked = 2; /* each may be answered within its call */
   wg__ares_ask(ares, name.text, WG__RR_A, on_a, k);
   wg__ares_ask(ares, name.text, WG__RR_AAAA, on_aaaa, k);
@@ -209,7 +220,7 @@ static void ask_servers(wg__dns_lookup *k) {
                  [WG__DNS_TXT] = {WG__RR_TXT, on_txt}};
   wg_dns *d = k->dns;
   wg_deadline_start(wg_deadlines_class(d->deadlines, k->timeout_ms), &k->deadline);
-  if (k->kind == WG__DNS_ADDRESSES) {
+  if (wg__dns_of_addresses(k->kind)) {
     (void)ask_next(k); /* the name as it is, if nothing else, can be asked for */
   } else {
     k->asked = 1;
@@ -276,7 +287,7 @@ static bool ask_hosts(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
   size_t count4, n;
   wg__dns_payload *p = NULL;
   uint32_t ttl_s = wg_names_settings(d->names)->ttl_s;
-  if (kind == WG__DNS_ADDRESSES) {
+  if (wg__dns_of_addresses(kind)) {
     n = wg__ares_hosts(d->ares, name->text, found, WG_DNS_ADDRESSES_MAX, &count4);
     if (n) p = wg__dns_payload_addresses(found, n, count4);
   } else if (kind == WG__DNS_PTR && wg_dns_from_arpa(name->text, &address) &&
@@ -319,7 +330,7 @@ void wg__dns_ask_host(wg_dns *d, wg__dns_kind kind, const wg_dns_name *name, wg_
     return;
   }
   if (ask_hosts(d, kind, name, req)) return;
-  if (local && kind != WG__DNS_ADDRESSES) { /* RFC 6762, section 3: not for name servers */
+  if (local && !wg__dns_of_addresses(kind)) { /* RFC 6762, section 3: not for name servers */
     wg__dns_give_missing(d, req, name->text);
     return;
   }

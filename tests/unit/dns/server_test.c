@@ -23,6 +23,7 @@ typedef struct fixture {
   uint64_t ahead_ms; /* of the real clock */
   wg_config config;
   char *servers[3];
+  uv_udp_t *half; /* of a half_server, while it runs */
   wg_dns_metrics metrics;
   wg_dns *dns;
   unsigned calls;
@@ -69,6 +70,8 @@ static int setup_and_start(void **state) {
 
 static int teardown(void **state) {
   fixture *f = *state;
+  wg__dns_search = NULL;
+  if (f->half) uv_close((uv_handle_t *)f->half, NULL); /* the test failed */
   wg_dns_free(f->dns);
   uv_run(&f->uv, UV_RUN_DEFAULT);
   assert_int_equal(uv_loop_close(&f->uv), 0);
@@ -338,6 +341,7 @@ typedef struct half_server {
   uv_udp_t udp;
   habit a, aaaa;
   unsigned questions[2]; /* of A, of AAAA */
+  size_t longest; /* name asked for, in bytes without the root's */
   char address[32];
 } half_server;
 
@@ -354,6 +358,7 @@ static void on_question(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
   if (n < 17 || !from) return;
   uint8_t *p = (uint8_t *)buf->base, *at = p + 12;
   while (*at) at += *at + 1;
+  if ((size_t)(at - p) - 12 > h->longest) h->longest = (size_t)(at - p) - 12;
   bool six = at[2] == 28;
   habit how = six ? h->aaaa : h->a;
   size_t len = (size_t)(at + 5 - p);
@@ -378,6 +383,7 @@ static void half_start(fixture *f, half_server *h) {
   int len = sizeof a;
   assert_int_equal(uv_udp_init(&f->uv, &h->udp), 0);
   h->udp.data = h;
+  f->half = &h->udp;
   assert_int_equal(uv_udp_bind(&h->udp, (struct sockaddr *)&a, 0), 0);
   assert_int_equal(uv_udp_getsockname(&h->udp, (struct sockaddr *)&a, &len), 0);
   assert_int_equal(uv_udp_recv_start(&h->udp, on_alloc, on_question), 0);
@@ -388,6 +394,7 @@ static void half_start(fixture *f, half_server *h) {
 
 static void half_stop(fixture *f, half_server *h) {
   uv_close((uv_handle_t *)&h->udp, NULL);
+  f->half = NULL;
   wg_dns_free(f->dns);
   f->dns = NULL;
   uv_run(&f->uv, UV_RUN_DEFAULT);
@@ -396,7 +403,8 @@ static void half_stop(fixture *f, half_server *h) {
 /* RFC 8305: one family that nobody answers for must not hold up the other. */
 static void a_silent_family_holds_nothing_up(void **state) {
   fixture *f = *state;
-  half_server h = {.a = ANSWERS, .aaaa = SILENT};
+  static half_server h;
+  h = (half_server){.a = ANSWERS, .aaaa = SILENT};
   half_start(f, &h);
   uint64_t before = wg_now_ms(&wg_clock_monotonic);
   resolve(f, "half.example");
@@ -409,7 +417,8 @@ static void a_silent_family_holds_nothing_up(void **state) {
 /* Half of an answer is good for now, not for as long as a whole one. */
 static void half_an_answer_is_not_kept_for_long(void **state) {
   fixture *f = *state;
-  half_server h = {.a = FAILS, .aaaa = ANSWERS};
+  static half_server h;
+  h = (half_server){.a = FAILS, .aaaa = ANSWERS};
   half_start(f, &h);
   resolve(f, "half.example");
   assert_string_equal(f->all, "707:707:707:707:707:707:707:707");
@@ -422,7 +431,8 @@ static void half_an_answer_is_not_kept_for_long(void **state) {
 
 static void a_malformed_reply_is_a_temporary_failure(void **state) {
   fixture *f = *state;
-  half_server h = {.a = GARBAGE, .aaaa = GARBAGE};
+  static half_server h;
+  h = (half_server){.a = GARBAGE, .aaaa = GARBAGE};
   half_start(f, &h);
   resolve(f, "bad.example");
   assert_int_equal(f->code, WG_IO);
@@ -452,7 +462,8 @@ static void a_name_with_dots_goes_before_its_search_list(void **state) {
   fixture *f = *state;
   static char zone[] = "example.test";
   static char *search[] = {zone, NULL};
-  half_server h = {.a = ANSWERS, .aaaa = SILENT};
+  static half_server h;
+  h = (half_server){.a = ANSWERS, .aaaa = SILENT};
   wg__dns_search = search;
   h.aaaa = ANSWERS;
   half_start(f, &h);
@@ -461,6 +472,55 @@ static void a_name_with_dots_goes_before_its_search_list(void **state) {
   assert_int_equal(h.questions[1], 1);
   half_stop(f, &h);
   wg__dns_search = NULL;
+}
+
+static void private_names_stay_here(void **state) {
+  fixture *f = *state;
+  static char *search[] = {domain, NULL};
+  static half_server h;
+  h = (half_server){.a = ANSWERS, .aaaa = ANSWERS};
+  wg__dns_search = search;
+  half_start(f, &h);
+  resolve(f, "db");
+  assert_int_equal(f->code, WG_OK);
+  assert_int_equal(h.longest, 3); /* "db", not "db.warp.local" */
+  half_stop(f, &h);
+  wg__dns_search = NULL;
+}
+
+static void a_dot_at_the_end_ends_the_search(void **state) {
+  fixture *f = *state;
+  static char zone[] = "example.test";
+  static char *search[] = {zone, NULL};
+  wg__dns_search = search;
+  start(f);
+  resolve(f, "one");
+  assert_string_equal(f->all, "192.0.2.1");
+  resolve(f, "one."); /* neither from the search list nor from what was kept of that */
+  assert_int_not_equal(f->code, WG_OK);
+  assert_int_equal(f->metrics.hits, 0);
+  resolve(f, "one.example.test.");
+  assert_string_equal(f->all, "192.0.2.1");
+  resolve(f, "one.example.test.");
+  assert_int_equal(f->metrics.hits, 1);
+  wg__dns_search = NULL;
+}
+
+/* An answer of one family shortens the wait for the other, and never makes it longer. */
+static void a_late_family_does_not_move_the_deadline(void **state) {
+  fixture *f = *state;
+  static half_server h;
+  h = (half_server){.a = ANSWERS, .aaaa = SILENT};
+  half_start(f, &h);
+  static wg_dns_req req;
+  wg_dns_resolve(f->dns, "half.example", 12, &req, on_done, f);
+  wg__dns_lookup *k = WG_CONTAINER(wg_list_first(&f->dns->lookups), wg__dns_lookup, node);
+  uint64_t at_ms = k->deadline.at_ms;
+  f->ahead_ms += 4900; /* of 5000 */
+  while (k->n4 == 0) uv_run(&f->uv, UV_RUN_ONCE);
+  wg_dns_cancel(f->dns, &req);
+  assert_true(k->deadline.at_ms == at_ms);
+  half_stop(f, &h);
 }
 
 /* Questions in progress end with the servers that they were put to. */
@@ -513,6 +573,9 @@ int main(void) {
       TEST_LATER(a_malformed_reply_is_a_temporary_failure),
       TEST_LATER(the_search_list_is_walked_by_names),
       TEST_LATER(a_name_with_dots_goes_before_its_search_list),
+      TEST_LATER(private_names_stay_here),
+      TEST_LATER(a_dot_at_the_end_ends_the_search),
+      TEST_LATER(a_late_family_does_not_move_the_deadline),
       TEST_LATER(a_reload_may_change_the_servers),
   };
   if (!name_server_start(&server)) return 0;
