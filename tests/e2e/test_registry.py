@@ -143,6 +143,7 @@ def test_a_start_without_it_serves_with_a_warning(site):
     site.configure({"url": f"http://127.0.0.1:{free_port()}/", "timeout": "1s", NAME: ["10.0.0.7"]})
     with site.serve():
         assert site.resolves("10.0.0.7")
+        site.server.log.wait_for("level=warn event=registry_down")
         assert len(site.log("level=warn event=registry_down")) == 1
 
 
@@ -154,7 +155,7 @@ def test_a_start_waits_no_longer_than_the_timeout(site):
         began = time.monotonic()
         with site.serve():
             assert time.monotonic() - began < 20 * SLOW
-            assert site.log("event=registry_down")
+            site.server.log.wait_for("event=registry_down")
 
 
 def test_a_reload_changes_and_ends_it(site, registry):
