@@ -198,7 +198,6 @@ static bool root_is_other(const cfg_node *n) {
 
 /** A private domain that is none would keep nothing private. "" is none at all. */
 static wg_code config_check_domain(cfg_reader *r, const cfg_node *root) {
-  static const char *const path[] = {"shims", "dns", "domain"};
   char *domain = r->c->dns_domain;
   wg_dns_name name;
   const char *why;
@@ -208,11 +207,7 @@ static wg_code config_check_domain(cfg_reader *r, const cfg_node *root) {
     memcpy(domain, name.text, name.len + 1);
     return WG_OK;
   }
-  const cfg_node *at = root;
-  for (size_t i = 0; at && i < WG_COUNT(path); i++) {
-    at = at->child;
-    while (at && strcmp(at->key, path[i]) != 0) at = at->next;
-  }
+  const cfg_node *at = cfg_child(cfg_child(cfg_child(root, "shims"), "dns"), "domain");
   return cfg_fail(r, at ? at->value_line : 1, at ? at->value_column : 1, "'domain': '%s' %s",
                   domain, why);
 }

@@ -117,3 +117,9 @@ const char *cfg_type_name(wgrt_toml_type type) {
   }
   return "something else";
 }
+
+const cfg_node *cfg_child(const cfg_node *table, const char *key) {
+  const cfg_node *n = table ? table->child : NULL;
+  while (n && strcmp(n->key, key) != 0) n = n->next;
+  return n;
+}

@@ -23,6 +23,8 @@ typedef struct cfg_node {
 WG_MUSTCHECK wg_code cfg_doc_parse(const char *text, size_t len, cfg_node **out, wg_error *err);
 /** Wipes the texts (they may be passwords) and frees. NULL is fine. */
 void cfg_doc_free(cfg_node *root);
+/** The key of a table (NULL: none); NULL when it is not there. */
+const cfg_node *cfg_child(const cfg_node *table, const char *key);
 
 /** "a string", "a table", ... for messages. */
 const char *cfg_type_name(wgrt_toml_type type);

@@ -8,9 +8,9 @@
 
 static bool is_env_table(const cfg_node *n) { return strcmp(n->key, "env") == 0; }
 
-static const cfg_node *child(const cfg_node *table, const char *key) {
-  const cfg_node *n = table->child;
-  while (n && strcmp(n->key, key) != 0) n = n->next;
+/** The key's node, or that of its table. */
+static const cfg_node *place_of(const cfg_node *table, const char *key) {
+  const cfg_node *n = cfg_child(table, key);
   return n ? n : table;
 }
 
@@ -116,8 +116,8 @@ static wg_code read_service(cfg_reader *r, const cfg_node *table) {
     if (is_env_table(n)) code = cfg_read_variables(r, n, &s->env);
   if (code == WG_OK) code = check_not_empty(r, table, "host");
   if (code == WG_OK) code = check_not_empty(r, table, "path");
-  if (code == WG_OK) code = check_hosts(r, child(table, "host"), s->hosts);
-  if (code == WG_OK) code = check_paths(r, child(table, "path"), s->paths);
+  if (code == WG_OK) code = check_hosts(r, place_of(table, "host"), s->hosts);
+  if (code == WG_OK) code = check_paths(r, place_of(table, "path"), s->paths);
   if (code == WG_OK) code = check_unique(r, table, s);
   if (code == WG_OK && !s->component) {
     char *path;

@@ -111,14 +111,6 @@ wg_code cfg_read_virtual(cfg_reader *r, const cfg_node *table) {
 
 /* ---- time zones ---- */
 
-/** The last child of that name. */
-static const cfg_node *child(const cfg_node *table, const char *key) {
-  const cfg_node *found = NULL;
-  for (const cfg_node *n = table ? table->child : NULL; n; n = n->next)
-    if (strcmp(n->key, key) == 0) found = n;
-  return found;
-}
-
 static wg_code unknown_zone(cfg_reader *r, const cfg_node *at, const char *key, const char *zone) {
   cfg_fail(r, at ? at->value_line : 1, at ? at->value_column : 1, "'%s': unknown time zone '%s'",
            key, zone);
@@ -138,26 +130,27 @@ static wg_code check_variables(cfg_reader *r, const cfg_node *table, char *const
     const char *name;
     if (strncmp(*env, "TZ=", 3) == 0 &&
         wg_tz_read(r->c->zoneinfo, *env + 3, &name) == WG_TZ_UNKNOWN)
-      return unknown_zone(r, child(table, "TZ"), "TZ", name);
+      return unknown_zone(r, cfg_child(table, "TZ"), "TZ", name);
   }
   return WG_OK;
 }
 
 wg_code cfg_check_zones(cfg_reader *r, const cfg_node *root) {
   const wg_config *c = r->c;
-  const cfg_node *own = child(child(root, "shims"), "filesystem"), *at;
+  const cfg_node *own = cfg_child(cfg_child(root, "shims"), "filesystem"), *at;
   struct stat st;
   if (!(c->shims & WG_SHIM_FILESYSTEM)) return WG_OK;
   if (c->zoneinfo && (stat(c->zoneinfo, &st) != 0 || !S_ISDIR(st.st_mode))) {
-    at = child(own, "zoneinfo");
+    at = cfg_child(own, "zoneinfo");
     return cfg_fail(r, at ? at->value_line : 1, at ? at->value_column : 1,
                     "'zoneinfo': '%s' is no folder", c->zoneinfo);
   }
   if (!wg_zone_exists(c->zoneinfo, c->timezone))
-    return unknown_zone(r, child(own, "timezone"), "timezone", c->timezone);
-  wg_code code = check_variables(r, child(root, "env"), c->env);
+    return unknown_zone(r, cfg_child(own, "timezone"), "timezone", c->timezone);
+  wg_code code = check_variables(r, cfg_child(root, "env"), c->env);
   for (size_t i = 0; i < c->service_count && code == WG_OK; i++)
-    code = check_variables(r, child(child(child(root, "services"), c->services[i].name), "env"),
-                           c->services[i].env);
+    code = check_variables(
+        r, cfg_child(cfg_child(cfg_child(root, "services"), c->services[i].name), "env"),
+        c->services[i].env);
   return code;
 }
