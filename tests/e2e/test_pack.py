@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import Server, pack_env
-from infra import ROOT, wait_until
+from infra import ROOT, is_running, wait_until
 
 COMPONENT = b"\0asm\x0d\0\x01\0"
 PROJECTS = Path(__file__).parent / "projects"
@@ -385,14 +385,8 @@ def test_pack_interrupted_leaves_nothing(warp, project, tmp_path, sig):
     p.stdout.close()
     p.stderr.close()
 
-    def gone(pid):
-        try:
-            return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
-            return True
-
     for pid in pids.read_text().split():
-        wait_until(lambda: gone(pid), f"process {pid} ended", 5)
+        wait_until(lambda: not is_running(pid), f"process {pid} ended", 5)
     assert tree(project) == before
 
 
