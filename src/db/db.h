@@ -73,6 +73,14 @@ typedef struct wg_db_req {
  *  WG_EXHAUSTED (waiters or deadline in the queue), WG_TIMEOUT, WG_IO, WG_AUTH, WG_INVALID. */
 void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
                    void (*done)(wg_db_req *req, const wg_error *err), void *user);
+/** Opens a session whose database the guest's own start-up chooses, as a socket that is connected to
+ *  a declared host does. Never waits: the pool is asked when the start-up is whole, and failures are
+ *  told in the protocol's own words, then end of stream.
+ *  @param host  a declared host, a database's name, or NAME.db.DOMAIN; not NUL-terminated
+ *  @return WG_OK and the handle; WG_NOT_FOUND: none is declared there; WG_REFUSED, WG_EXHAUSTED,
+ *  WG_NOMEM */
+WG_MUSTCHECK wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t port,
+                                uint64_t *handle, wg_error *err);
 /** Synchronous: req is the caller's again, and its callback does not come. */
 void wg_db_cancel(wg_db_guest *g, wg_db_req *req);
 

@@ -227,6 +227,13 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
     req_end(req, &err);
 }
 
+wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t port,
+                   uint64_t *handle, wg_error *err) {
+  (void)g, (void)handle;
+  return wg_error_set(err, WG_NOT_FOUND, 0, "no database is declared at %.*s:%u", (int)host_len,
+                      host, port);
+}
+
 /* ---- the guest's start-up ---- */
 
 enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of four */

@@ -271,4 +271,5 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
   wg__bridge_files(out);
   wg__bridge_names(out);
   wg__bridge_signals(out);
+  wg__bridge_tcp(out);
 }

@@ -207,6 +207,7 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out);
 void wg__bridge_files(wgrt_host *out);
 void wg__bridge_names(wgrt_host *out);
 void wg__bridge_signals(wgrt_host *out);
+void wg__bridge_tcp(wgrt_host *out);
 /** Ends an op with the sentence a guest gets: the message, and the hint that tells what to do.
  *  @param err  NULL: success */
 void wg__op_complete(wgrt_op *op, const wg_error *err);

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WGRT_ABI_VERSION 3u
+#define WGRT_ABI_VERSION 4u
 
 typedef struct wgrt_bytes {
   const uint8_t *p;
@@ -198,6 +198,22 @@ typedef struct wgrt_op_signal {
   wgrt_op op;
   uint64_t space[4]; /**< C's own */
 } wgrt_op_signal;
+enum { WGRT_TCP_DATABASE = 1, WGRT_TCP_REAL = 2 };
+/** Where a guest's TCP connection goes. Status 0 and one of:
+ *    DATABASE: `handle` is a session that db_send, db_recv, db_wait, db_shutdown and db_close take;
+ *    REAL: the guest's socket is connected to `real`.
+ *  Failures: WG_REFUSED (not allowed), others: it cannot be reached. */
+typedef struct wgrt_op_tcp_connect {
+  wgrt_op op;
+  wgrt_address to; /**< as the guest said; ttl_s is 0 */
+  uint32_t port;
+  uint32_t route; /**< out: WGRT_TCP_* */
+  uint64_t handle; /**< out, DATABASE */
+  wgrt_address real; /**< out, REAL: of the same family as `to` */
+  uint32_t real_port; /**< out, REAL */
+  uint32_t reserved;
+  uint64_t space[24]; /**< C's own */
+} wgrt_op_tcp_connect;
 typedef struct wgrt_op_admin {
   wgrt_op op;
   wgrt_bytes method, path; /**< without the query */
@@ -236,7 +252,8 @@ typedef struct wgrt_node {
 /** What C gives each worker. Every function runs on the worker's thread; none may block, none may be
  *  NULL. */
 typedef struct wgrt_host {
-  uint32_t size, reserved;
+  uint32_t size;
+  uint32_t spin; /**< 1: look for the answers of databases for a short time before sleeping */
   void *ctx; /**< first argument of all others */
   /* libuv, nested in the worker's poller */
   int (*backend_fd)(void *ctx);
@@ -265,6 +282,9 @@ typedef struct wgrt_host {
   void (*db_wait_cancel)(void *ctx, void *instance, wgrt_op_db_wait *op);
   int32_t (*db_shutdown)(void *ctx, void *instance, uint64_t handle, uint32_t how, wgrt_error *err);
   int32_t (*db_close)(void *ctx, void *instance, uint64_t handle, wgrt_error *err);
+  /* sockets */
+  void (*tcp_connect)(void *ctx, void *instance, wgrt_op_tcp_connect *op);
+  void (*tcp_connect_cancel)(void *ctx, void *instance, wgrt_op_tcp_connect *op);
   /* virtual files */
   /** Looks a path up after canonicalising it.
    *  @param base  canonical guest path of the directory that the path counts from; empty: the path

@@ -5,7 +5,7 @@ use crate::app::App;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -213,6 +213,22 @@ pub struct OpSignal {
     pub space: [u64; 4],
 }
 
+pub const TCP_DATABASE: u32 = 1;
+pub const TCP_REAL: u32 = 2;
+
+#[repr(C)]
+pub struct OpTcpConnect {
+    pub op: Op,
+    pub to: Address,
+    pub port: u32,
+    pub route: u32,
+    pub handle: u64,
+    pub real: Address,
+    pub real_port: u32,
+    pub reserved: u32,
+    pub space: [u64; 24],
+}
+
 #[repr(C)]
 pub struct OpAdmin {
     pub op: Op,
@@ -270,7 +286,7 @@ type Inst = *mut c_void;
 #[derive(Clone, Copy)]
 pub struct Host {
     pub size: u32,
-    pub reserved: u32,
+    pub spin: u32,
     pub ctx: Ctx,
     pub backend_fd: unsafe extern "C" fn(Ctx) -> c_int,
     pub backend_timeout: unsafe extern "C" fn(Ctx) -> c_int,
@@ -290,6 +306,8 @@ pub struct Host {
     pub db_wait_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpDbWait),
     pub db_shutdown: unsafe extern "C" fn(Ctx, Inst, u64, u32, *mut Error) -> i32,
     pub db_close: unsafe extern "C" fn(Ctx, Inst, u64, *mut Error) -> i32,
+    pub tcp_connect: unsafe extern "C" fn(Ctx, Inst, *mut OpTcpConnect),
+    pub tcp_connect_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpTcpConnect),
     pub file_find: unsafe extern "C" fn(Ctx, Inst, Bytes, Bytes, *mut Node, *mut c_char) -> i32,
     pub file_open: unsafe extern "C" fn(Ctx, Inst, u64, *mut u64, *mut c_int, *mut Error) -> i32,
     pub file_list: unsafe extern "C" fn(Ctx, Inst, u64, usize, *mut Bytes, *mut Node) -> i32,
@@ -343,6 +361,13 @@ pub fn layout() -> Vec<u32> {
         offset_of!(OpResolve, address),
         offset_of!(OpResolve, out),
         offset_of!(OpResolve, space),
+        size_of::<OpTcpConnect>(),
+        offset_of!(OpTcpConnect, to),
+        offset_of!(OpTcpConnect, port),
+        offset_of!(OpTcpConnect, handle),
+        offset_of!(OpTcpConnect, real),
+        offset_of!(OpTcpConnect, real_port),
+        offset_of!(OpTcpConnect, space),
         size_of::<OpSignal>(),
         offset_of!(OpSignal, space),
         size_of::<Node>(),
@@ -363,6 +388,8 @@ pub fn layout() -> Vec<u32> {
         offset_of!(Host, instance_new),
         offset_of!(Host, db_connect),
         offset_of!(Host, db_wait),
+        offset_of!(Host, spin),
+        offset_of!(Host, tcp_connect),
         offset_of!(Host, file_find),
         offset_of!(Host, resolve),
         offset_of!(Host, signal_interest),
