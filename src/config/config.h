@@ -16,6 +16,7 @@ enum {
 };
 
 typedef enum wg_db_protocol { WG_DB_POSTGRES, WG_DB_MYSQL, WG_DB_REDIS } wg_db_protocol;
+typedef enum wg_db_spin { WG_DB_SPIN_AUTO, WG_DB_SPIN_OFF } wg_db_spin;
 typedef enum wg_db_reset { WG_DB_RESET_DISCARD, WG_DB_RESET_CLOSE } wg_db_reset;
 
 /** Pool figures; `[shims.database_proxy]` gives the defaults that `[databases.NAME]` overrides. */
@@ -29,6 +30,7 @@ typedef struct wg_pool_config {
   uint32_t send_timeout_ms;         /**< of shim `send`; 0 = none */
   uint32_t drain_timeout_ms;        /**< in-flight work may take this long at stop */
   wg_db_reset reset;
+  wg_db_spin spin; /**< look for answers for a short time before the worker sleeps */
 } wg_pool_config;
 
 /** One `[databases.NAME]`. `auth = "service"`: the host holds user and password. */

@@ -133,6 +133,10 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_POOL, "reset", CFG_CHOICE, POOL(reset), .choices = "discard|close",
         .standard = "discard", .live = true,
         .help = "Between two guests: clear the session and reuse it, or close it"),
+    KEY(CFG_POOL, "spin", CFG_CHOICE, POOL(spin), .choices = "auto|off", .standard = "auto",
+        .live = true,
+        .help = "`auto`: a worker that has nothing else to do looks for an answer for up to 150 us "
+                "before it sleeps, where that pays; not with less than two cores"),
 
     KEY(CFG_DATABASE, "protocol", CFG_CHOICE, DB(protocol), .choices = "postgres|mysql|redis",
         .standard = "postgres", .live = true, .help = "Protocol of the server"),

@@ -100,6 +100,8 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
  *  done may be called before this returns. */
 void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline, wg_db_req *req,
                 void (*done)(wg_db_req *req, const wg_error *err), void *user);
+/** True when a server's answer to this session is worth looking for before the thread sleeps. */
+bool wg_db_spins(const wg_db_guest *g, uint64_t handle);
 /** The guest is done with a direction. Writing: as its goodbye; answers that are owed still come.
  *  @param how  WG_WATCH_READ, WG_WATCH_WRITE or both */
 WG_MUSTCHECK wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *err);

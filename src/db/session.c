@@ -526,6 +526,13 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
   if (s->state == SES_RUNNING || s->state == SES_ENDED) wg__server_arm(s->srv, events);
 }
 
+bool wg_db_spins(const wg_db_guest *g, uint64_t handle) {
+  size_t index = handle & 0xFFFF;
+  const wg_session *s = index < g->slot_count ? g->slots[index] : NULL;
+  return s && s->handle == handle && s->state == SES_RUNNING && s->wire->track.pending > 0 &&
+         s->srv->pool->config->pool.spin == WG_DB_SPIN_AUTO;
+}
+
 void wg_db_cancel(wg_db_guest *g, wg_db_req *req) {
   if (req->events)
     wait_unlink(req->impl2, req);

@@ -160,6 +160,7 @@ static void bridge_db_wait(void *ctx, void *inst, wgrt_op_db_wait *op) {
     wg__op_complete(&op->op, &err);
     return;
   }
+  op->spin = op->events == WG_WATCH_READ && wg_db_spins(i->db, op->handle);
   wg_db_wait(i->db, op->handle, op->events, op->deadline != 0, (wg_db_req *)(void *)op->space,
              on_waited, op);
 }

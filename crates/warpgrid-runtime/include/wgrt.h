@@ -171,6 +171,8 @@ typedef struct wgrt_op_db_wait {
   uint64_t handle;
   uint32_t events; /**< 1 = receive, 2 = send */
   uint32_t deadline; /**< 1: the configured timeout applies */
+  uint32_t spin; /**< out, before it completes: 1: an answer that may come soon is awaited */
+  uint32_t reserved;
   uint64_t space[24];
 } wgrt_op_db_wait;
 /** An IP address and how long it may be kept. */

@@ -178,6 +178,8 @@ pub struct OpDbWait {
     pub handle: u64,
     pub events: u32,
     pub deadline: u32,
+    pub spin: u32,
+    pub reserved: u32,
     pub space: [u64; 24],
 }
 
@@ -352,6 +354,7 @@ pub fn layout() -> Vec<u32> {
         offset_of!(OpDbConnect, space),
         size_of::<OpDbWait>(),
         offset_of!(OpDbWait, handle),
+        offset_of!(OpDbWait, spin),
         offset_of!(OpDbWait, space),
         size_of::<Address>(),
         offset_of!(Address, ttl_s),

@@ -7,6 +7,7 @@ use crate::files;
 use crate::host::Instance;
 use crate::shadow;
 use crate::shims;
+use crate::sockets::Socket;
 use crate::stdio::GuestOutput;
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
 use wasmtime::{Result, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
@@ -34,6 +36,8 @@ pub struct State {
     pub files: Arc<files::Cache>,
     /// Database handles of which directions (READ, WRITE) became streams.
     pub streamed: HashMap<u64, u32>,
+    /// Sockets that were connected, by the number of WASI's own.
+    pub connected: HashMap<u32, Socket>,
 }
 
 impl WasiView for State {
@@ -55,6 +59,13 @@ impl State {
         let free = *taken & directions == 0;
         *taken |= directions;
         free
+    }
+
+    /// The guest has dropped the socket: its session goes back.
+    pub fn end_socket(&mut self, socket: u32) {
+        if let Some(handle) = self.connected.remove(&socket).and_then(|s| s.handle()) {
+            let _ = crate::host::db_close(&self.inst, handle);
+        }
     }
 
     pub fn is_stream(&self, handle: u64, direction: u32) -> bool {
@@ -158,6 +169,17 @@ impl App {
         let mut b = WasiCtx::builder();
         b.envs(&p.env).args(&p.args);
         b.allow_ip_name_lookup(p.host_names);
+        // Where a connect may go is decided before WASI sees it; nothing listens, nothing sends
+        // datagrams.
+        b.allow_tcp(true).allow_udp(false);
+        b.socket_addr_check(|to, what| {
+            let ok = match what {
+                SocketAddrUse::TcpConnect => true,
+                SocketAddrUse::TcpBind => to.ip().is_unspecified() && to.port() == 0,
+                _ => false,
+            };
+            Box::pin(async move { ok })
+        });
         for d in &p.preopens {
             let perms = if d.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             // Checked when the app was made; a folder that went away since is simply not there.
@@ -181,6 +203,7 @@ impl App {
             dirs: files::Dirs::default(),
             files: self.files.clone(),
             streamed: HashMap::new(),
+            connected: HashMap::new(),
         };
         let mut store = Store::new(&self.engine, state);
         store.limiter(|s| &mut s.limits);

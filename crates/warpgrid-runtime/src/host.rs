@@ -194,6 +194,10 @@ pub trait OpKind: Unpin {
     /// # Safety
     /// As `start`; C forgets `op` before it returns.
     unsafe fn cancel(h: &Host, inst: *mut c_void, op: *mut Self);
+    /// True when a server's answer, which may come soon, ends it.
+    fn awaits_answer(&self) -> bool {
+        false
+    }
     /// What came of an op that completed with a status of 0 or more, and a text.
     fn out(&self, status: i32, text: String) -> Self::Out;
 }
@@ -204,6 +208,8 @@ pub struct OpFuture<T: OpKind> {
     /// None: no guest asked for it.
     inst: Option<Arc<Instance>>,
     started: bool,
+    /// While the answer of a server is awaited.
+    wait: Option<crate::spin::Wait>,
     _pin: PhantomPinned,
 }
 // SAFETY: made, polled and dropped on its worker's thread only.
@@ -216,6 +222,7 @@ impl<T: OpKind> OpFuture<T> {
             cell: UnsafeCell::new(Boxed { tail: Tail { waker: None, outcome: None }, op }),
             inst,
             started: false,
+            wait: None,
             _pin: PhantomPinned,
         }
     }
@@ -244,6 +251,7 @@ impl<T: OpKind> Future for OpFuture<T> {
             Some((status, msg)) => {
                 // From here on C holds no pointer: drop must not cancel.
                 me.started = false;
+                me.wait = None;
                 Poll::Ready(if status < 0 {
                     Err(HostError { code: status.into(), msg })
                 } else {
@@ -254,6 +262,9 @@ impl<T: OpKind> Future for OpFuture<T> {
                 match &mut tail.waker {
                     Some(w) if w.will_wake(cx.waker()) => {}
                     w => *w = Some(cx.waker().clone()),
+                }
+                if me.wait.is_none() && unsafe { (*cell).op.awaits_answer() } {
+                    me.wait = Some(crate::spin::Wait::begin());
                 }
                 Poll::Pending
             }
@@ -292,6 +303,7 @@ const _: () = assert!(std::mem::offset_of!(Boxed<OpDbWait>, op) == size_of::<Tai
 const _: () = assert!(std::mem::offset_of!(Boxed<OpDbConnect>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<OpAdmin>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<crate::names::Resolve>, op) == size_of::<Tail>());
+const _: () = assert!(std::mem::offset_of!(Boxed<abi::OpTcpConnect>, op) == size_of::<Tail>());
 const _: () = assert!(std::mem::offset_of!(Boxed<abi::OpSignal>, op) == size_of::<Tail>());
 
 impl OpKind for OpDbWait {
@@ -301,6 +313,9 @@ impl OpKind for OpDbWait {
     }
     unsafe fn cancel(h: &Host, inst: *mut c_void, op: *mut Self) {
         unsafe { (h.db_wait_cancel)(h.ctx, inst, op) }
+    }
+    fn awaits_answer(&self) -> bool {
+        self.spin != 0
     }
     fn out(&self, _status: i32, _text: String) {}
 }
@@ -381,7 +396,15 @@ pub fn db_wait(
 ) -> OpFuture<OpDbWait> {
     OpFuture::new(
         Some(inst.clone()),
-        OpDbWait { op: new_op(), handle, events, deadline: deadline.into(), space: [0; 24] },
+        OpDbWait {
+            op: new_op(),
+            handle,
+            events,
+            deadline: deadline.into(),
+            spin: 0,
+            reserved: 0,
+            space: [0; 24],
+        },
     )
 }
 

@@ -19,6 +19,8 @@ mod serve;
 mod shadow;
 mod shims;
 mod signals;
+mod sockets;
+mod spin;
 mod stdio;
 mod toml_walk;
 mod watch;

@@ -45,7 +45,7 @@ impl OpKind for Resolve {
     }
 }
 
-fn ip(a: &Address) -> IpAddr {
+pub fn ip(a: &Address) -> IpAddr {
     match a.family {
         4 => Ipv4Addr::new(a.bytes[0], a.bytes[1], a.bytes[2], a.bytes[3]).into(),
         _ => Ipv6Addr::from(a.bytes).into(),
@@ -75,9 +75,9 @@ pub async fn resolve(inst: Arc<Instance>, name: String) -> Result<Vec<(IpAddr, u
     OpFuture::new(Some(inst), op).await.map(|a| a.addresses)
 }
 
-pub async fn reverse(inst: Arc<Instance>, address: IpAddr) -> Result<Option<String>, HostError> {
+pub fn address_of(ip: IpAddr) -> Address {
     let mut a = Address::default();
-    match address {
+    match ip {
         IpAddr::V4(v4) => {
             a.family = 4;
             a.bytes[..4].copy_from_slice(&v4.octets());
@@ -87,7 +87,12 @@ pub async fn reverse(inst: Arc<Instance>, address: IpAddr) -> Result<Option<Stri
             a.bytes = v6.octets();
         }
     }
-    OpFuture::new(Some(inst), op(RESOLVE_REVERSE, 0, "", a)).await.map(|a| a.text)
+    a
+}
+
+pub async fn reverse(inst: Arc<Instance>, address: IpAddr) -> Result<Option<String>, HostError> {
+    let op = op(RESOLVE_REVERSE, 0, "", address_of(address));
+    OpFuture::new(Some(inst), op).await.map(|a| a.text)
 }
 
 /// Each record's data and seconds to live.

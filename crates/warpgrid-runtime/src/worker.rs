@@ -7,6 +7,7 @@ use crate::fetch::{Done, Fetch, Request};
 use crate::host::{self, Instance};
 use crate::instances::{self, Stop};
 use crate::serve::{self, Listen};
+use crate::spin;
 use crate::watch::{self, Callback, Watch};
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -64,6 +65,15 @@ impl Worker {
         Fetch::start(request, done)
     }
 
+    /// Starts what a worker does beside its guests.
+    fn drive(&self) -> Beside {
+        let mut tasks = vec![tokio::spawn(Local(Box::pin(host::drive())))];
+        if self.host.spin != 0 {
+            tasks.push(tokio::spawn(Local(Box::pin(spin::run()))));
+        }
+        Beside(tasks)
+    }
+
     pub fn run(&self, drain: Duration, idle: &mut dyn FnMut() -> c_int) -> Result<(), Failure> {
         let listeners = self.listeners.take();
         self.runtime().block_on(self.serve_until_stopped(listeners, drain, idle))
@@ -75,7 +85,7 @@ impl Worker {
         drain: Duration,
         idle: &mut dyn FnMut() -> c_int,
     ) -> Result<(), Failure> {
-        let driver = tokio::spawn(Local(Box::pin(host::drive())));
+        let beside = self.drive();
         let (stopping, stopped) = tokio::sync::watch::channel(false);
         for (l, listen) in listeners {
             let l = TcpListener::from_std(l).map_err(|e| io("cannot listen", e))?;
@@ -104,7 +114,7 @@ impl Worker {
             host::kick();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        driver.abort();
+        drop(beside);
         Ok(())
     }
 
@@ -112,7 +122,7 @@ impl Worker {
     /// within `drain`.
     pub fn run_command(&self, app: &Arc<App>, drain: Duration) -> Result<c_int, Failure> {
         self.runtime().block_on(async {
-            let driver = tokio::spawn(Local(Box::pin(host::drive())));
+            let beside = self.drive();
             let stop = StopFd::new(self.stop)?;
             let stopped = async {
                 stop.wait().await;
@@ -124,7 +134,7 @@ impl Worker {
                 r = command(app) => r?,
                 _ = stopped => 130,
             };
-            driver.abort();
+            drop(beside);
             Ok(code)
         })
     }
@@ -139,6 +149,15 @@ impl Drop for Worker {
             r.shutdown_background();
         }
         host::set_host(None);
+    }
+}
+
+/// Tasks that end with it.
+struct Beside(Vec<tokio::task::JoinHandle<()>>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|task| task.abort());
     }
 }
 

@@ -41,6 +41,7 @@ static void test_us_101_layout(void **state) {
       OFFSET(wgrt_op_db_connect, space),
       SIZE(wgrt_op_db_wait),
       OFFSET(wgrt_op_db_wait, handle),
+      OFFSET(wgrt_op_db_wait, spin),
       OFFSET(wgrt_op_db_wait, space),
       SIZE(wgrt_address),
       OFFSET(wgrt_address, ttl_s),

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Functions of WASI that are answered by the host's own files and names, for guests that never
+//! Functions of WASI that are answered by the host's own files, names and
+//! database sessions, for guests that never
 //! heard of us. The exact versions are those that wasmtime-wasi registers; guests of other minor
 //! versions resolve to them.
 
 mod files_p2;
 mod files_p3;
 mod names;
+mod tcp_p2;
+mod tcp_p3;
 
 use crate::app::State;
 use crate::files::{self, Found, GuestDir, Purpose};
@@ -26,6 +29,8 @@ pub fn add_to_linker(l: &mut Linker<State>, link: u32) -> Result<()> {
     if link & crate::shims::LINK_DNS != 0 {
         names::add(l)?;
     }
+    tcp_p2::add(l)?;
+    tcp_p3::add(l)?;
     l.allow_shadowing(false);
     Ok(())
 }

@@ -36,6 +36,8 @@ struct Half {
     inst: Arc<Instance>,
     handle: u64,
     events: u32,
+    /// The stream's end is the direction's: it is a socket's.
+    closes: bool,
     wait: Option<Pin<Box<OpFuture<OpDbWait>>>>,
 }
 
@@ -51,6 +53,15 @@ impl Half {
     }
 }
 
+impl Drop for Half {
+    fn drop(&mut self) {
+        self.wait = None;
+        if self.closes {
+            let _ = host::db_shutdown(&self.inst, self.handle, self.events);
+        }
+    }
+}
+
 /// A half and the future that tells how it ended.
 struct Side<E> {
     half: Half,
@@ -58,8 +69,8 @@ struct Side<E> {
 }
 
 impl<E> Side<E> {
-    fn new(inst: Arc<Instance>, handle: u64, events: u32, end: End<E>) -> Self {
-        Side { half: Half { inst, handle, events, wait: None }, end }
+    fn new(inst: Arc<Instance>, handle: u64, events: u32, closes: bool, end: End<E>) -> Self {
+        Side { half: Half { inst, handle, events, closes, wait: None }, end }
     }
 
     /// After an attempt that failed: what to answer, or None to try again.
@@ -87,7 +98,11 @@ pub struct Receiver<E>(Side<E>);
 
 impl<E> Receiver<E> {
     pub fn new(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
-        Receiver(Side::new(inst, handle, READ, end))
+        Receiver(Side::new(inst, handle, READ, false, end))
+    }
+
+    pub fn of_socket(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
+        Receiver(Side::new(inst, handle, READ, true, end))
     }
 }
 
@@ -136,7 +151,11 @@ pub struct Sender<E>(Side<E>);
 
 impl<E> Sender<E> {
     pub fn new(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
-        Sender(Side::new(inst, handle, WRITE, end))
+        Sender(Side::new(inst, handle, WRITE, false, end))
+    }
+
+    pub fn of_socket(inst: Arc<Instance>, handle: u64, end: End<E>) -> Self {
+        Sender(Side::new(inst, handle, WRITE, true, end))
     }
 }
 

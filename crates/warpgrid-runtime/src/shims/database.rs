@@ -9,6 +9,7 @@ use super::{STREAMED, ZERO_MAX, db_errors};
 use crate::app::State;
 use crate::host::{self, ConnectArgs, HostError, Instance, READ, WRITE};
 use bytes::Bytes;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -123,8 +124,9 @@ impl Host for State {
         if !self.take_as_stream(h, READ | WRITE) {
             return Ok(Err(DbError::InvalidArgument(STREAMED.into())));
         }
-        let input = Input { inst: self.inst.clone(), handle: h };
-        let output = Output { inst: self.inst.clone(), handle: h, rest: Bytes::new() };
+        let input = Input { inst: self.inst.clone(), handle: h, closes: false };
+        let output =
+            Output { inst: self.inst.clone(), handle: h, closes: false, rest: Bytes::new() };
         let input = self.table.push(Box::new(input) as DynInputStream)?;
         let output = self.table.push(Box::new(output) as DynOutputStream)?;
         Ok(Ok((input, output)))
@@ -189,13 +191,34 @@ pub fn add_send(l: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-struct Input {
+pub struct Input {
     inst: Arc<Instance>,
     handle: u64,
+    /// The stream's end is the direction's: it is a socket's.
+    closes: bool,
 }
 
+impl Input {
+    pub fn of_socket(inst: Arc<Instance>, handle: u64) -> Self {
+        Input { inst, handle, closes: true }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if self.closes {
+            let _ = host::db_shutdown(&self.inst, self.handle, READ);
+        }
+    }
+}
+
+/// As the error of a socket, whose kind guests can ask for.
 fn stream_error(e: HostError) -> StreamError {
-    StreamError::LastOperationFailed(wasmtime::format_err!("{}", e.msg))
+    let kind = match e.code {
+        TIMEOUT => io::ErrorKind::TimedOut,
+        _ => io::ErrorKind::ConnectionReset,
+    };
+    StreamError::LastOperationFailed(io::Error::new(kind, e.msg).into())
 }
 
 #[wasmtime_wasi::async_trait]
@@ -221,16 +244,31 @@ impl InputStream for Input {
     }
 }
 
-struct Output {
+pub struct Output {
     inst: Arc<Instance>,
     handle: u64,
+    /// As of Input.
+    closes: bool,
     /// Accepted from the guest and not yet by the connection.
     rest: Bytes,
 }
 
 const OUTPUT_CHUNK: usize = 64 << 10;
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.closes {
+            let _ = self.push();
+            let _ = host::db_shutdown(&self.inst, self.handle, WRITE);
+        }
+    }
+}
+
 impl Output {
+    pub fn of_socket(inst: Arc<Instance>, handle: u64) -> Self {
+        Output { inst, handle, closes: true, rest: Bytes::new() }
+    }
+
     fn push(&mut self) -> StreamResult<()> {
         while !self.rest.is_empty() {
             match host::db_try_send(&self.inst, self.handle, &self.rest) {

@@ -10,6 +10,8 @@ mod names;
 mod signals;
 mod threading;
 
+pub use channel::{Receiver, Sender, outcome};
+pub use database::{Input, Output};
 pub use names::PendingResolve;
 
 use crate::app::State;
