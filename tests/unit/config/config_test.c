@@ -51,6 +51,7 @@ static void defaults_are_the_documented_ones(void **state) {
   assert_int_equal(c->pool.send_timeout_ms, 30000);
   assert_int_equal(c->pool.drain_timeout_ms, 30000);
   assert_int_equal(c->pool.reset, WG_DB_RESET_DISCARD);
+  assert_int_equal(c->pool.spin, WG_DB_SPIN_AUTO);
   assert_int_equal(c->database_count, 0);
   assert_int_equal(c->registry_count, 0);
   assert_null(c->env);
@@ -171,7 +172,7 @@ static void databases(void **state) {
                           "protocol = 'postgres'\nhost = 'DB.test.warp.local'\nport = 6543\n"
                           "address = '/run/postgresql'\naddress_port = 5555\n"
                           "database = 'app'\nuser = 'svc'\npassword = '${WG_TEST_PW}'\n"
-                          "pool_size = 3\nreset = 'close'\n"
+                          "pool_size = 3\nreset = 'close'\nspin = 'off'\n"
                           "[databases.cache]\nprotocol = 'redis'\n"
                           "[databases.'my.sql']\nprotocol = 'mysql'\nuser = 'm'\n"
                           "password_env = 'WG_TEST_PW'\nauth = 'service'\n"
@@ -191,6 +192,7 @@ static void databases(void **state) {
   assert_string_equal(d->password.bytes, "s3cret");
   assert_int_equal(d->pool.pool_size, 3);
   assert_int_equal(d->pool.reset, WG_DB_RESET_CLOSE);
+  assert_int_equal(d->pool.spin, WG_DB_SPIN_OFF);
   assert_int_equal(d->pool.idle_timeout_ms, 10000); /* the shim's default, given further down */
   assert_int_equal(d->line, 1);
   d = &c->databases[1];
