@@ -64,6 +64,7 @@ typedef struct wg_db_req {
   uint64_t handle; /**< connect: the new handle, when err is NULL */
   uint64_t since_ms; /**< when the wait began */
   void *impl, *impl2;
+  void *session; /**< a session that waits for its server; NULL: a guest's connect or wait */
   uint32_t state;
   uint32_t events;
 } wg_db_req;

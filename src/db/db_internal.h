@@ -228,6 +228,8 @@ void wg__worker_check_drained(wg_db_worker *w);
 enum { REQ_NONE, REQ_QUEUED, REQ_GRANTED, REQ_WAITING };
 
 typedef enum wg_session_state {
+  SES_STARTING, /**< the guest's start-up, before there is a server */
+  SES_QUEUED, /**< the pool was asked for one */
   SES_GREETING, /**< the guest's start-up, answered from memory */
   SES_SETTING, /**< the server is asked to take the guest's parameters */
   SES_RUNNING, /**< bytes pass */
@@ -239,7 +241,10 @@ struct wg_session {
   wg_node by_guest;
   uint64_t handle;
   wg_db_guest *guest;
-  wg_server *srv; /* NULL: SES_LOST */
+  wg_server *srv; /* NULL: SES_STARTING, SES_QUEUED, SES_LOST */
+  wg_db_req lease; /* QUEUED */
+  char *host; /* STARTING: where the guest's socket is connected to */
+  uint16_t port;
   wg_wire_guest *wire;
   wg_session_state state; /* changed by session_enter() only */
   bool used; /* the server saw something of this guest */
@@ -282,6 +287,12 @@ WG_MUSTCHECK wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t,
 void wg__loopbacks_free(wg_db *db);
 
 /* ---- target.c ---- */
+
+/** The protocol that is spoken at a host and port: that of the first database declared there.
+ *  @param len  in, out: the bytes of the host that name it; NAME.db.DOMAIN becomes NAME
+ *  @return false when none is declared there */
+bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint16_t port,
+                   wg_db_protocol *protocol);
 
 /** "postgres", "mysql", "redis"; NULL for others. */
 const char *wg_db_protocol_name(wg_db_protocol protocol);

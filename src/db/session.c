@@ -6,6 +6,8 @@
 
 /* A guest's handle, from the lease of a server to the guest's goodbye:
  *
+ *   STARTING --start-up is whole--> QUEUED --the pool gives a server--> GREETING
+ *      |                              \--refused--> LOST
  *   GREETING --start-up answered--> RUNNING --Terminate | shutdown--> ENDED
  *      |  \--parameters to set--> SETTING --taken--> RUNNING
  *      |                             \--refused--> ENDED
@@ -20,7 +22,9 @@
 
 static void session_enter(wg_session *s, wg_session_state next) {
   switch (next) {
-  case SES_GREETING: WG_ASSERT(false); break;
+  case SES_STARTING: WG_ASSERT(false); break;
+  case SES_QUEUED: WG_ASSERT(s->state == SES_STARTING); break;
+  case SES_GREETING: WG_ASSERT(s->state == SES_QUEUED && s->srv); break;
   case SES_SETTING: WG_ASSERT(s->state == SES_GREETING); break;
   case SES_RUNNING: WG_ASSERT(s->state == SES_GREETING || s->state == SES_SETTING); break;
   case SES_ENDED: WG_ASSERT(s->state != SES_ENDED && s->state != SES_LOST); break;
@@ -76,7 +80,14 @@ static void req_end(wg_db_req *req, const wg_error *err) {
   req->done(req, err);
 }
 
-void wg__req_fail(wg_db_req *req, const wg_error *err) { req_end(req, err); }
+static void session_refuse(wg_session *s, const wg_error *why);
+
+void wg__req_fail(wg_db_req *req, const wg_error *err) {
+  if (req->session)
+    session_refuse(req->session, err);
+  else
+    req_end(req, err);
+}
 
 static void wait_unlink(wg_session *s, wg_db_req *req) {
   wg_deadline_stop(&req->deadline);
@@ -157,6 +168,15 @@ static void session_lose(wg_session *s, const char *why) {
 
 void wg__session_cut(wg_session *s, const wg_error *err) { session_lose(s, err->msg); }
 
+/** A session without a server gets none: the guest reads why, then the end. */
+static void session_refuse(wg_session *s, const wg_error *why) {
+  wg_log(&s->guest->worker->log, WG_LOG_INFO, "db_session_refused", WG_KV_S("error", why->msg));
+  session_enter(s, SES_LOST);
+  s->wire->ops->refuse(why, &s->to_guest);
+  s->swallowed = true;
+  session_changed(s);
+}
+
 /** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
  *  linked any more. */
 static void session_free(wg_session *s) {
@@ -166,6 +186,7 @@ static void session_free(wg_session *s) {
     if (guard->s == s) guard->s = NULL;
   WG_ASSERT(!s->waiting[0] && !s->waiting[1]);
   wg_deadline_stop(&s->talk);
+  if (s->state == SES_QUEUED) wg__pool_forget(&s->lease);
   g->slots[s->handle & 0xFFFF] = NULL;
   wg_list_remove(&g->sessions, &s->by_guest);
   if (srv) {
@@ -175,33 +196,61 @@ static void session_free(wg_session *s) {
   }
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
+  free(s->host);
   free(s);
 }
 
 /* ---- connect ---- */
 
-void wg__session_granted(wg_db_req *req, wg_server *srv) {
-  wg_db_guest *g = req->impl;
+/** NULL: out of memory. */
+static wg_session *session_new(wg_db_guest *g, const wg_wire_ops *ops, wg_session_state state) {
   wg_session *s = calloc(1, sizeof *s);
-  if (s) s->wire = srv->ops->guest_new();
+  if (s) s->wire = ops->guest_new();
   if (!s || !s->wire || !slot_take(g, s)) {
-    if (s && s->wire) srv->ops->guest_free(s->wire);
+    if (s && s->wire) ops->guest_free(s->wire);
     free(s);
+    return NULL;
+  }
+  s->guest = g;
+  s->state = state;
+  wg_deadline_init(&s->talk, on_talk_expired);
+  wg_buf_init(&s->to_guest, WG_WIRE_OUT_MAX);
+  wg_node_init(&s->by_guest);
+  wg_list_push_back(&g->sessions, &s->by_guest);
+  return s;
+}
+
+static void session_bind(wg_session *s, wg_server *srv) {
+  s->srv = srv;
+  srv->session = s;
+}
+
+static void session_leased(wg_session *s, wg_server *srv);
+
+void wg__session_granted(wg_db_req *req, wg_server *srv) {
+  if (req->session) {
+    session_leased(req->session, srv);
+    return;
+  }
+  wg_db_guest *g = req->impl;
+  wg_session *s = session_new(g, srv->ops, SES_GREETING);
+  if (!s) {
     wg__pool_return(srv, true, NULL);
     wg_error err;
     wg_error_set(&err, WG_NOMEM, 0, "connect: out of memory");
     req_end(req, &err);
     return;
   }
-  s->guest = g;
-  s->srv = srv;
-  srv->session = s;
-  wg_deadline_init(&s->talk, on_talk_expired);
-  wg_buf_init(&s->to_guest, WG_WIRE_OUT_MAX);
-  wg_node_init(&s->by_guest);
-  wg_list_push_back(&g->sessions, &s->by_guest);
+  session_bind(s, srv);
   req->handle = s->handle;
   req_end(req, NULL);
+}
+
+/** @param more  connections about to be made, those in progress not counted */
+static wg_code check_room(const wg_db_guest *g, size_t more, wg_error *err) {
+  if (g->sessions.count + g->reqs.count + more <= DB_SESSIONS_MAX) return WG_OK;
+  return wg_error_set(err, WG_EXHAUSTED, 0,
+                      "connect: this instance has %d connections open already", DB_SESSIONS_MAX);
 }
 
 void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
@@ -215,10 +264,7 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
     code = wg__loopback_match(g->worker, target, &config, &err);
   if (code == WG_OK && g->worker->state != WORKER_RUNNING)
     code = wg_error_set(&err, WG_REFUSED, 0, "database '%s': the host is stopping", config->name);
-  if (code == WG_OK && g->sessions.count + g->reqs.count > DB_SESSIONS_MAX)
-    code = wg_error_set(&err, WG_EXHAUSTED, 0,
-                        "database '%s': this instance has %d connections open already",
-                        config->name, DB_SESSIONS_MAX);
+  if (code == WG_OK) code = check_room(g, 0, &err);
   if (code == WG_OK)
     code = wg__worker_pool(g->worker, config, target->database, target->database_len, &local, &err);
   if (code == WG_OK)
@@ -229,9 +275,27 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
 
 wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t port,
                    uint64_t *handle, wg_error *err) {
-  (void)g, (void)handle;
-  return wg_error_set(err, WG_NOT_FOUND, 0, "no database is declared at %.*s:%u", (int)host_len,
-                      host, port);
+  wg_db_protocol protocol;
+  size_t len = host_len;
+  if (!wg__target_at(g->worker->db->config, host, &len, port, &protocol))
+    return wg_error_set(err, WG_NOT_FOUND, 0, "connect: no database is declared at %.*s:%u",
+                        (int)host_len, host, port);
+  const wg_wire_ops *ops = wg_wire_of(protocol);
+  if (!ops)
+    return wg_error_set(err, WG_REFUSED, 0, "connect: this version does not speak %s (%.*s:%u)",
+                        wg_db_protocol_name(protocol), (int)host_len, host, port);
+  wg_code code = check_room(g, 1, err);
+  if (code != WG_OK) return code;
+  char *copy = strndup(host, len);
+  wg_session *s = copy ? session_new(g, ops, SES_STARTING) : NULL;
+  if (!s) {
+    free(copy);
+    return wg_error_set(err, WG_NOMEM, 0, "connect: out of memory");
+  }
+  s->host = copy;
+  s->port = port;
+  *handle = s->handle;
+  return WG_OK;
 }
 
 /* ---- the guest's start-up ---- */
@@ -249,9 +313,9 @@ static void session_greeted(wg_session *s, wg_wire_step step) {
 }
 
 static void hint_tls(wg_session *s) {
-  wg_local *local = s->srv->local;
   uint32_t held;
-  if (!s->wire->asked_tls || s->state == SES_SETTING) return;
+  if (!s->wire->asked_tls || !s->srv || s->state == SES_SETTING) return;
+  wg_local *local = s->srv->local;
   if (wg_log_allow(&local->tls_hint, 1, 0, &held)) /* the clock stands still: once */
     wg_log(&local->worker->log, WG_LOG_INFO, "db_guest_asked_tls",
            WG_KV_S("database", local->pool->config->name),
@@ -259,14 +323,66 @@ static void hint_tls(wg_session *s) {
                            "sslmode=disable saves the question, sslmode=require fails"));
 }
 
+/** The start-up is whole: asks the pool for the server that it means. */
+static void session_ask(wg_session *s) {
+  wg_db_worker *w = s->guest->worker;
+  const wg_wire_guest *wire = s->wire;
+  const wg_database_config *config;
+  wg_local *local = NULL;
+  wg_error err;
+  size_t database_len = wire->database ? strlen(wire->database) : 0;
+  wg_db_target target = {.protocol = wire->ops->protocol,
+                         .host = s->host,
+                         .host_len = strlen(s->host),
+                         .port = s->port,
+                         .database = wire->database,
+                         .database_len = database_len,
+                         .user = wire->user,
+                         .user_len = wire->user ? strlen(wire->user) : 0};
+  wg_code code = wg__target_match(w->db->config, &target, &config, &err);
+  if (code == WG_OK && w->state != WORKER_RUNNING)
+    code = wg_error_set(&err, WG_IO, 0, "database '%s': the host is stopping (SQLSTATE 57P01)",
+                        config->name);
+  if (code == WG_OK) code = wg__worker_pool(w, config, wire->database, database_len, &local, &err);
+  if (code != WG_OK) {
+    session_refuse(s, &err);
+    return;
+  }
+  s->lease = (wg_db_req){.impl = s->guest, .session = s};
+  wg_node_init(&s->lease.node);
+  session_enter(s, SES_QUEUED);
+  wg__pool_ask(local, &s->lease); /* `s` may be gone afterwards */
+}
+
+static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err);
+
+static void session_leased(wg_session *s, wg_server *srv) {
+  wg_error err;
+  session_bind(s, srv);
+  session_enter(s, SES_GREETING);
+  (void)greet(s, NULL, 0, &err);
+}
+
 static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
   wg_server *srv = s->srv;
-  wg_wire_policy policy = {.database = srv->pool->database};
+  wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL};
   size_t taken = 0;
+  wg_buf none;
+  wg_buf_init(&none, 1);
   (void)wg_buf_reserve(&s->to_guest, SESSION_GREETING); /* a failure is the greeting's, below */
-  wg_wire_step step =
-      srv->ops->greet(s->wire, srv->wire, &policy, p, n, &taken, &s->to_guest, &srv->out, err);
+  wg_wire_step step = s->wire->ops->greet(s->wire, srv ? srv->wire : NULL, &policy, p, n, &taken,
+                                          &s->to_guest, srv ? &srv->out : &none, err);
   hint_tls(s);
+  if (step == WG_WIRE_LEASE) {
+    session_ask(s);
+    return (ssize_t)taken;
+  }
+  if (!srv && (step == WG_WIRE_ERROR || step == WG_WIRE_END)) {
+    session_enter(s, SES_LOST);
+    s->swallowed = true;
+    session_changed(s);
+    return step == WG_WIRE_ERROR ? WG_NOMEM : (ssize_t)taken;
+  }
   if (step == WG_WIRE_ERROR) {
     session_lose(s, err->msg);
     return WG_NOMEM;
@@ -385,7 +501,9 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
   case SES_RUNNING:
     if (s->swallowed) return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
     return session_send(s, p, n, err);
+  case SES_STARTING:
   case SES_GREETING: return greet(s, p, n, err);
+  case SES_QUEUED:
   case SES_SETTING: return wg_error_set(err, WG_AGAIN, 0, "the start-up is not answered yet");
   case SES_ENDED: return wg_error_set(err, WG_LOST, 0, "send: the session has ended");
   case SES_LOST: return send_lost(s, n, err);
@@ -403,6 +521,8 @@ static bool session_over(const wg_session *s) {
 static bool session_readable(const wg_session *s) {
   if (wg_buf_len(&s->to_guest) || (s->shut & WG_WATCH_READ)) return true;
   switch (s->state) {
+  case SES_STARTING:
+  case SES_QUEUED:
   case SES_GREETING:
   case SES_SETTING: return false;
   case SES_RUNNING: return s->srv->readable;
@@ -414,8 +534,10 @@ static bool session_readable(const wg_session *s) {
 
 static bool session_writable(const wg_session *s) {
   switch (s->state) {
+  case SES_QUEUED:
   case SES_SETTING: return false;
   case SES_RUNNING: return !s->srv->blocked;
+  case SES_STARTING:
   case SES_GREETING:
   case SES_ENDED:
   case SES_LOST: return true;
@@ -461,6 +583,8 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
     return (ssize_t)n;
   }
   switch (s->state) {
+  case SES_STARTING:
+  case SES_QUEUED:
   case SES_GREETING:
   case SES_SETTING: return WG_AGAIN;
   case SES_LOST:
@@ -517,12 +641,14 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
     req_end(req, NULL);
     return;
   }
-  wg_local *local = s->srv->local;
   req->impl2 = s;
   req->state = REQ_WAITING;
   s->waiting[dir] = req;
   wg_deadline_init(&req->deadline, on_wait_expired);
-  if (deadline) wg_deadline_start(dir ? local->send : local->recv, &req->deadline);
+  if (deadline && s->srv) {
+    wg_local *local = s->srv->local;
+    wg_deadline_start(dir ? local->send : local->recv, &req->deadline);
+  }
   if (s->state == SES_RUNNING || s->state == SES_ENDED) wg__server_arm(s->srv, events);
 }
 
@@ -553,6 +679,7 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
     s->wire->track.ended = true;
     session_enter(s, SES_ENDED);
   }
+  if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) session_enter(s, SES_LOST);
   session_changed(s);
   return WG_OK;
 }

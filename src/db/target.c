@@ -79,6 +79,23 @@ static int target_rank(const wg_database_config *d, const wg_db_target *t) {
   return rank;
 }
 
+bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint16_t port,
+                   wg_db_protocol *protocol) {
+  char tail[300];
+  int n = snprintf(tail, sizeof tail, ".db.%s", config->dns_domain ? config->dns_domain : "");
+  size_t given = *len > 0 && host[*len - 1] == '.' ? *len - 1 : *len, cut = (size_t)n;
+  if (n > 0 && cut < sizeof tail && given > cut && strncasecmp(host + given - cut, tail, cut) == 0)
+    *len = given - cut;
+  for (size_t i = 0; i < config->database_count; i++) {
+    const wg_database_config *d = &config->databases[i];
+    if (d->port != port) continue;
+    if (!same(d->name, host, *len) && !same_host(d->host, host, *len)) continue;
+    *protocol = d->protocol;
+    return true;
+  }
+  return false;
+}
+
 wg_code wg__target_match(const wg_config *config, const wg_db_target *t,
                          const wg_database_config **out, wg_error *err) {
   wg_code code = target_check(t, err);

@@ -10,6 +10,7 @@
  *
  *   ASKED --SSLRequest | GSSENCRequest, answered 'N'--> ASKED
  *   ASKED --CancelRequest--> ENDED
+ *   ASKED --StartupMessage, and no server yet--> ASKED, with the packet kept
  *   ASKED --StartupMessage, nothing to set--> READY
  *   ASKED --StartupMessage with settings--> SETTING --the server took them--> READY
  *   ASKED | SETTING --refused: ErrorResponse--> ENDED
@@ -25,6 +26,7 @@ typedef struct pg_guest {
   wg_wire_guest base;
   pg_greet_state state;  /* changed by greet_enter() only */
   bool ssl, gss;         /* each may be asked once */
+  bool leasing;          /* the packet waits for a server */
   bool refused;          /* SETTING: the server said no */
   uint32_t pid, key;     /* our BackendKeyData: random, void at the session's end */
   wg_buf packet;         /* a start-up packet that came in parts */
@@ -316,6 +318,41 @@ static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_polic
   return step;
 }
 
+/** There is no server yet: says which one is wanted. The packet is read again when it is there. */
+static wg_wire_step greet_wish(pg_guest *g, wg_reader body, wg_buf *to_guest) {
+  pg_startup u = {0};
+  const char *sqlstate;
+  const char *wrong = startup_read(&u, body, &sqlstate);
+  free(u.options);
+  if (wrong) return greet_refuse(g, to_guest, sqlstate, wrong, NULL);
+  if (!u.user || !u.user[0])
+    return greet_refuse(g, to_guest, "28000", "no PostgreSQL user name specified in startup packet",
+                        NULL);
+  g->base.user = u.user;
+  g->base.database = u.database && u.database[0] ? u.database : NULL;
+  g->leasing = true;
+  return WG_WIRE_LEASE;
+}
+
+void pg_refuse(const wg_error *why, wg_buf *to_guest) {
+  static const char mark[] = " (SQLSTATE ";
+  const char *state = why->code == WG_REFUSED     ? "3D000"
+                      : why->code == WG_EXHAUSTED ? "53300"
+                      : why->code == WG_AUTH      ? "28000"
+                      : why->code == WG_INVALID   ? "08P01"
+                                                  : "08001";
+  char text[sizeof why->msg], own[6];
+  snprintf(text, sizeof text, "%s", why->msg);
+  char *at = strstr(text, mark);
+  if (at && strlen(at) >= sizeof mark - 1 + 6 && at[sizeof mark - 1 + 5] == ')') {
+    memcpy(own, at + sizeof mark - 1, 5);
+    own[5] = '\0';
+    state = own;
+    memmove(at, at + sizeof mark - 1 + 6, strlen(at + sizeof mark - 1 + 6) + 1);
+  }
+  pg_put_fatal(to_guest, state, text, why->hint[0] ? why->hint : NULL);
+}
+
 /* ---- packets without a type byte ---- */
 
 static wg_wire_step greet_packet(pg_guest *g, pg_server *s, const wg_wire_policy *policy,
@@ -336,6 +373,7 @@ static wg_wire_step greet_packet(pg_guest *g, pg_server *s, const wg_wire_policy
   }
   case PG_CANCEL_REQUEST: greet_enter(g, GREET_ENDED); return WG_WIRE_END; /* never answered */
   default:
+    if (code >> 16 == 3 && !s) return greet_wish(g, r, to_guest);
     if (code >> 16 == 3) return greet_startup(g, s, policy, code, r, to_guest, to_server);
     char message[96];
     snprintf(message, sizeof message, "unsupported frontend protocol %u.%u: server supports 3.0",
@@ -352,6 +390,12 @@ wg_wire_step pg_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire
   WG_ASSERT(g->state == GREET_ASKED);
   wg_wire_step step = WG_WIRE_MORE;
   *taken = 0;
+  if (g->leasing) {
+    WG_ASSERT(server && n == 0);
+    g->leasing = false;
+    g->base.user = g->base.database = NULL;
+    step = greet_packet(g, (pg_server *)server, policy, to_guest, to_server);
+  }
   while (step == WG_WIRE_MORE && *taken < n) {
     size_t have = wg_buf_len(&g->packet), want = 4;
     if (have >= 4) {

@@ -21,6 +21,7 @@ typedef enum wg_wire_step {
   WG_WIRE_OK,    /**< done */
   WG_WIRE_MORE,  /**< wants more bytes of the side that it reads */
   WG_WIRE_ASK,   /**< greet: asks the server first; go on with greet_reply() */
+  WG_WIRE_LEASE, /**< greet: the start-up is whole; go on with a server */
   WG_WIRE_END,   /**< greet: the guest has its last answer; nothing is to follow */
   WG_WIRE_ERROR  /**< *err says why; the connection is of no more use */
 } wg_wire_step;
@@ -79,6 +80,7 @@ typedef struct wg_wire_track {
 typedef struct wg_wire_guest {
   const wg_wire_ops *ops;
   wg_wire_track track;
+  const char *user, *database; /**< with LEASE: the guest's wish, until the next call; NULL: none */
   bool asked_tls; /**< wanted encryption and was told no */
   bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
@@ -119,11 +121,13 @@ struct wg_wire_ops {
   wg_wire_guest *(*guest_new)(void);
   void (*guest_free)(wg_wire_guest *g);
   /** Answers the guest's start-up.
+   *  @param s         NULL: there is no server yet; LEASE asks for one, and then the next call
+   *                   comes with it, and with no bytes
    *  @param p,n       the guest's bytes
    *  @param taken     how many of them belong to the start-up; the rest is to come again
    *  @param to_guest  answers are appended
    *  @param to_server with ASK: the request is appended
-   *  @return MORE, ASK, OK (the guest is ready: bytes pass from now on), END; ERROR for WG_NOMEM */
+   *  @return MORE, LEASE, ASK, OK (the guest is ready: bytes pass from now on), END; ERROR for WG_NOMEM */
   wg_wire_step (*greet)(wg_wire_guest *g, wg_wire_server *s, const wg_wire_policy *policy,
                         const uint8_t *p, size_t n, size_t *taken, wg_buf *to_guest,
                         wg_buf *to_server, wg_error *err);
@@ -141,6 +145,8 @@ struct wg_wire_ops {
                                wg_error *err);
   /** True when nobody owes anybody anything, so that reset() can follow. */
   bool (*idle)(const wg_wire_track *t);
+  /** Appends what tells a guest in its start-up that it gets no session. */
+  void (*refuse)(const wg_error *why, wg_buf *to_guest);
   /** Appends what tells the guest that the server is gone, when its stream stands at a boundary
    *  and the server itself has not said so. */
   void (*farewell)(const wg_wire_track *t, const char *message, wg_buf *to_guest);
