@@ -343,6 +343,7 @@ void wg_config_free(wg_config *c) {
   free(c->hosts);
   free(c->virtual_paths);
   free(c->preopens);
+  free(c->allow);
   cfg_free_list(c->env);
   cfg_free_list(c->listen);
   cfg_free_list(c->admin_listen);

@@ -3,6 +3,7 @@
  *  Shared by all workers behind one pointer; freed when the last user is gone. */
 #pragma once
 #include "base/buf.h"
+#include "net/allow.h"
 #include <stdatomic.h>
 
 /** The shims of `[shims]`; bit positions of wg_config.shims. */
@@ -149,6 +150,8 @@ typedef struct wg_config {
   uint32_t registry_timeout_ms;
   wg_secret registry_token; /**< empty: none */
   bool host_dns; /**< guests without the DNS shim may ask the host's resolver */
+  wg_allow_rule *allow; /**< [net] allow */
+  size_t allow_count;
   char **env; /**< "K=V", NULL-terminated; NULL: none */
   wg_preopen *preopens;
   size_t preopen_count;

@@ -44,6 +44,7 @@ typedef enum cfg_type {
   CFG_SERVERS,     /**< char **, each checked as an IP address with or without a port */
   CFG_URL,         /**< char *, checked as http:// */
   CFG_PREOPENS,    /**< wg_preopen list: "HOST::GUEST" or "HOST::GUEST:rw" */
+  CFG_ALLOW,       /**< wg_allow_rule list: "HOST:PORT" */
   CFG_ADDRESSES,   /**< char **, each an IPv4 or IPv6 address */
   CFG_VIRTUAL      /**< wg_virtual_path list: a table of GUEST = "HOST" or a table of its own */
 } cfg_type;

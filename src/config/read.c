@@ -330,6 +330,33 @@ static wg_code read_preopens(cfg_reader *r, const cfg_node *n) {
   return WG_OK;
 }
 
+static wg_code read_allow(cfg_reader *r, const cfg_node *n) {
+  const cfg_node *item = n->type == WGRT_TOML_ARRAY_BEGIN ? n->child : n;
+  if (item == n && n->type != WGRT_TOML_STRING)
+    return cfg_fail_type(r, n, "a list of \"HOST:PORT\" texts");
+  for (; item; item = item == n ? NULL : item->next) {
+    char *text;
+    wg_error why;
+    if (r->c->allow_count == WG_ALLOW_RULES_MAX)
+      return cfg_fail(r, item->value_line, item->value_column, "'%s' has more than %d rules",
+                      n->key, WG_ALLOW_RULES_MAX);
+    wg_allow_rule *grown = realloc(r->c->allow, (r->c->allow_count + 1) * sizeof *grown);
+    if (!grown) return cfg_nomem(r);
+    r->c->allow = grown;
+    wg_code code = cfg_text(r, item, &text);
+    if (code != WG_OK) return code;
+    code = wg_allow_parse(text, strlen(text), &grown[r->c->allow_count], &why);
+    free(text);
+    if (code != WG_OK) {
+      cfg_fail(r, item->value_line, item->value_column, "%s", why.msg);
+      wg_error_hint(r->err, "%s", why.hint);
+      return WG_CONFIG;
+    }
+    r->c->allow_count++;
+  }
+  return WG_OK;
+}
+
 /* ---- secrets: their text is in no message, and every copy is wiped ---- */
 
 static wg_code secret_from_file(cfg_reader *r, const cfg_node *n, const char *path,
@@ -427,6 +454,7 @@ static wg_code read_value(cfg_reader *r, const cfg_key *k, uint64_t unit, const 
   case CFG_SECRET_ENV:
   case CFG_SECRET_FILE: return read_secret(r, k, n, base);
   case CFG_PREOPENS: return read_preopens(r, n);
+  case CFG_ALLOW: return read_allow(r, n);
   case CFG_ADDRESSES: return read_strings(r, k, n, base, check_address);
   case CFG_VIRTUAL: return cfg_read_virtual(r, n);
   case CFG_SHIM: break; /* [shims] has a reader of its own */

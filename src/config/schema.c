@@ -211,6 +211,7 @@ static void put_type(writer *w, const cfg_key *k) {
     break;
   case CFG_SERVERS: strings_type(w, "^[0-9a-fA-F.:\\[\\]]+$" OR_VARIABLE); break;
   case CFG_URL: string_type(w, "^http://." OR_VARIABLE); break;
+  case CFG_ALLOW: strings_type(w, "^.+:([0-9]{1,5}|\\*)$" OR_VARIABLE); break;
   case CFG_ADDRESSES: strings_type(w, "^[0-9a-fA-F.:]+$" OR_VARIABLE); break;
   case CFG_VIRTUAL: virtual_type(w); break;
   case CFG_SHIM: shim_type(w, k); break;

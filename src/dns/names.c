@@ -207,8 +207,9 @@ static wg_code add_sentinel(wg_names *n, const char *text, uint16_t place, wg_er
   return map_add(&n->sentinels, &n->sentinels_reverse, &name, WG_DNS_DATABASE, addresses, 2, err);
 }
 
+/** Only where the database proxy is on: nobody takes up connections to them otherwise. */
 static wg_code fill_sentinels(wg_names *n, const wg_config *c, wg_error *err) {
-  size_t count = c->database_count;
+  size_t count = c->shims & WG_SHIM_DATABASE_PROXY ? c->database_count : 0;
   wg_code code = map_new(&n->sentinels, &n->sentinels_reverse, 2 * count, 4 * count, err);
   if (code != WG_OK || count == 0) return code;
   uint16_t *places = calloc(2 * count, sizeof *places);

@@ -87,6 +87,20 @@ bool wg_dns_sentinel_at(uint16_t place, int family, uint8_t out[16]) {
   return true;
 }
 
+bool wg_dns_in_sentinels(const wg_dns_addr *a) {
+  static const uint8_t v4[2] = {240, 77}, v6[8] = {1};
+  return a->family == 4 ? memcmp(a->bytes, v4, sizeof v4) == 0
+                        : memcmp(a->bytes, v6, sizeof v6) == 0;
+}
+
+uint16_t wg_dns_sentinel_place(const wg_dns_addr *a) {
+  const uint8_t *place = a->bytes + (a->family == 4 ? 2 : 14);
+  uint8_t same[16];
+  uint16_t n = (uint16_t)(place[0] << 8 | place[1]);
+  if (!wg_dns_sentinel_at(n, a->family == 4 ? AF_INET : AF_INET6, same)) return 0;
+  return memcmp(a->bytes, same, a->family == 4 ? 4 : 16) == 0 ? n : 0;
+}
+
 static bool sentinel(const wg_config *c, size_t index, sentinel_name which, int family,
                      uint8_t out[16]) {
   if (index >= c->database_count) return false;

@@ -3,6 +3,7 @@
  *  Nothing routes them, so a connection that the host does not take up itself goes nowhere. */
 #pragma once
 #include "config/config.h"
+#include "dns/name.h"
 
 /** The sentinel of a database's host name. It depends on the name alone (unless two names of a
  *  configuration fall on one place: then the one that stands later in warp.toml moves to the next),
@@ -25,3 +26,7 @@ WG_MUSTCHECK wg_code wg_dns_sentinel_places(const wg_config *c, uint16_t *hosts,
                                             wg_error *err);
 /** @return false for place 0 */
 bool wg_dns_sentinel_at(uint16_t place, int family, uint8_t out[16]);
+/** The place of an address; 0: it is none of those given. */
+uint16_t wg_dns_sentinel_place(const wg_dns_addr *a);
+/** Whether an address is of the networks that sentinels are taken from. */
+bool wg_dns_in_sentinels(const wg_dns_addr *a);

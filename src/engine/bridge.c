@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file bridge.c  The runtime's host functions, each one line over a domain: src/db for
- *  database-proxy, src/threading, the log for what guests print. Files, names and signals
- *  are in bridge_files.c, bridge_names.c and bridge_signals.c. */
+ *  database-proxy, src/threading, the log for what guests print. Files, names, signals and sockets
+ *  are in bridge_files.c, bridge_names.c, bridge_signals.c and bridge_tcp.c. */
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +67,7 @@ static void *bridge_instance_new(void *ctx, void *app) {
 static void bridge_instance_gone(void *ctx, void *inst) {
   wg_instance *i = inst;
   wg_db_guest_free(i->db);
+  wg_allow_memory_release(&i->learned);
   wg_roster_leave(i->known);
   count_instance(ctx, i->app->slot, -1);
   wg__tenure_unuse(i->tenure);
@@ -89,11 +90,15 @@ static void on_connected(wg_db_req *req, const wg_error *err) {
   wg__op_complete(&op->op, err);
 }
 
+wg_code wg__instance_db(wg_instance *i, wg_error *err) {
+  return i->db ? WG_OK : wg_db_guest_new(i->tenure->pools->db, &i->db, err);
+}
+
 static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
   (void)ctx;
   wg_instance *i = inst;
   wg_error err;
-  if (!i->db && wg_db_guest_new(i->tenure->pools->db, &i->db, &err) != WG_OK) {
+  if (wg__instance_db(i, &err) != WG_OK) {
     wg__op_complete(&op->op, &err);
     return;
   }

@@ -3,9 +3,6 @@
 #include "engine/engine_internal.h"
 #include <string.h>
 
-/** Questions that one instance may have in progress. */
-enum { LOOKUPS_MAX = 256 };
-
 /** Lives in the op, so that nothing is allocated. */
 typedef struct lookup {
   wg_dns_req req;
@@ -19,6 +16,9 @@ _Static_assert((int)WGRT_RESOLVE_RECORDS == (int)WG_DNS_RECORDS, "same order");
 static lookup *lookup_of(wgrt_op_resolve *op) { return (lookup *)(void *)op->space; }
 
 static void give_addresses(wgrt_op_resolve *op, const wg_dns_req *req) {
+  wg_instance *asker = lookup_of(op)->instance;
+  wg_allow_learn(&asker->learned, wg__instance_allow(asker), (const char *)op->name.p, op->name.n,
+                 req->addresses, req->count, req->ttl_s, wg_now_ms(&asker->worker->loop.clock));
   op->count = 0;
   for (size_t i = 0; i < req->count && op->count < op->cap; i++) {
     const wg_dns_addr *from = &req->addresses[i];
@@ -44,9 +44,9 @@ static void bridge_resolve(void *ctx, void *inst, wgrt_op_resolve *op) {
   wg_worker *w = ctx;
   wg_instance *i = inst;
   lookup *k = lookup_of(op);
-  if (i->lookups >= LOOKUPS_MAX) {
+  if (i->lookups >= WG_LOOKUPS_MAX) {
     wg_error err;
-    wg_error_set(&err, WG_EXHAUSTED, 0, "the instance has %d lookups in progress", LOOKUPS_MAX);
+    wg_error_set(&err, WG_EXHAUSTED, 0, "the instance has %d lookups in progress", WG_LOOKUPS_MAX);
     k->req.lookup = NULL;
     wg__op_complete(&op->op, &err);
     return;

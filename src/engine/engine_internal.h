@@ -27,6 +27,8 @@
 
 /** Guest output lines a second and worker; more are counted and dropped. */
 enum { WG_GUEST_LINES_PER_S = 1000 };
+/** Questions about names that one instance may have in progress, those of its connects included. */
+enum { WG_LOOKUPS_MAX = 256 };
 
 /* ---- counters of a service on one worker: written by its thread, read by any ---- */
 
@@ -67,6 +69,7 @@ typedef struct wg_site {
   wg_app **apps; /**< owned: those made from files */
   size_t app_count;
   wg_router *router; /**< NULL until something is to be served */
+  uint16_t *sentinels; /**< places of the databases' hosts, then of their own names; 0: none */
 } wg_site;
 
 /** @param config  the site's from now on, also on failure
@@ -167,7 +170,7 @@ struct wg_worker {
   wg_list pools;
   wg_tenure *current;
   wg_service_metrics *metrics; /* WG_SLOTS */
-  wg_log_limit output_limit, file_limit;
+  wg_log_limit output_limit, file_limit, connect_limit;
   wg_roster roster; /* instances that others can reach: its deliveries come from any thread */
   int stop_signal; /* the wg_signal of a stop, once it was told; -1 before */
 };
@@ -196,7 +199,14 @@ typedef struct wg_instance {
   uint32_t lookups; /**< of names, in progress */
   uint64_t since_ms;
   wg_roster_member *known; /**< NULL until it asks for signals or declares a threading model */
+  wg_allow_memory learned; /**< what its lookups allow it to dial */
 } wg_instance;
+
+static inline wg_allow wg__instance_allow(const wg_instance *i) {
+  return (wg_allow){i->app->site->config->allow, i->app->site->config->allow_count};
+}
+/** Its databases, made with the first use. @return WG_OK, WG_NOMEM */
+WG_MUSTCHECK wg_code wg__instance_db(wg_instance *i, wg_error *err);
 
 /** Makes the instance known to others, once; NULL: out of memory. */
 wg_roster_member *wg__instance_known(wg_instance *i);
@@ -271,6 +281,9 @@ struct wg_engine {
   unsigned worker_count;
   wg_service_metrics *metrics; /**< WG_SLOTS a worker */
   wg_dns_metrics *dns_metrics; /**< one a worker */
+  /** Places of guests' connects that the log told of: the hash, then the second until which it does
+   *  not tell again. Any thread. */
+  atomic_uint_fast64_t told[256];
   time_t started;
   uint64_t started_ms;
   struct { /* what wg_engine_new() was given, for the reload */

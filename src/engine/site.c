@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file site.c  One generation of what is served: configuration, apps, router, pools. */
+#include "dns/sentinel.h"
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,15 @@ void wg__pools_unref(wg_pools *p) {
 
 /* ---- life ---- */
 
+/** Guests of this generation keep its sentinels, whatever a reload declares. */
+static wg_code place_sentinels(wg_site *s, wg_error *err) {
+  size_t n = s->config->database_count;
+  if (n == 0 || !(s->config->shims & WG_SHIM_DATABASE_PROXY)) return WG_OK;
+  s->sentinels = calloc(2 * n, sizeof *s->sentinels);
+  if (!s->sentinels) return wg_error_set(err, WG_NOMEM, 0, "out of memory");
+  return wg_dns_sentinel_places(s->config, s->sentinels, s->sentinels + n, err);
+}
+
 wg_code wg__site_new(wg_config *config, wg_site *like, wg_site **out, wg_error *err) {
   wg_site *s = calloc(1, sizeof *s);
   if (!s) {
@@ -43,14 +53,14 @@ wg_code wg__site_new(wg_config *config, wg_site *like, wg_site **out, wg_error *
   atomic_init(&s->refs, 1);
   s->config = config;
   s->generation = like ? like->generation + 1 : 1;
-  if (like && wg_config_same_databases(like->pools->config, config)) {
+  wg_code code = place_sentinels(s, err);
+  if (code == WG_OK && like && wg_config_same_databases(like->pools->config, config))
     s->pools = wg__pools_ref(like->pools);
-  } else {
-    wg_code code = pools_new(config, &s->pools, err);
-    if (code != WG_OK) {
-      wg__site_unref(s);
-      return code;
-    }
+  else if (code == WG_OK)
+    code = pools_new(config, &s->pools, err);
+  if (code != WG_OK) {
+    wg__site_unref(s);
+    return code;
   }
   *out = s;
   return WG_OK;
@@ -79,6 +89,7 @@ void wg__site_unref(wg_site *s) {
   wg__site_unload(s);
   wg__pools_unref(s->pools);
   wg_config_free(s->config);
+  free(s->sentinels);
   free(s);
 }
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import time
 import uuid
 from pathlib import Path
@@ -57,6 +58,24 @@ void wg_http_handle(wg_http_request *req, wg_http_response *res) {
   wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(p));
   wasi_io_poll_pollable_drop_own(p);
   wg_http_printf(res, "%s\\n", warpgrid_shim_signals_poll_signal(&got) ? names[got] : "none");
+}
+"""
+
+DIALS = """#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <warpgrid/sdk/http.h>
+void wg_http_handle(wg_http_request *req, wg_http_response *res) {
+  (void)req;
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(getenv("PORT")))};
+  inet_pton(AF_INET, getenv("HOST"), &to.sin_addr);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  int rc = connect(fd, (const struct sockaddr *)&to, sizeof to);
+  wg_http_printf(res, "%s\\n", rc == 0 ? "connected" : errno == EACCES ? "denied" : "other");
+  close(fd);
 }
 """
 
@@ -496,6 +515,24 @@ def test_a_loopback_database_needs_no_declaration(warp, start, project, postgres
     with warp.serve(project / "dist" / "app.wasm", args=env) as server:
         r = server.get()
         assert r.status == 500 and "is declared" in r.text
+
+
+@pytest.mark.parametrize(("host", "answer"), [("127.0.0.1", "connected"), ("192.0.2.1", "denied")])
+def test_sockets_reach_loopback_without_a_rule(warp, start, project, host, answer):
+    (project / "src" / "main.c").write_text(DIALS)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = [f"--env=HOST={host}", f"--env=PORT={listener.getsockname()[1]}"]
+        dev = start(*env)
+        dev.listening()
+        assert [dev.get().text for _ in range(3)] == [answer + "\n"] * 3
+        event = "connect_loopback" if answer == "connected" else "connect_refused"
+        line = dev.log.wait_for(rf"event={event} .*").group(0)
+        assert f'allow = [\\"{host}:' in line
+        assert len(dev.log.matching(event)) == 1
+        dev.stop()
+        # `warp serve` wants a rule.
+        with warp.serve(project / "dist" / "app.wasm", args=env) as server:
+            assert server.get().text == "denied\n"
 
 
 def test_a_wrong_password_gets_no_session_of_the_right_one(start, project, postgres):

@@ -39,6 +39,8 @@ GOOD = [
     "[registry]\n'a.warp.local' = '10.0.0.1'\nb = ['10.0.0.2', '::1']\n",
     "[registry]\nurl = 'http://r:1/v1'\ninterval = '1s'\ntimeout_ms = 500\ntoken = 'x'\n'a.b' = '10.0.0.1'\n",
     "[shims.dns]\nservers = ['10.0.0.1:53', '::1', '[::1]:53']\ntimeout = '1s'\n[net]\nhost_dns = true\n",
+    "[net]\nallow = ['api.example.com:443', '*.b.org:*', '10.0.0.0/8:5432', '[2001:db8::]/32:443']\n",
+    "[net]\nallow = '${API:-api.example.com:443}'\n",
     "[env]\nA = 'x'\nB = 1\nC = true\nD = '${X:-}'\n",
 ]
 BAD = [
@@ -107,6 +109,9 @@ BAD = [
     "[registry]\ntoken = 'x'\ntoken_env = 'X'\n",
     "[shims.dns]\nservers = 'ns.example'\n",
     "[net]\nhost_dns = 'yes'\n",
+    "[net]\nallow = ['api.example.com']\n",
+    "[net]\nallow = ['https://api.example.com']\n",
+    "[net]\nallow = 443\n",
     "[env]\nA = 1.5\n",
     "[env]\nA = ['x']\n",
 ]

@@ -38,6 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const wg_config config = {.dns_domain = domain,
                             .hosts = &hosts,
                             .host_count = 1,
+                            .shims = WG_SHIM_ALL,
                             .databases = &database,
                             .database_count = 1};
   wg_registry_answer *a;

@@ -322,6 +322,40 @@ static void registry_over_http(void **state) {
               "the token itself is 'token'");
 }
 
+static void where_guests_may_connect_to(void **state) {
+  (void)state;
+  wg_config *c = parse_ok("[net]\nallow = ['api.example.com:443', '10.0.0.0/8:*']\n");
+  assert_string_equal(parse_warnings, "");
+  assert_int_equal(c->allow_count, 2);
+  assert_string_equal(c->allow[0].name.text, "api.example.com");
+  assert_int_equal(c->allow[1].bits, 8);
+  wg_config_free(c);
+  setenv("WG_TEST_API", "api.example.org:443", 1);
+  c = parse_ok("[net]\nallow = '${WG_TEST_API}'\n");
+  assert_int_equal(c->allow_count, 1);
+  assert_string_equal(c->allow[0].name.text, "api.example.org");
+  wg_config_free(c);
+  c = parse_ok("[net]\nallow = []\n");
+  assert_int_equal(c->allow_count, 0);
+  wg_config_free(c);
+  parse_fails("[net]\nallow = ['a.b:443',\n  'api.example.com']",
+              "w.toml:3:3: 'api.example.com' has no port",
+              "write api.example.com:443, or api.example.com:* for all ports");
+  parse_fails("[net]\nallow = '10.1.2.3/8:80'",
+              "w.toml:2:9: '10.1.2.3/8' has bits behind its prefix", "write 10.0.0.0/8");
+  parse_fails("[net]\nallow = ['240.77.0.1:5432']",
+              "w.toml:2:10: '240.77.0.1' is among the addresses that stand for databases",
+              "[databases.NAME]");
+  parse_fails("[net]\nallow = [443]", "w.toml:2:10: expected a string, got an integer", NULL);
+  parse_fails("[net]\nallow = true",
+              "w.toml:2:9: 'allow' must be a list of \"HOST:PORT\" texts, got true or false", NULL);
+  char text[WG_ALLOW_RULES_MAX * 8 + 64] = "[net]\nallow = [";
+  size_t n = strlen(text);
+  for (int i = 0; i <= WG_ALLOW_RULES_MAX; i++, n += 6) memcpy(text + n, "'a:1',", 7);
+  memcpy(text + n, "]", 2);
+  parse_fails(text, "w.toml:2:6154: 'allow' has more than 1024 rules", NULL);
+}
+
 static void name_servers_and_times_of_dns(void **state) {
   (void)state;
   wg_config *c =
@@ -530,6 +564,7 @@ int main(void) {
       cmocka_unit_test(no_secret_in_any_message),
       cmocka_unit_test(registry),
       cmocka_unit_test(registry_over_http),
+      cmocka_unit_test(where_guests_may_connect_to),
       cmocka_unit_test(name_servers_and_times_of_dns),
       cmocka_unit_test(environment_of_guests),
       cmocka_unit_test(numbers_from_the_environment),

@@ -29,6 +29,7 @@ static const char *type_name(const cfg_key *k) {
   case CFG_SERVERS:
   case CFG_ADDRESSES: return "text or list";
   case CFG_PREOPENS: return "list";
+  case CFG_ALLOW: return "text or list";
   case CFG_VIRTUAL: return "table";
   case CFG_SHIM: return "true, false, table";
   case CFG_FLAG: return "true, false";
@@ -138,7 +139,12 @@ static const struct {
     {"Lookups of names in progress, a worker", "1024", "src/dns/dns.h", "DNS_PENDING_MAX = 1024"},
     {"The same: of them for the host itself, which dials databases", "128", "src/dns/lookup.c",
      "OWN_PLACES = 128"},
-    {"The same, an instance", "256", "src/engine/bridge_names.c", "LOOKUPS_MAX = 256"},
+    {"The same, an instance", "256", "src/engine/engine_internal.h", "WG_LOOKUPS_MAX = 256"},
+    {"Rules of `allow`", "1024", "src/net/allow.h", "WG_ALLOW_RULES_MAX = 1024"},
+    {"Addresses of a name in `allow` hold for their TTL and", "60s", "src/net/allow.h",
+     "WG_ALLOW_GRACE_S = 60"},
+    {"Answers about such names that an instance keeps; then the oldest goes", "64",
+     "src/net/allow.h", "WG_ALLOW_ANSWERS_MAX = 64"},
     {"Name servers", "16", "src/dns/name.h", "WG_DNS_SERVERS_MAX = 16"},
     {"Answer of the HTTP registry", "4 MiB", "src/dns/names.h", "WG_REGISTRY_BYTES_MAX = 4 << 20"},
     {"The same: names", "65536", "src/dns/names.h", "WG_REGISTRY_NAMES_MAX = 65536"},

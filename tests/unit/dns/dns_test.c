@@ -75,6 +75,7 @@ static int setup(void **state) {
                           .registry_count = 3,
                           .hosts = f->hosts,
                           .host_count = 2,
+                          .shims = WG_SHIM_ALL,
                           .databases = &f->database,
                           .database_count = 1,
                           .dns_domain = domain,

@@ -69,6 +69,7 @@ static wg_code all(uv_loop_t *uv) {
   static wg_database_config database = {.name = "d", .host = "db.example", .port = 1};
   const wg_config config = {.registry = &entry,
                             .registry_count = 1,
+                            .shims = WG_SHIM_ALL,
                             .databases = &database,
                             .database_count = 1,
                             .dns_domain = "warp.local",

@@ -16,7 +16,8 @@ static char domain[] = "warp.local", main_name[] = "main", other_name[] = "other
             v6[] = "fd00::1", local[] = "localhost";
 
 static wg_config config_of(wg_database_config *databases, size_t count) {
-  return (wg_config){.databases = databases, .database_count = count, .dns_domain = domain};
+  return (wg_config){
+      .shims = WG_SHIM_ALL, .databases = databases, .database_count = count, .dns_domain = domain};
 }
 
 static void a_host_has_one_sentinel_of_each_family(void **state) {
@@ -38,6 +39,29 @@ static void a_host_has_one_sentinel_of_each_family(void **state) {
   assert_memory_equal(six, prefix, sizeof prefix);
   assert_memory_equal(six + 14, a + 2, 2);
   assert_false(wg_dns_sentinel(&c, 3, AF_INET, a));
+}
+
+static void an_address_says_its_place(void **state) {
+  (void)state;
+  wg_database_config databases[] = {{.name = main_name, .host = db1, .port = 5432}};
+  wg_config c = config_of(databases, 1);
+  uint16_t host, own;
+  assert_int_equal(wg_dns_sentinel_places(&c, &host, &own, NULL), WG_OK);
+  wg_dns_addr four = {.family = 4}, six = {.family = 6};
+  assert_true(wg_dns_sentinel_at(host, AF_INET, four.bytes));
+  assert_true(wg_dns_sentinel_at(own, AF_INET6, six.bytes));
+  assert_int_equal(wg_dns_sentinel_place(&four), host);
+  assert_int_equal(wg_dns_sentinel_place(&six), own);
+  assert_true(wg_dns_in_sentinels(&four) && wg_dns_in_sentinels(&six));
+  six.bytes[9] = 1; /* of the network, but given to nobody */
+  assert_int_equal(wg_dns_sentinel_place(&six), 0);
+  assert_true(wg_dns_in_sentinels(&six));
+  six.bytes[7] = 1;
+  assert_false(wg_dns_in_sentinels(&six));
+  four.bytes[1] = 78;
+  assert_int_equal(wg_dns_sentinel_place(&four), 0);
+  assert_false(wg_dns_in_sentinels(&four));
+  assert_int_equal(wg_dns_sentinel_place(&(wg_dns_addr){4, {240, 77}}), 0);
 }
 
 static void it_outlives_changes_of_the_configuration(void **state) {
@@ -95,6 +119,7 @@ static void no_two_hosts_share_one(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_host_has_one_sentinel_of_each_family),
+      cmocka_unit_test(an_address_says_its_place),
       cmocka_unit_test(it_outlives_changes_of_the_configuration),
       cmocka_unit_test(addresses_and_localhost_stay_themselves),
       cmocka_unit_test(no_two_hosts_share_one),

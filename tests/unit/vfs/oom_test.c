@@ -54,6 +54,7 @@ static wg_code make_once(const char *zoneinfo, wg_vfs **out, wg_error *err) {
                   .zoneinfo = (char *)(uintptr_t)zoneinfo,
                   .hosts = hosts,
                   .host_count = 1,
+                  .shims = WG_SHIM_ALL,
                   .databases = &database,
                   .database_count = 1,
                   .virtual_paths = extra,
