@@ -34,6 +34,37 @@ typedef struct wg_pool_config {
   wg_db_spin spin; /**< look for answers for a short time before the worker sleeps */
 } wg_pool_config;
 
+/** libpq's sslmode, and what holds when nothing is said. */
+typedef enum wg_tls_mode {
+  WG_TLS_AUTO, /**< VERIFY_FULL; none to this machine, unless another key asks for TLS */
+  WG_TLS_DISABLE,
+  WG_TLS_ALLOW,   /**< in plain text, with TLS when the server refuses that */
+  WG_TLS_PREFER,  /**< with TLS, in plain text when the server cannot */
+  WG_TLS_REQUIRE, /**< the server may be anybody; its issuer is checked when `ca` is given */
+  WG_TLS_VERIFY_CA,
+  WG_TLS_VERIFY_FULL
+} wg_tls_mode;
+typedef enum wg_tls_negotiation { WG_TLS_ASK, WG_TLS_DIRECT } wg_tls_negotiation;
+typedef enum wg_tls_version { WG_TLS_1_2, WG_TLS_1_3 } wg_tls_version;
+typedef enum wg_tls_binding {
+  WG_TLS_BINDING_DISABLE,
+  WG_TLS_BINDING_PREFER,
+  WG_TLS_BINDING_REQUIRE
+} wg_tls_binding;
+
+/** How a server is reached under TLS. Owned by the config that it is part of. */
+typedef struct wg_tls_config {
+  wg_tls_mode mode;
+  wg_tls_negotiation negotiation;
+  wg_tls_version min_version;
+  wg_tls_binding channel_binding;
+  char *ca;            /**< PEM file of issuers; NULL: the system's */
+  char *cert;          /**< PEM file of the host's own certificate and its chain; NULL: none */
+  char *key;           /**< its private key; NULL: in `cert` */
+  char *server_name;   /**< NULL: that of the database */
+  struct wg_tls *made; /**< from the files, by whoever read them: src/db/tls.h. NULL: not yet */
+} wg_tls_config;
+
 /** One `[databases.NAME]`. `auth = "service"`: the host holds user and password. */
 typedef struct wg_database_config {
   char *name;          /**< the table's name; for logs and statistics */
@@ -45,6 +76,7 @@ typedef struct wg_database_config {
   char *database; /**< NULL: any name the guest asks for */
   char *user; /**< the role the host logs in as */
   wg_secret password; /**< empty: none */
+  wg_tls_config tls;
   wg_pool_config pool;
   uint32_t line; /**< of warp.toml, for messages */
 } wg_database_config;

@@ -2,6 +2,7 @@
 /** @file diff.c  What differs between two configurations, for a reload. */
 #include "config/keys.h"
 #include "config/read.h"
+#include "db/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,7 +114,7 @@ bool wg_config_same_databases(const wg_config *a, const wg_config *b) {
         !same_text(x->host, y->host) || x->port != y->port || !same_text(x->address, y->address) ||
         x->address_port != y->address_port || !same_text(x->database, y->database) ||
         !same_text(x->user, y->user) || !same_secret(&x->password, &y->password) ||
-        !same_pool(&x->pool, &y->pool) || !same_place(a, b, x))
+        !same_pool(&x->pool, &y->pool) || !wg_tls_same(&x->tls, &y->tls) || !same_place(a, b, x))
       return false;
   }
   return true;

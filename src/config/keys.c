@@ -159,6 +159,30 @@ const cfg_key cfg_keys[] = {
         .help = "Environment variable that holds the password"),
     KEY(CFG_DATABASE, "password_file", CFG_SECRET_FILE, DB(password), .live = true,
         .help = "File that holds the password; one newline at its end is dropped"),
+    KEY(CFG_DATABASE, "tls", CFG_CHOICE, DB(tls.mode),
+        .choices = "auto|disable|allow|prefer|require|verify-ca|verify-full", .standard = "auto",
+        .live = true,
+        .help = "As libpq's `sslmode`; auto: `verify-full`, but no TLS to an address of this "
+                "machine unless another key asks for it; never over a Unix socket"),
+    KEY(CFG_DATABASE, "tls_negotiation", CFG_CHOICE, DB(tls.negotiation),
+        .choices = "postgres|direct", .standard = "postgres", .live = true,
+        .help = "Ask the server for TLS first, or begin with it (ALPN; PostgreSQL 17 or newer)"),
+    KEY(CFG_DATABASE, "tls_ca", CFG_PATH, DB(tls.ca), .live = true,
+        .help = "PEM file of the issuers to trust; not set: the system's. `require` checks the "
+                "issuer when it is set"),
+    KEY(CFG_DATABASE, "tls_cert", CFG_PATH, DB(tls.cert), .live = true,
+        .help = "PEM file of the host's own certificate, then its chain, shown to a server that "
+                "asks"),
+    KEY(CFG_DATABASE, "tls_key", CFG_PATH, DB(tls.key), .live = true,
+        .help = "PEM file of its private key, readable by its owner only; not set: in `tls_cert`"),
+    KEY(CFG_DATABASE, "tls_server_name", CFG_STRING, DB(tls.server_name), .live = true,
+        .help = "Name or IP address that the server's certificate must be for, and that is sent "
+                "as SNI; not set: `address` if it is a name, else `host`"),
+    KEY(CFG_DATABASE, "tls_min_version", CFG_CHOICE, DB(tls.min_version), .choices = "1.2|1.3",
+        .standard = "1.2", .live = true, .help = "Oldest version of TLS to speak"),
+    KEY(CFG_DATABASE, "channel_binding", CFG_CHOICE, DB(tls.channel_binding),
+        .choices = "disable|prefer|require", .standard = "prefer", .live = true,
+        .help = "Bind the proof of the password to the TLS connection (SCRAM-SHA-256-PLUS)"),
 
     KEY(CFG_SERVICE, "component", CFG_PATH, SERVICE(component), .live = true,
         .help = "Its component; not set: `dist/NAME.wasm`"),

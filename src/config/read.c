@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SECRET_FILE_MAX = 64 * 1024, KEYS_MAX = 96 };
+enum { SECRET_FILE_MAX = 64 * 1024, KEYS_MAX = 160 };
 
 /* In parentheses: a macro under the analyzer. */
 wg_code(cfg_fail)(cfg_reader *r, uint32_t line, uint32_t column, const char *fmt, ...) {

@@ -3,6 +3,7 @@
  *  [env]. */
 #include "config/read.h"
 #include "config/value.h"
+#include "db/tls.h"
 #include "dns/name.h"
 
 #include <arpa/inet.h>
@@ -113,6 +114,53 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
   return WG_OK;
 }
 
+static const cfg_node *value_of(const cfg_node *table, const char *key) {
+  const cfg_node *n = cfg_child(table, key);
+  return n ? n : table;
+}
+
+/** Keys of TLS that contradict each other, and the files that they name. */
+static wg_code database_check_tls(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
+  wg_tls_config *t = &d->tls;
+  const cfg_node *n = value_of(table, "tls");
+  const char *why = NULL;
+  if (t->mode >= WG_TLS_REQUIRE && d->address && d->address[0] == '/') {
+    cfg_fail(r, n->value_line, n->value_column,
+             "'tls': there is no TLS over the Unix socket of 'address'");
+    wg_error_hint(r->err, "leave 'tls' out, or give an address with a port");
+    return WG_CONFIG;
+  }
+  if (t->mode == WG_TLS_DISABLE || t->mode == WG_TLS_ALLOW || t->mode == WG_TLS_PREFER) {
+    if (t->channel_binding == WG_TLS_BINDING_REQUIRE) why = "channel_binding";
+    if (t->negotiation == WG_TLS_DIRECT) why = "tls_negotiation";
+  }
+  if (why) {
+    n = value_of(table, why);
+    cfg_fail(r, n->value_line, n->value_column, "'%s' needs TLS, which 'tls' does not make sure of",
+             why);
+    wg_error_hint(r->err, "set tls to \"require\", \"verify-ca\" or \"verify-full\"");
+    return WG_CONFIG;
+  }
+  if (t->key && !t->cert) {
+    n = value_of(table, "tls_key");
+    return cfg_fail(r, n->value_line, n->value_column, "'tls_key' needs 'tls_cert'");
+  }
+  if (t->server_name && !database_host_ok(t->server_name, false)) {
+    n = value_of(table, "tls_server_name");
+    return cfg_fail(r, n->value_line, n->value_column, "'tls_server_name': '%s' is not a host name",
+                    t->server_name);
+  }
+  if (t->mode == WG_TLS_DISABLE || (t->mode == WG_TLS_AUTO && !t->ca && !t->cert)) return WG_OK;
+  wg_error failed;
+  const char *key;
+  wg_code code = wg_tls_new(t, &t->made, &key, &failed);
+  if (code == WG_OK) return WG_OK;
+  n = value_of(table, key);
+  cfg_fail(r, n->value_line, n->value_column, "%s", failed.msg);
+  wg_error_hint(r->err, "%s", failed.hint);
+  return WG_CONFIG;
+}
+
 /** Two tables that a guest could not tell apart are a slip. */
 static wg_code database_check_unique(cfg_reader *r, const cfg_node *table,
                                      const wg_database_config *d) {
@@ -153,6 +201,7 @@ static wg_code read_database(cfg_reader *r, const cfg_node *table) {
                       "'auth' must be \"service\" in this version, got \"%s\"", n->text);
   }
   code = database_check(r, table, d);
+  if (code == WG_OK) code = database_check_tls(r, table, d);
   return code == WG_OK ? database_check_unique(r, table, d) : code;
 }
 
@@ -172,6 +221,11 @@ void cfg_database_release(wg_database_config *d) {
   free(d->database);
   free(d->user);
   wg_secret_release(&d->password);
+  free(d->tls.ca);
+  free(d->tls.cert);
+  free(d->tls.key);
+  free(d->tls.server_name);
+  wg_tls_free(d->tls.made);
 }
 
 /* ---- [registry] and [hosts] ---- */

@@ -64,7 +64,8 @@ static bool pool_serves(const wg_pool *pool, const wg_database_config *config, c
   return c->protocol == config->protocol && c->port == config->port &&
          c->address_port == config->address_port && same(c->host, config->host) &&
          same(c->address, config->address) && same(pool->database, database) &&
-         same(c->user, config->user) && memcmp(pool->digest, digest, 32) == 0;
+         same(c->user, config->user) && memcmp(pool->digest, digest, 32) == 0 &&
+         wg_tls_same(&c->tls, &config->tls);
 }
 
 /** The pool of a key, made at need. The db's lock is held. */
@@ -96,6 +97,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   pool->config = config;
   pool->ops = wg_wire_of(config->protocol);
   memcpy(pool->digest, digest, 32);
+  wg_tls_cache_init(&pool->resume);
   pthread_mutex_init(&pool->lock, NULL);
   for (size_t i = 0; i < SRV_STATES; i++) wg_list_init(&pool->servers[i]);
   wg_list_init(&pool->waiters);

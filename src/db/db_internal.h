@@ -12,6 +12,7 @@
 #pragma once
 #include "base/log.h"
 #include "db/db.h"
+#include "db/tls.h"
 #include "db/wire/wire.h"
 #include <pthread.h>
 #include <uv.h>
@@ -46,6 +47,7 @@ enum {
 typedef enum wg_server_state {
   SRV_RESOLVING, /**< its name is being looked up */
   SRV_DIALING, /**< connect(2) in progress */
+  SRV_SECURING, /**< TLS is asked for, its handshake in progress */
   SRV_LOGIN,
   SRV_IDLE, /**< in its local's idle list */
   SRV_LEASED, /**< a session's, or in hand-over on its own worker */
@@ -66,6 +68,9 @@ struct wg_server {
   const wg_wire_ops *ops;
   wg_wire_server *wire;
   int fd; /* -1: none */
+  wg_tls_conn *tls; /* NULL: plain text */
+  wg_tls_mode tls_mode; /* for the address that was dialled */
+  bool second_try; /* of that address: with TLS after ALLOW, without after PREFER */
   wg_watch *watch; /* NULL: none */
   bool readable; /* a read may find something: since the watch said so */
   bool blocked; /* the kernel took less than it was given; since then not writable */
@@ -105,7 +110,7 @@ void wg__server_unwatch(wg_server *srv);
 /** Starts it on the worker that the server belongs to now. */
 WG_MUSTCHECK wg_code wg__server_watch(wg_server *srv, wg_error *err);
 void wg__server_arm(wg_server *srv, unsigned events);
-/** The one pair of functions that touches the connection's bytes; TLS would go here.
+/** The one pair of functions that touches the connection's bytes, under TLS or not.
  *  @return bytes; 0 at the end of the stream (read); -errno. Keep `readable` and `blocked`. */
 ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap);
 ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n);
@@ -114,6 +119,23 @@ bool wg__server_flush(wg_server *srv);
 /** Reads all there is into `in`.  @return false when the connection is lost; *sys says why (0: the
  *  server closed) */
 bool wg__server_fill(wg_server *srv, int *sys);
+
+/** Log-in, reset, ping: goes on with what the state is about. */
+void wg__server_talk(wg_server *srv);
+/** Hangs up and dials the same address once more, as `second_try`. May end in
+ *  wg__pool_on_failed() before it returns.  @return false: out of memory, nothing was done */
+bool wg__server_redial(wg_server *srv);
+
+/* ---- TLS to it: secure.c ---- */
+
+/** True when the connection that was just made begins with TLS. */
+bool wg__secure_wanted(const wg_server *srv);
+/** SRV_SECURING: goes on. Ends in SRV_LOGIN or in wg__pool_on_failed(). */
+void wg__secure_talk(wg_server *srv);
+/** An attempt failed: makes another where the mode says so. True: the failure is not one. */
+bool wg__secure_again(wg_server *srv);
+/** The watch's events for a connection with TLS.  @return those that its user is to know of */
+unsigned wg__secure_ready(wg_server *srv, unsigned events);
 
 /* ---- a pool key: pool.c ---- */
 
@@ -124,8 +146,10 @@ struct wg_pool {
   const wg_wire_ops *ops;
   char *database; /* as logged in to */
   uint8_t digest[32]; /* of the credentials: SHA-256 */
+  wg_tls_cache resume; /* has a lock of its own */
   pthread_mutex_t lock;
   /* under the lock */
+  wg_tls *tls; /* made at need where the config has none; then constant */
   wg_list servers[SRV_STATES];
   wg_list waiters; /* of wg_db_req.node, in order of arrival, all workers */
   wg_list locals; /* of wg_local.by_pool */

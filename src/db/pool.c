@@ -27,7 +27,7 @@ static size_t pool_total(const wg_pool *pool) {
 
 static size_t pool_connecting(const wg_pool *pool) {
   return pool->servers[SRV_RESOLVING].count + pool->servers[SRV_DIALING].count +
-         pool->servers[SRV_LOGIN].count;
+         pool->servers[SRV_SECURING].count + pool->servers[SRV_LOGIN].count;
 }
 
 /** Servers that will be free without anybody's doing. */
@@ -475,6 +475,8 @@ void wg__pool_free(wg_pool *pool) {
   for (size_t i = 0; i < SRV_STATES; i++) WG_ASSERT(wg_list_empty(&pool->servers[i]));
   WG_ASSERT(wg_list_empty(&pool->locals) && wg_list_empty(&pool->waiters));
   pthread_mutex_destroy(&pool->lock);
+  wg_tls_cache_release(&pool->resume);
+  wg_tls_free(pool->tls);
   free(pool->database);
   free(pool);
 }

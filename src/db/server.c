@@ -13,9 +13,9 @@
 
 /* One connection to a server, from its name to its end:
  *
- *   RESOLVING --addresses--> DIALING --connected--> LOGIN --ready--+
- *                            (one address after the other)         v
- *      +------------------ free: wg__pool_on_ready() <-------------+
+ *   RESOLVING --addresses--> DIALING --connected--> SECURING --TLS--> LOGIN --ready--+
+ *                  (one address after the other) \--no TLS wanted------^            v
+ *      +------------------ free: wg__pool_on_ready() <-------------------------------+
  *      |                                ^       ^
  *      +--> LEASED --guest left-- RESETTING     |
  *      +--> IDLE --lease--> LEASED              |
@@ -31,16 +31,21 @@ static void on_step_expired(wg_deadline *d);
 static void on_idle_end(wg_deadline *d);
 static void on_next_ping(wg_deadline *d);
 static void server_dial(wg_server *srv);
-static void server_talk(wg_server *srv);
+
+static wg_wire_server *wire_new(const wg_pool *pool) {
+  wg_wire_login login = {.user = pool->config->user,
+                         .database = pool->database,
+                         .password = &pool->config->password,
+                         .binding = pool->config->tls.channel_binding};
+  return pool->ops->server_new(&login);
+}
 
 wg_server *wg__server_new(wg_local *local) {
   wg_server *srv = calloc(1, sizeof *srv);
   if (!srv) return NULL;
   wg_pool *pool = local->pool;
-  wg_wire_login login = {
-      .user = pool->config->user, .database = pool->database, .password = &pool->config->password};
   srv->ops = pool->ops;
-  srv->wire = srv->ops->server_new(&login);
+  srv->wire = wire_new(pool);
   if (!srv->wire) {
     free(srv);
     return NULL;
@@ -68,8 +73,10 @@ static bool may_enter(wg_server_state from, wg_server_state to) {
   if (from == SRV_CLOSED) return false;
   switch (to) {
   case SRV_RESOLVING: return false;
-  case SRV_DIALING: return from == SRV_RESOLVING;
-  case SRV_LOGIN: return from == SRV_DIALING;
+  case SRV_DIALING: /* from the others: the same address once more */
+    return from == SRV_RESOLVING || from == SRV_SECURING || from == SRV_LOGIN;
+  case SRV_SECURING: return from == SRV_DIALING;
+  case SRV_LOGIN: return from == SRV_DIALING || from == SRV_SECURING;
   case SRV_IDLE:
     return from == SRV_LOGIN || from == SRV_LEASED || from == SRV_RESETTING || from == SRV_PINGING;
   case SRV_LEASED:
@@ -108,6 +115,7 @@ void wg__server_enter_locked(wg_server *srv, wg_server_state next) {
 static void server_free(wg_server *srv) {
   wg_list_remove(&srv->local->worker->servers, &srv->by_worker);
   if (srv->watch) wg__server_unwatch(srv);
+  wg_tls_close(srv->tls);
   if (srv->fd >= 0) close(srv->fd);
   srv->ops->server_free(srv->wire);
   wg_buf_release(&srv->in);
@@ -124,6 +132,7 @@ void wg__server_entered(wg_server *srv) {
   if (srv->state != SRV_IDLE && srv->state != SRV_PINGING) wg_deadline_stop(&srv->idle_end);
   switch (srv->state) {
   case SRV_RESOLVING:
+  case SRV_SECURING:
   case SRV_LOGIN: wg_deadline_start(local->connect, &srv->step); break;
   case SRV_DIALING: break; /* each address has its own share of the time */
   case SRV_IDLE:
@@ -156,6 +165,7 @@ void wg__server_enter(wg_server *srv, wg_server_state next) {
 /* ---- bytes ---- */
 
 ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
+  if (srv->tls) return wg_tls_read(srv->tls, p, cap, &srv->readable);
   ssize_t n;
   do n = recv(srv->fd, p, cap, 0);
   while (n < 0 && errno == EINTR);
@@ -175,6 +185,11 @@ ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
 
 ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
   ssize_t done;
+  if (srv->tls) {
+    done = wg_tls_write(srv->tls, p, n, &srv->blocked);
+    if (srv->blocked) wg__server_arm(srv, WG_WATCH_WRITE); /* what was taken goes out by itself */
+    return done;
+  }
   do done = send(srv->fd, p, n, MSG_NOSIGNAL);
   while (done < 0 && errno == EINTR);
   if (done < 0) {
@@ -223,6 +238,10 @@ bool wg__server_fill(wg_server *srv, int *sys) {
 bool wg__server_alive(wg_server *srv) {
   char byte;
   ssize_t n;
+  if (srv->tls) {
+    srv->readable = !wg_tls_silent(srv->tls);
+    return !srv->readable;
+  }
   do n = recv(srv->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
   srv->readable = false;
@@ -238,7 +257,9 @@ void wg__server_bye(wg_server *srv) {
 
 wg_code wg__server_watch(wg_server *srv, wg_error *err) {
   const wg_loop *loop = srv->local->worker->loop;
-  return loop->watch->start(loop->watch_ctx, srv->fd, on_watch, srv, &srv->watch, err);
+  wg_code code = loop->watch->start(loop->watch_ctx, srv->fd, on_watch, srv, &srv->watch, err);
+  if (code == WG_OK && srv->tls && wg_tls_unsent(srv->tls)) wg__server_arm(srv, WG_WATCH_WRITE);
+  return code;
 }
 
 void wg__server_unwatch(wg_server *srv) {
@@ -335,22 +356,49 @@ static void address_text(const struct sockaddr_storage *a, char *out, size_t cap
   }
 }
 
+static void server_hang_up(wg_server *srv) {
+  if (srv->watch) wg__server_unwatch(srv);
+  wg_tls_close(srv->tls);
+  srv->tls = NULL;
+  if (srv->fd >= 0) close(srv->fd);
+  srv->fd = -1;
+}
+
 /** Gives the current address up; the next one, if any, follows. */
 static void dial_failed(wg_server *srv, wg_code code, int sys) {
   char where[128];
   address_text(&srv->addresses[srv->address_next], where, sizeof where);
   wg_error_set(&srv->error, code, sys, "connect to %s: %s (SQLSTATE 08001)", where,
                code == WG_TIMEOUT ? "no answer in time" : strerror(sys));
-  if (srv->watch) wg__server_unwatch(srv);
-  if (srv->fd >= 0) close(srv->fd);
-  srv->fd = -1;
+  server_hang_up(srv);
+  srv->second_try = false;
   srv->address_next++;
+}
+
+bool wg__server_redial(wg_server *srv) {
+  wg_wire_server *fresh = wire_new(srv->pool);
+  if (!fresh) return false;
+  srv->ops->server_free(srv->wire);
+  srv->wire = fresh;
+  server_hang_up(srv);
+  wg_buf_clear(&srv->in);
+  wg_buf_clear(&srv->out);
+  srv->second_try = true;
+  wg__server_enter(srv, SRV_DIALING);
+  server_dial(srv);
+  return true;
 }
 
 static void server_connected(wg_server *srv) {
   srv->readable = srv->blocked = false;
+  srv->tls_mode = wg_tls_mode_for(&srv->pool->config->tls, &srv->addresses[srv->address_next]);
+  if (wg__secure_wanted(srv)) {
+    wg__server_enter(srv, SRV_SECURING);
+    wg__secure_talk(srv);
+    return;
+  }
   wg__server_enter(srv, SRV_LOGIN);
-  server_talk(srv);
+  wg__server_talk(srv);
 }
 
 /** Tries addresses until one is on its way. */
@@ -412,7 +460,20 @@ static void on_dialed(wg_server *srv) {
 
 /* ---- our own talk: log-in, reset, ping ---- */
 
-static void server_talk(wg_server *srv) {
+static void server_lost(wg_server *srv, int sys) {
+  const char *sqlstate = srv->state == SRV_LOGIN ? "08001" : "08006";
+  const wg_error *why = srv->tls ? wg_tls_why(srv->tls) : NULL;
+  if (!why) {
+    server_fail(srv, WG_LOST, sys, sqlstate, "the server closed the connection");
+    return;
+  }
+  wg_error err;
+  wg_error_set(&err, why->code, 0, "TLS: %.400s (SQLSTATE %s)", why->msg, sqlstate);
+  wg_error_hint(&err, "%s", why->hint);
+  wg__pool_on_failed(srv, &err);
+}
+
+void wg__server_talk(wg_server *srv) {
   for (;;) {
     wg_error err;
     int sys = 0;
@@ -421,7 +482,7 @@ static void server_talk(wg_server *srv) {
                             ? srv->ops->login(srv->wire, &srv->in, &srv->out, &err)
                             : srv->ops->reply(srv->wire, &srv->in, &err);
     if (step == WG_WIRE_ERROR) {
-      wg__pool_on_failed(srv, &err);
+      if (!wg__secure_again(srv)) wg__pool_on_failed(srv, &err);
       return;
     }
     if (step == WG_WIRE_OK && up) {
@@ -433,8 +494,7 @@ static void server_talk(wg_server *srv) {
       return;
     }
     if (!up || !wg__server_flush(srv)) {
-      server_fail(srv, WG_LOST, sys, srv->state == SRV_LOGIN ? "08001" : "08006",
-                  "the server closed the connection");
+      server_lost(srv, sys);
       return;
     }
     if (srv->readable) continue;
@@ -446,26 +506,28 @@ static void server_talk(wg_server *srv) {
 void wg__server_reset(wg_server *srv, const wg_wire_track *track) {
   wg__server_enter(srv, SRV_RESETTING);
   srv->ops->reset(srv->wire, track, &srv->out);
-  server_talk(srv);
+  wg__server_talk(srv);
 }
 
 void wg__server_ping(wg_server *srv) {
   wg__server_enter(srv, SRV_PINGING);
   srv->ops->ping(srv->wire, &srv->out);
-  server_talk(srv);
+  wg__server_talk(srv);
 }
 
 /* ---- events ---- */
 
 static void on_watch(void *user, unsigned events) {
   wg_server *srv = user;
+  if (srv->tls && (events = wg__secure_ready(srv, events)) == 0) return;
   if (events & WG_WATCH_READ) srv->readable = true;
   if (events & WG_WATCH_WRITE) srv->blocked = false;
   switch (srv->state) {
   case SRV_DIALING: on_dialed(srv); break;
+  case SRV_SECURING: wg__secure_talk(srv); break;
   case SRV_LOGIN:
   case SRV_RESETTING:
-  case SRV_PINGING: server_talk(srv); break;
+  case SRV_PINGING: wg__server_talk(srv); break;
   case SRV_IDLE: /* nobody asked it anything: it hangs up, or says why it will; or nothing at all */
     if (wg__server_alive(srv))
       wg__server_arm(srv, WG_WATCH_READ);
@@ -490,6 +552,11 @@ static void on_step_expired(wg_deadline *d) {
     break;
   case SRV_RESOLVING:
     server_fail(srv, WG_TIMEOUT, 0, "08001", "the server's name was not resolved in time");
+    break;
+  case SRV_SECURING:
+    server_fail(srv, WG_TIMEOUT, 0, "08001",
+                srv->tls ? "TLS: the server did not finish the handshake in time"
+                         : "TLS: the server did not answer the request for it in time");
     break;
   case SRV_LOGIN:
     server_fail(srv, WG_TIMEOUT, 0, "08001", "the server did not answer the log-in in time");

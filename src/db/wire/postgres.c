@@ -12,13 +12,18 @@
  *                       +--trusted------------------------------------------------> AUTHENTICATED
  *   AUTHENTICATED --ParameterStatus*, BackendKeyData, ReadyForQuery--> READY
  *
+ * TLS comes before: SSLRequest, to be answered by one byte (section 55.2.11); who asked in NEW is
+ * PG_ASKED until the answer. With channel_binding = "require" nothing but SCRAM-SHA-256-PLUS leads
+ * to AUTHENTICATED.
+ *
  * An ErrorResponse or anything out of turn ends the attempt. AuthenticationOk in SASL_FIRST or
  * SASL_FINAL is out of turn: a server that has not proved to know the password is not ours. */
 
 static void login_enter(pg_server *s, pg_login_state next) {
   switch (next) {
   case PG_NEW: WG_ASSERT(false); break;
-  case PG_STARTED: WG_ASSERT(s->state == PG_NEW); break;
+  case PG_ASKED: WG_ASSERT(s->state == PG_NEW); break;
+  case PG_STARTED: WG_ASSERT(s->state == PG_NEW || s->state == PG_ASKED); break;
   case PG_PASSWORD_SENT:
   case PG_SASL_FIRST: WG_ASSERT(s->state == PG_STARTED); break;
   case PG_SASL_FINAL: WG_ASSERT(s->state == PG_SASL_FIRST); break;
@@ -169,6 +174,40 @@ static int pg_socket_path(const char *dir, uint16_t port, char *out, size_t cap)
   return snprintf(out, cap, "%s/.s.PGSQL.%u", dir, port);
 }
 
+/* ---- TLS ---- */
+
+static wg_wire_step pg_ask_tls(wg_wire_server *base, wg_buf *in, wg_buf *out, bool *granted,
+                               wg_error *err) {
+  pg_server *s = (pg_server *)base;
+  if (s->state == PG_NEW) {
+    size_t at = pg_begin(out, 0);
+    wg_buf_put_u32(out, PG_SSL_REQUEST);
+    pg_end(out, at);
+    login_enter(s, PG_ASKED);
+  }
+  if (out->failed) {
+    s->base.fault = WG_WIRE_FAULT_OTHER;
+    wg_error_set(err, WG_NOMEM, 0, "postgres: out of memory");
+    return WG_WIRE_ERROR;
+  }
+  if (wg_buf_len(in) == 0) return WG_WIRE_MORE;
+  uint8_t answer = wg_buf_head(in)[0];
+  wg_buf_consume(in, 1);
+  *granted = answer == 'S';
+  if (answer == 'S' || answer == 'N') return WG_WIRE_OK;
+  s->base.fault = WG_WIRE_FAULT_OTHER;
+  if (answer == 'E') { /* its text is anybody's on the way: not shown */
+    wg_error_set(err, WG_IO, 0, "postgres: the server answered the request for TLS by an error");
+    wg_error_hint(err, "see the server's log: without TLS its message cannot be trusted");
+  } else {
+    wg_error_set(err, WG_PROTOCOL, 0,
+                 "postgres: the server answered the request for TLS by 0x%02x, not by 'S' or 'N'",
+                 answer);
+    wg_error_hint(err, "is a PostgreSQL server listening there?");
+  }
+  return WG_WIRE_ERROR;
+}
+
 /* ---- log-in ---- */
 
 static wg_wire_step login_fail(pg_server *s, wg_wire_fault fault, wg_error *err, wg_code code,
@@ -208,24 +247,56 @@ static void put_startup(pg_server *s, wg_buf *out) {
   pg_end(out, at);
 }
 
+/** channel_binding = "require": whoever gets around it is not let through. */
+static wg_wire_step login_unbound(pg_server *s, wg_error *err, const char *what) {
+  s->base.fault = WG_WIRE_FAULT_AUTH;
+  wg_error_set(err, WG_AUTH, 0, "postgres: channel binding is required, but %s", what);
+  wg_error_hint(err, "it needs TLS, PostgreSQL 11 or newer, and scram-sha-256 in pg_hba.conf");
+  return WG_WIRE_ERROR;
+}
+
+/** What can be said of the channel to a server that does, or does not, offer to bind to it. */
+static wg_scram_channel login_channel(const pg_server *s, bool plus) {
+  if (!s->base.secure.on || !s->base.secure.binding_len ||
+      s->login.binding == WG_TLS_BINDING_DISABLE)
+    return WG_SCRAM_NO_BINDING;
+  return plus ? WG_SCRAM_BOUND : WG_SCRAM_BINDING_UNASKED;
+}
+
 /** SASL (section 55.3): the server lists mechanisms; the answer names one. */
 static wg_wire_step login_sasl(pg_server *s, wg_reader body, wg_buf *out, wg_error *err) {
-  bool offered = false;
+  bool offered = false, plus = false;
   for (;;) {
     const char *name = wg_take_cstr(&body);
     if (!name) return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL, "malformed SASL list");
     if (name[0] == '\0') break;
     if (strcmp(name, "SCRAM-SHA-256") == 0) offered = true;
+    if (strcmp(name, "SCRAM-SHA-256-PLUS") == 0) plus = true;
   }
-  if (!offered)
+  if (plus && !s->base.secure.on)
+    return login_fail(s, WG_WIRE_FAULT_AUTH, err, WG_PROTOCOL,
+                      "the server offers SCRAM-SHA-256-PLUS without TLS: somebody is in between");
+  wg_scram_channel channel = login_channel(s, plus);
+  const char *mechanism = channel == WG_SCRAM_BOUND ? "SCRAM-SHA-256-PLUS" : "SCRAM-SHA-256";
+  if (s->login.binding == WG_TLS_BINDING_REQUIRE && channel != WG_SCRAM_BOUND)
+    return login_unbound(s, err,
+                         !s->base.secure.on ? "the connection has no TLS"
+                         : !plus            ? "the server does not offer SCRAM-SHA-256-PLUS"
+                                            : "the server's certificate has no digest to bind to");
+  if (!offered && channel != WG_SCRAM_BOUND)
     return login_fail(s, WG_WIRE_FAULT_AUTH, err, WG_UNSUPPORTED,
                       "the server offers no SASL mechanism that we speak (SCRAM-SHA-256)");
   wg_buf first;
   wg_buf_init(&first, WG_SCRAM_TEXT_MAX);
+  s->scram.channel = channel;
+  if (channel == WG_SCRAM_BOUND) {
+    s->scram.binding_len = s->base.secure.binding_len;
+    memcpy(s->scram.binding, s->base.secure.binding, s->scram.binding_len);
+  }
   wg_code code = wg_scram_first(&s->scram, "", &first, err);
   if (code == WG_OK) {
     size_t at = pg_begin(out, 'p');
-    wg_buf_put_cstr(out, "SCRAM-SHA-256");
+    wg_buf_put_cstr(out, mechanism);
     wg_buf_put_u32(out, (uint32_t)wg_buf_len(&first));
     wg_buf_put(out, wg_buf_head(&first), wg_buf_len(&first));
     pg_end(out, at);
@@ -244,9 +315,14 @@ static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_err
     if (s->state != PG_STARTED && s->state != PG_PASSWORD_SENT && s->state != PG_SASL_VERIFIED)
       return login_fail(s, WG_WIRE_FAULT_AUTH, err, WG_AUTH,
                         "the server let us in without proving that it knows the password");
+    if (s->login.binding == WG_TLS_BINDING_REQUIRE && s->scram.channel != WG_SCRAM_BOUND)
+      return login_unbound(s, err, "the server let us in without it");
     login_enter(s, PG_AUTHENTICATED);
     return WG_WIRE_MORE;
   }
+  if ((kind == CLEARTEXT || kind == MD5) && s->login.binding == WG_TLS_BINDING_REQUIRE)
+    return login_unbound(
+        s, err, kind == MD5 ? "the server asks for md5" : "the server asks for a password");
   if (kind == CLEARTEXT || kind == MD5 || kind == SASL) {
     if (s->state != PG_STARTED)
       return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL,
@@ -347,7 +423,7 @@ static wg_wire_step login_message(pg_server *s, uint8_t type, wg_reader body, wg
 static wg_wire_step pg_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
   pg_server *s = (pg_server *)base;
   wg_wire_step step = WG_WIRE_MORE;
-  if (s->state == PG_NEW) {
+  if (s->state == PG_NEW || s->state == PG_ASKED) {
     put_startup(s, out);
     login_enter(s, PG_STARTED);
   }
@@ -423,6 +499,8 @@ static void pg_bye(wg_wire_server *base, wg_buf *out) {
 
 const wg_wire_ops wg_wire_postgres = {
     .protocol = WG_DB_POSTGRES,
+    .alpn = "postgresql",
+    .ask_tls = pg_ask_tls,
     .name = "postgres",
     .socket_path = pg_socket_path,
     .server_new = pg_server_new,

@@ -24,6 +24,7 @@ typedef struct pg_param {
 
 typedef enum pg_login_state {
   PG_NEW,           /**< nothing sent */
+  PG_ASKED,         /**< SSLRequest sent, or answered */
   PG_STARTED,       /**< start-up sent, the server says how to authenticate */
   PG_PASSWORD_SENT, /**< cleartext or md5 */
   PG_SASL_FIRST,    /**< client-first sent */

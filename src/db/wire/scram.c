@@ -63,8 +63,30 @@ static bool hmac(const uint8_t *key, const void *data, size_t len, uint8_t out[3
   return HMAC(EVP_sha256(), key, 32, data, len, out, &got) && got == 32;
 }
 
+static const char *gs2_header(const wg_scram *s) {
+  switch (s->channel) {
+  case WG_SCRAM_NO_BINDING: return "n,,";
+  case WG_SCRAM_BINDING_UNASKED: return "y,,";
+  case WG_SCRAM_BOUND: return "p=tls-server-end-point,,";
+  }
+  return "n,,";
+}
+
+/** cbind-input in base64: the header, and what the channel is. */
+static void cbind(const wg_scram *s, char out[128]) {
+  uint8_t input[32 + WG_SCRAM_BINDING_MAX];
+  const char *header = gs2_header(s);
+  size_t n = strlen(header);
+  memcpy(input, header, n);
+  if (s->channel == WG_SCRAM_BOUND) {
+    memcpy(input + n, s->binding, s->binding_len);
+    n += s->binding_len;
+  }
+  EVP_EncodeBlock((uint8_t *)out, input, (int)n);
+}
+
 wg_code wg_scram_first(wg_scram *s, const char *user, wg_buf *out, wg_error *err) {
-  WG_ASSERT(s->state == WG_SCRAM_NEW);
+  WG_ASSERT(s->state == WG_SCRAM_NEW && s->binding_len <= WG_SCRAM_BINDING_MAX);
   if (s->nonce[0] == '\0') {
     uint8_t raw[18];
     wg_random_bytes(raw, sizeof raw);
@@ -89,7 +111,7 @@ wg_code wg_scram_first(wg_scram *s, const char *user, wg_buf *out, wg_error *err
   } else {
     memcpy(s->first_bare, wg_buf_head(&bare), wg_buf_len(&bare));
     s->first_bare[wg_buf_len(&bare)] = '\0';
-    wg_buf_printf(out, "n,,%s", s->first_bare);
+    wg_buf_printf(out, "%s%s", gs2_header(s), s->first_bare);
     if (out->failed)
       code = wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
     else
@@ -188,14 +210,15 @@ wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len, const 
     return wg_error_set(err, WG_PROTOCOL, 0, "SCRAM: %u iterations, outside 1..%d", iterations,
                         WG_SCRAM_ITERATIONS_MAX);
 
-  /* AuthMessage = client-first-bare "," server-first "," client-final-without-proof;
-   * "biws" is base64 of "n,,": no channel binding. */
+  /* AuthMessage = client-first-bare "," server-first "," client-final-without-proof */
+  char channel[128];
+  cbind(s, channel);
   wg_buf auth;
   wg_buf_init(&auth, 4 * WG_SCRAM_TEXT_MAX);
   wg_buf_printf(&auth, "%s,", s->first_bare);
   wg_buf_put(&auth, server_first, len);
   size_t without_proof = wg_buf_len(&auth) + 1;
-  wg_buf_printf(&auth, ",c=biws,r=%.*s", (int)nonce_len, nonce);
+  wg_buf_printf(&auth, ",c=%s,r=%.*s", channel, (int)nonce_len, nonce);
   wg_code code;
   uint8_t proof[32];
   if (auth.failed)

@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file scram.h  The client of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding, and
- *  PostgreSQL's older md5 answer. Text in, text out. */
+/** @file scram.h  The client of SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) with the
+ *  channel binding tls-server-end-point, and PostgreSQL's older md5 answer. Text in, text out. */
 #pragma once
 #include "base/buf.h"
 
 enum {
   WG_SCRAM_NONCE_MAX = 64,
+  WG_SCRAM_BINDING_MAX = 64,
   WG_SCRAM_TEXT_MAX = 1024,         /**< longest message of the server taken */
   WG_SCRAM_ITERATIONS_MAX = 1000000 /**< more would stop the worker for seconds */
 };
 
+/** What the client says of channel binding: the gs2-cbind-flag. */
+typedef enum wg_scram_channel {
+  WG_SCRAM_NO_BINDING,      /**< "n": the client has none */
+  WG_SCRAM_BINDING_UNASKED, /**< "y": the client could; a server that could too sees that somebody
+                                 has hidden it */
+  WG_SCRAM_BOUND            /**< "p": SCRAM-SHA-256-PLUS, over `binding` */
+} wg_scram_channel;
+
+/** Zeroed, then `channel` and `binding` are set before the first message. */
 typedef struct wg_scram {
+  wg_scram_channel channel;
+  uint8_t binding[WG_SCRAM_BINDING_MAX];
+  uint8_t binding_len;
   char nonce[WG_SCRAM_NONCE_MAX + 1];   /**< ours; set before the first message in tests only */
   char first_bare[WG_SCRAM_NONCE_MAX + 300];
   uint8_t server_signature[32];

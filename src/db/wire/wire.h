@@ -46,12 +46,21 @@ typedef struct wg_wire_login {
   const char *user;
   const char *database;
   const wg_secret *password;
+  wg_tls_binding binding; /**< whether the proof of the password is to be bound to the TLS channel */
 } wg_wire_login;
+
+/** What the connection below is, for the log-in. */
+typedef struct wg_wire_secure {
+  bool on;             /**< TLS */
+  uint8_t binding_len; /**< of tls-server-end-point (RFC 5929); 0: there is none */
+  uint8_t binding[64];
+} wg_wire_secure;
 
 /** A codec's own state begins with this. */
 typedef struct wg_wire_server {
   const wg_wire_ops *ops;
   wg_wire_fault fault;   /**< after login() gave WG_WIRE_ERROR */
+  wg_wire_secure secure; /**< set from outside, before login() */
 } wg_wire_server;
 
 /** Where a walk over one stream stands. */
@@ -102,6 +111,13 @@ struct wg_wire_ops {
   /** NULL when memory ran out. */
   wg_wire_server *(*server_new)(const wg_wire_login *login);
   void (*server_free)(wg_wire_server *s);
+  /** The protocol's name in TLS (ALPN); NULL: it has none. */
+  const char *alpn;
+  /** Asks for TLS. Called first with an empty `in`, then whenever more has come. NULL: TLS begins
+   *  with the first byte. Nothing of the answer is to be trusted or shown.
+   *  @param granted  with OK: the handshake follows; what is left in `in` then is an attack
+   *  @return MORE, OK, ERROR */
+  wg_wire_step (*ask_tls)(wg_wire_server *s, wg_buf *in, wg_buf *out, bool *granted, wg_error *err);
   /** Logs in. Called first with an empty `in`, then whenever more has come; takes whole messages
    *  from `in` and appends to `out`.
    *  @return MORE, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED with

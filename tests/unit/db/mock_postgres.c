@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ enum { CONNS_MAX = 512, PREPARED_MAX = 32 };
 typedef struct conn {
   mock_pg *m;
   int fd;
+  SSL *ssl; /* over two BIOs in memory; NULL: plain text */
   unsigned number;
   bool closed;       /* under the lock */
   char txn;
@@ -36,6 +40,7 @@ typedef struct conn {
 
 struct mock_pg_impl {
   int listen_fd;
+  SSL_CTX *tls;
   int stop_pipe[2];
   pthread_t acceptor;
   pthread_mutex_t lock;
@@ -53,10 +58,10 @@ struct mock_pg_impl {
 
 /* ---- bytes ---- */
 
-static bool write_all(conn *c, const void *p, size_t n) {
+static bool write_raw(conn *c, const void *p, size_t n, size_t chunk) {
   const uint8_t *b = p;
   while (n) {
-    size_t part = atomic_load(&c->m->split) ? 1 : n;
+    size_t part = chunk && chunk < n ? chunk : n;
     ssize_t done = send(c->fd, b, part, MSG_NOSIGNAL);
     if (done <= 0) return false;
     b += done;
@@ -65,8 +70,54 @@ static bool write_all(conn *c, const void *p, size_t n) {
   return true;
 }
 
+/** Sends what TLS has to say. */
+static bool tls_push(conn *c) {
+  uint8_t *p;
+  BIO *out = SSL_get_wbio(c->ssl);
+  long n = BIO_get_mem_data(out, &p);
+  bool ok = n <= 0 || write_raw(c, p, (size_t)n, atomic_load(&c->m->tls_chunk));
+  (void)BIO_reset(out);
+  return ok;
+}
+
+/** Waits for the client's next bytes. */
+static bool tls_pull(conn *c) {
+  uint8_t b[20000];
+  ssize_t got = recv(c->fd, b, sizeof b, 0);
+  return got > 0 && BIO_write(SSL_get_rbio(c->ssl), b, (int)got) == got;
+}
+
+static bool write_all(conn *c, const void *p, size_t n) {
+  const uint8_t *b = p;
+  if (!c->ssl) return write_raw(c, p, n, atomic_load(&c->m->split));
+  while (n) {
+    size_t part = atomic_load(&c->m->split) ? 1 : n > 65536 ? 65536 : n, done;
+    if (SSL_write_ex(c->ssl, b, part, &done) != 1 || !tls_push(c)) return false;
+    b += done;
+    n -= done;
+  }
+  return true;
+}
+
+static bool read_tls(conn *c, uint8_t *b, size_t n) {
+  while (n) {
+    size_t got;
+    int rc = SSL_read_ex(c->ssl, b, n, &got);
+    if (!tls_push(c)) return false;
+    if (rc == 1) {
+      b += got;
+      n -= got;
+    } else if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ || !tls_pull(c)) {
+      ERR_clear_error();
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool read_all(conn *c, void *p, size_t n) {
   uint8_t *b = p;
+  if (c->ssl) return read_tls(c, b, n);
   while (n) {
     ssize_t got = recv(c->fd, b, n, 0);
     if (got <= 0) return false;
@@ -167,17 +218,41 @@ static bool login_refuse(conn *c) {
   return false;
 }
 
+/** cbind-input of tls-server-end-point, in base64. */
+static void channel_of(conn *c, char out[160]) {
+  uint8_t input[128] = "p=tls-server-end-point,,";
+  unsigned n = 0;
+  int nid = NID_sha256;
+  X509 *x = SSL_get_certificate(c->ssl);
+  X509_get_signature_info(x, &nid, NULL, NULL, NULL);
+  if (nid == NID_sha1) nid = NID_sha256;
+  CHECK(X509_digest(x, EVP_get_digestbynid(nid), input + 24, &n) == 1);
+  EVP_EncodeBlock((uint8_t *)out, input, 24 + (int)n);
+}
+
 static bool login_scram(conn *c) {
   mock_pg *m = c->m;
+  bool plus = c->ssl && !m->tls_no_plus;
   uint8_t type;
   uint32_t len;
-  if (!send_auth(c, 10, "SCRAM-SHA-256\0", 15)) return false;
+  if (!(plus ? send_auth(c, 10, "SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0", 34)
+             : send_auth(c, 10, "SCRAM-SHA-256\0", 15)))
+    return false;
   uint8_t *first = read_msg(c, &type, &len);
   if (!first) return false;
-  CHECK(type == 'p' && strcmp((char *)first, "SCRAM-SHA-256") == 0);
-  const char *client_first = (char *)first + 14 + 4;
-  CHECK(strncmp(client_first, "n,,n=", 5) == 0);
-  const char *bare = client_first + 3;
+  bool bound = type == 'p' && strcmp((char *)first, "SCRAM-SHA-256-PLUS") == 0;
+  CHECK(bound || (type == 'p' && strcmp((char *)first, "SCRAM-SHA-256") == 0));
+  const char *client_first = (char *)first + strlen((char *)first) + 1 + 4;
+  const char *header = bound ? "p=tls-server-end-point,," : client_first[0] == 'y' ? "y,," : "n,,";
+  CHECK(strncmp(client_first, header, strlen(header)) == 0);
+  CHECK(header[0] != 'y' || (c->ssl && !plus)); /* else somebody hides that we could */
+  const char *bare = client_first + strlen(header);
+  CHECK(strncmp(bare, "n=", 2) == 0);
+  char channel[160];
+  if (bound)
+    channel_of(c, channel);
+  else
+    EVP_EncodeBlock((uint8_t *)channel, (const uint8_t *)header, 3);
   char nonce[128], server_first[256], salt64[32];
   const uint8_t *salt = (const uint8_t *)"0123456789abcdef";
   EVP_EncodeBlock((uint8_t *)salt64, salt, 16);
@@ -190,6 +265,11 @@ static bool login_scram(conn *c) {
   if (ok) {
     char *proof64 = strstr((char *) final, ",p=");
     CHECK(proof64);
+    size_t channel_len = strlen(channel);
+    CHECK(strncmp((char *) final, "c=", 2) == 0);
+    ok = strncmp((char *) final + 2, channel, channel_len) == 0 &&
+         ((char *) final)[2 + channel_len] == ',';
+    if (ok && bound) atomic_fetch_add(&m->tls_plus, 1);
     char auth[1024];
     int auth_len = snprintf(auth, sizeof auth, "%s,%s,%.*s", bare, server_first,
                             (int)(proof64 - (char *) final), (char *) final);
@@ -236,11 +316,117 @@ static bool login_password(conn *c) {
   return ok || login_refuse(c);
 }
 
+/* ---- TLS ---- */
+
+static bool hang(conn *c);
+
+static int choose_alpn(SSL *ssl, const uint8_t **out, uint8_t *n, const uint8_t *in, unsigned len,
+                       void *user) {
+  (void)ssl, (void)user;
+  static const uint8_t ours[] = "\012postgresql";
+  return SSL_select_next_proto((uint8_t **)(uintptr_t)out, n, ours, 11, in, len) ==
+                 OPENSSL_NPN_NEGOTIATED
+             ? SSL_TLSEXT_ERR_OK
+             : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static void tls_make(mock_pg *m) {
+  static const uint8_t id[] = "mock";
+  SSL_CTX *ctx = m->impl->tls = SSL_CTX_new(TLS_server_method());
+  CHECK(SSL_CTX_use_certificate_file(ctx, m->tls_cert, SSL_FILETYPE_PEM) == 1);
+  CHECK(SSL_CTX_use_PrivateKey_file(ctx, m->tls_key, SSL_FILETYPE_PEM) == 1);
+  if (m->tls_version) { /* old ones need the lowest security level */
+    SSL_CTX_set_min_proto_version(ctx, m->tls_version);
+    SSL_CTX_set_max_proto_version(ctx, m->tls_version);
+    if (m->tls_version < TLS1_2_VERSION) SSL_CTX_set_cipher_list(ctx, "ALL:@SECLEVEL=0");
+  }
+  if (m->tls_client_ca) {
+    CHECK(SSL_CTX_load_verify_locations(ctx, m->tls_client_ca, NULL) == 1);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+  }
+  SSL_CTX_set_session_id_context(ctx, id, sizeof id);
+  if (!m->tls_resumes) {
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  }
+  SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
+}
+
+static bool tls_half_flight(conn *c) {
+  uint8_t *p;
+  long n = BIO_get_mem_data(SSL_get_wbio(c->ssl), &p);
+  CHECK(n > 100);
+  if (!write_raw(c, p, (size_t)n / 2, 0)) return false;
+  struct linger now = {1, 0};
+  switch (atomic_load(&c->m->tls_fault)) {
+  case MOCK_TLS_STALL_MID: return hang(c);
+  case MOCK_TLS_HALF_CLOSE: shutdown(c->fd, SHUT_WR); return hang(c);
+  case MOCK_TLS_RESET: setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now); return false;
+  default: return false;
+  }
+}
+
+static bool tls_accept(conn *c) {
+  mock_pg *m = c->m;
+  c->ssl = SSL_new(m->impl->tls);
+  SSL_set_bio(c->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+  SSL_set_accept_state(c->ssl);
+  for (;;) {
+    int rc = SSL_do_handshake(c->ssl);
+    if (rc != 1 && atomic_load(&m->tls_fault) >= MOCK_TLS_STALL_MID &&
+        BIO_pending(SSL_get_wbio(c->ssl)) > 0)
+      return tls_half_flight(c);
+    if (!tls_push(c)) return false;
+    if (rc == 1) break;
+    if (SSL_get_error(c->ssl, rc) != SSL_ERROR_WANT_READ || !tls_pull(c)) {
+      ERR_clear_error();
+      return false;
+    }
+  }
+  const char *sni = SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+  pthread_mutex_lock(&m->impl->lock);
+  snprintf(m->sni, sizeof m->sni, "%s", sni ? sni : "");
+  pthread_mutex_unlock(&m->impl->lock);
+  if (SSL_session_reused(c->ssl)) atomic_fetch_add(&m->tls_resumed, 1);
+  if (SSL_get0_peer_certificate(c->ssl)) atomic_fetch_add(&m->tls_clients, 1);
+  return true;
+}
+
+/** After SSLRequest.  @return false: the connection is over */
+static bool tls_answer(conn *c) {
+  mock_pg *m = c->m;
+  atomic_store(&m->tls_asked, true);
+  switch (atomic_load(&m->tls_fault)) {
+  case MOCK_TLS_MUTE: return hang(c);
+  case MOCK_TLS_GONE: return false;
+  case MOCK_TLS_ERROR: send_error(c, "FATAL", "57P03", "<b>not to be shown</b>"); return false;
+  case MOCK_TLS_GARBAGE: write_raw(c, "H", 1, 0); return hang(c);
+  case MOCK_TLS_STUFFED: write_raw(c, "SR\0\0\0\010\0\0\0\0", 10, 0); return hang(c);
+  case MOCK_TLS_STUFFED_NO: write_raw(c, "NR\0\0\0\010\0\0\0\0", 10, 0); return hang(c);
+  case MOCK_TLS_LATE_STUFF: {
+    uint8_t hello[512];
+    write_raw(c, "S", 1, 0);
+    if (recv(c->fd, hello, sizeof hello, 0) > 0)
+      write_raw(c, "R\0\0\0\010\0\0\0\0Z\0\0\0\005I", 15, 0);
+    return hang(c);
+  }
+  case MOCK_TLS_STALL: write_raw(c, "S", 1, 0); return hang(c);
+  default: break;
+  }
+  if (!m->tls_cert) return write_raw(c, "N", 1, 0);
+  return write_raw(c, "S", 1, 0) && tls_accept(c);
+}
+
 static bool login(conn *c) {
   mock_pg *m = c->m;
   uint8_t head[8];
   char user[128] = "", database[128] = "";
+  if (m->tls_direct && !tls_accept(c)) return false;
   if (!read_all(c, head, 8)) return false;
+  if (!m->tls_direct && get32(head) == 8 && get32(head + 4) == 80877103 &&
+      (!tls_answer(c) || !read_all(c, head, 8)))
+    return false;
   CHECK(get32(head + 4) == 196608);
   uint32_t len = get32(head) - 8;
   char *pairs = malloc(len + 1);
@@ -258,6 +444,10 @@ static bool login(conn *c) {
   nanosleep(&delay, NULL);
   if (atomic_load(&m->full)) {
     send_error(c, "FATAL", "53300", "sorry, too many clients already");
+    return false;
+  }
+  if (m->tls_only && !c->ssl) {
+    send_error(c, "FATAL", "28000", "no pg_hba.conf entry for this host, no encryption");
     return false;
   }
   if (strcmp(user, m->user) != 0) return login_refuse(c);
@@ -279,6 +469,7 @@ static bool login(conn *c) {
   put32(key + 4, 4711);
   c->txn = 'I';
   atomic_fetch_add(&m->logins, 1);
+  if (c->ssl) atomic_fetch_add(&m->tls_logins, 1);
   return send_param(c, "server_version", "15.0 (mock)") &&
          send_param(c, "client_encoding", "UTF8") && send_param(c, "TimeZone", "Etc/UTC") &&
          send_param(c, "DateStyle", "ISO, MDY") && send_msg(c, 'K', key, 8) && send_ready(c);
@@ -357,6 +548,16 @@ static bool query(conn *c, const char *sql) {
   }
   if (sscanf(sql, "SET %63s %63s", name, value) == 2)
     return send_param(c, name, value) && send_done(c, "SET") && send_ready(c);
+  if (strcmp(sql, "TICKETS") == 0) { /* and more of them when the answer is out */
+    if (!send_done(c, "OK") || !send_ready(c)) return false;
+    for (int i = 0; i < 2; i++)
+      if (SSL_new_session_ticket(c->ssl) != 1 || SSL_do_handshake(c->ssl) != 1) return false;
+    return tls_push(c);
+  }
+  if (strcmp(sql, "KEYS") == 0) { /* new ones, and the client is to change its own */
+    if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1) return false;
+    return send_done(c, "OK") && send_ready(c);
+  }
   if (strcmp(sql, "COPYIN") == 0) return copy_in(c) && send_ready(c);
   if (strcmp(sql, "HANG") == 0) return hang(c);
   if (strcmp(sql, "DIE") == 0) {
@@ -455,6 +656,7 @@ static void *serve(void *arg) {
   }
   pthread_mutex_lock(&m->impl->lock);
   c->closed = true;
+  SSL_free(c->ssl);
   close(c->fd);
   pthread_mutex_unlock(&m->impl->lock);
   atomic_fetch_sub(&m->open, 1);
@@ -474,6 +676,11 @@ static void *accept_loop(void *arg) {
     if (fd < 0) continue;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    int size = (int)m->small_buffers;
+    if (size) {
+      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    }
     conn *c = calloc(1, sizeof *c);
     c->m = m;
     c->fd = fd;
@@ -495,6 +702,7 @@ void mock_pg_start(mock_pg *m) {
   struct mock_pg_impl *impl = m->impl = calloc(1, sizeof *impl);
   pthread_mutex_init(&impl->lock, NULL);
   CHECK(pipe(impl->stop_pipe) == 0);
+  if (m->tls_cert) tls_make(m);
   struct sockaddr_storage a = {0};
   socklen_t len;
   if (m->socket_dir) {
@@ -539,6 +747,7 @@ static void each_open(mock_pg *m, void (*fn)(conn *c)) {
 
 static void conn_cut(conn *c) { shutdown(c->fd, SHUT_RDWR); }
 static void conn_terminate(conn *c) {
+  CHECK(!c->ssl); /* its thread's own */
   send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
   shutdown(c->fd, SHUT_RDWR);
 }
@@ -567,6 +776,7 @@ void mock_pg_stop(mock_pg *m) {
   close(impl->stop_pipe[0]);
   close(impl->stop_pipe[1]);
   pthread_mutex_destroy(&impl->lock);
+  SSL_CTX_free(impl->tls);
   free(impl);
   m->impl = NULL;
 }

@@ -8,6 +8,8 @@
  *    "ROWS n size"    n DataRow messages of `size` bytes each, whose bytes run through 0..255
  *    "PID"            one row: the number of the connection
  *    "SET name value" a ParameterStatus
+ *    "TICKETS"        done, and two session tickets behind the answer (TLS 1.3)
+ *    "KEYS"           new keys for both directions, then done (TLS 1.3)
  *    "COPYIN"         CopyInResponse; ends with CopyDone or CopyFail
  *    "HANG"           no answer, for ever
  *    "DIE"            half of a DataRow, then the connection is cut
@@ -25,12 +27,37 @@
 
 typedef enum mock_auth { MOCK_TRUST, MOCK_CLEARTEXT, MOCK_MD5, MOCK_SCRAM, MOCK_GSS } mock_auth;
 
+/** Where the server goes wrong on the way to TLS. */
+typedef enum mock_tls_fault {
+  MOCK_TLS_FINE,
+  MOCK_TLS_MUTE, /* no answer to SSLRequest */
+  MOCK_TLS_GONE, /* closes in place of an answer */
+  MOCK_TLS_ERROR, /* ErrorResponse in place of an answer */
+  MOCK_TLS_GARBAGE, /* another byte */
+  MOCK_TLS_STUFFED, /* 'S' and more in one packet */
+  MOCK_TLS_STUFFED_NO, /* 'N' and more in one packet */
+  MOCK_TLS_LATE_STUFF, /* 'S', and plain text in place of the handshake */
+  MOCK_TLS_STALL, /* 'S', then nothing */
+  MOCK_TLS_STALL_MID, /* half of its first flight, then nothing */
+  MOCK_TLS_HANG_UP, /* half of its first flight, then the end of the stream */
+  MOCK_TLS_HALF_CLOSE, /* half of its first flight, then the end of its direction only */
+  MOCK_TLS_RESET /* half of its first flight, then a reset */
+} mock_tls_fault;
+
 typedef struct mock_pg {
   /* set before mock_pg_start() */
   mock_auth auth;
   const char *user, *password, *database; /* default: "app", "secret", "shop" */
   const char *socket_dir; /* listen on its ".s.PGSQL.<port>" in place of TCP */
   bool ipv6;
+  const char *tls_cert, *tls_key; /* PEM files; NULL: SSLRequest is answered 'N' */
+  const char *tls_client_ca; /* asks for a certificate of the client from this issuer */
+  int tls_version; /* the only one that it speaks, TLS1_2_VERSION and so on; 0: all */
+  bool tls_direct; /* without SSLRequest; ALPN is wanted */
+  bool tls_only; /* refuses log-ins in plain text by 28000 */
+  bool tls_no_plus; /* SCRAM without -PLUS */
+  bool tls_resumes; /* tickets and sessions; else none */
+  unsigned small_buffers; /* bytes of the socket's buffers; 0: the system's */
   /* may change at any time */
   _Atomic bool split; /* one byte a write */
   _Atomic bool wrong_signature; /* SCRAM: pretends to know the password */
@@ -39,10 +66,15 @@ typedef struct mock_pg {
   _Atomic bool mute; /* accepts, and never says a word */
   _Atomic bool ping_hangs, ping_fails;
   _Atomic bool reset_fails, reset_hangs;
+  _Atomic mock_tls_fault tls_fault;
+  _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;
   /* to be read */
   uint16_t port;
+  _Atomic unsigned tls_logins, tls_resumed, tls_plus, tls_clients; /* with a certificate */
+  _Atomic bool tls_asked; /* SSLRequest came */
+  char sni[256]; /* of the last connection */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
   struct mock_pg_impl *impl;
 } mock_pg;
