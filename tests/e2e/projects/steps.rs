@@ -13,11 +13,15 @@ impl Step {
     }
     /// A word as text; "" when there is none.
     pub fn text(&self, word: usize) -> &str {
-        let bytes = self.0.get(word).map_or(&[][..], Vec::as_slice);
-        std::str::from_utf8(bytes).expect("a word of UTF-8")
+        std::str::from_utf8(self.bytes(word)).expect("a word of UTF-8")
+    }
+    /// A word as it is.
+    pub fn bytes(&self, word: usize) -> &[u8] {
+        self.0.get(word).map_or(&[][..], Vec::as_slice)
     }
     pub fn number(&self, word: usize, standard: u64) -> u64 {
-        self.text(word).parse().unwrap_or(standard)
+        let text = std::str::from_utf8(self.bytes(word));
+        text.ok().and_then(|text| text.parse().ok()).unwrap_or(standard)
     }
 }
 
