@@ -283,9 +283,9 @@ static bool read_stopped(wg_tls_conn *c, int rc) {
     ERR_clear_error(); /* the protocol above knows whether it was in the middle of something */
     return false;
   }
-  c->read_sys = EPROTO;
   wg__tls_explain(c, &err);
   c->why = err;
+  c->read_sys = EPROTO;
   return false;
 }
 

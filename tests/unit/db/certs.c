@@ -65,7 +65,9 @@ static void add_extension(X509 *x, X509 *issuer, int nid, const char *value) {
 
 void certs_make(const cert_spec *s) {
   static long serial;
-  EVP_PKEY *key = s->ed25519 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") : EVP_EC_gen("P-256");
+  EVP_PKEY *key = s->ed25519 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
+                  : s->rsa   ? EVP_RSA_gen(2048)
+                             : EVP_EC_gen("P-256");
   X509 *x = X509_new(), *issuer = x;
   EVP_PKEY *issuer_key = key;
   CHECK(key && x);

@@ -12,6 +12,7 @@ typedef struct cert_spec {
   int from_days, until_days; /* from now; both 0: valid from yesterday until tomorrow */
   int digest; /* NID of the signature's digest; 0: SHA-256 */
   bool ed25519; /* a key without a digest, in place of ECDSA */
+  bool rsa;
 } cert_spec;
 
 /** Makes the folder; the path stays valid until certs_remove(). */

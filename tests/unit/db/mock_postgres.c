@@ -498,6 +498,13 @@ static bool copy_in(conn *c) {
   }
 }
 
+/** Two more session tickets, TLS 1.3. */
+static bool tickets(conn *c) {
+  for (int i = 0; i < 2; i++)
+    if (SSL_new_session_ticket(c->ssl) != 1 || SSL_do_handshake(c->ssl) != 1) return false;
+  return tls_push(c);
+}
+
 static bool query(conn *c, const char *sql) {
   mock_pg *m = c->m;
   if (sql[0] == '\0') {
@@ -531,7 +538,8 @@ static bool query(conn *c, const char *sql) {
       return send_error(c, "ERROR", "25001", "DISCARD ALL cannot run inside a transaction block") &&
              send_ready(c);
     memset(c->prepared, 0, sizeof c->prepared);
-    return send_param(c, "TimeZone", "Etc/UTC") && send_done(c, sql) && send_ready(c);
+    bool ok = send_param(c, "TimeZone", "Etc/UTC") && send_done(c, sql) && send_ready(c);
+    return ok && (!atomic_load(&m->tickets_when_idle) || tickets(c));
   }
   if (sscanf(sql, "ROWS %u %u", &rows, &size) == 2) {
     uint8_t *bytes = malloc(size + 1);
@@ -548,12 +556,7 @@ static bool query(conn *c, const char *sql) {
   }
   if (sscanf(sql, "SET %63s %63s", name, value) == 2)
     return send_param(c, name, value) && send_done(c, "SET") && send_ready(c);
-  if (strcmp(sql, "TICKETS") == 0) { /* and more of them when the answer is out */
-    if (!send_done(c, "OK") || !send_ready(c)) return false;
-    for (int i = 0; i < 2; i++)
-      if (SSL_new_session_ticket(c->ssl) != 1 || SSL_do_handshake(c->ssl) != 1) return false;
-    return tls_push(c);
-  }
+  if (strcmp(sql, "TICKETS") == 0) return send_done(c, "OK") && send_ready(c) && tickets(c);
   if (strcmp(sql, "KEYS") == 0) { /* new ones, and the client is to change its own */
     if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1) return false;
     return send_done(c, "OK") && send_ready(c);

@@ -67,6 +67,7 @@ typedef struct mock_pg {
   _Atomic bool ping_hangs, ping_fails;
   _Atomic bool reset_fails, reset_hangs;
   _Atomic mock_tls_fault tls_fault;
+  _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;

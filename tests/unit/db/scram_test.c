@@ -47,6 +47,43 @@ static void test_rfc7677_example(void **state) {
   wg_buf_release(&out);
 }
 
+/* What is said of the channel is part of what the proof is over (RFC 5802, section 6). */
+static void test_channel_binding(void **state) {
+  (void)state;
+  const struct {
+    wg_scram_channel channel;
+    const char *header, *cbind;
+  } cases[] = {
+      {WG_SCRAM_NO_BINDING, "n,,", "biws"},
+      {WG_SCRAM_BINDING_UNASKED, "y,,", "eSws"},
+      {WG_SCRAM_BOUND, "p=tls-server-end-point,,",
+       "cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+  };
+  char proofs[3][64];
+  for (size_t i = 0; i < 3; i++) {
+    wg_scram s = {.channel = cases[i].channel, .binding_len = 32};
+    wg_buf out;
+    wg_error err;
+    char text[256];
+    for (uint8_t k = 0; k < 32; k++) s.binding[k] = k;
+    strcpy(s.nonce, "rOprNGfwEbeRWgbNEkqO");
+    wg_buf_init(&out, 4096);
+    assert_int_equal(wg_scram_first(&s, "user", &out, &err), WG_OK);
+    snprintf(text, sizeof text, "%sn=user,r=rOprNGfwEbeRWgbNEkqO", cases[i].header);
+    assert_text(&out, text);
+    wg_buf_clear(&out);
+    assert_int_equal(wg_scram_final(&s, SERVER_FIRST, strlen(SERVER_FIRST), &pencil, &out, &err),
+                     WG_OK);
+    int n = snprintf(text, sizeof text, "c=%s,r=%s,p=", cases[i].cbind, SERVER_NONCE);
+    assert_memory_equal(wg_buf_head(&out), text, (size_t)n);
+    snprintf(proofs[i], sizeof proofs[i], "%.44s", (const char *)wg_buf_head(&out) + n);
+    wg_buf_release(&out);
+  }
+  assert_string_equal(proofs[0], "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+  assert_string_not_equal(proofs[0], proofs[1]);
+  assert_string_not_equal(proofs[1], proofs[2]);
+}
+
 static void test_fresh_nonces_and_names(void **state) {
   (void)state;
   wg_scram a = {0}, b = {0};
@@ -197,6 +234,7 @@ static void test_md5_vector(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_rfc7677_example),
+      cmocka_unit_test(test_channel_binding),
       cmocka_unit_test(test_fresh_nonces_and_names),
       cmocka_unit_test(test_malformed_server_first),
       cmocka_unit_test(test_server_must_prove_itself),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* US-111: workers on threads of their own share the limit, the queue and the idle connections of a
  * key. Meant for TSan; right without it too. */
+#include "db/certs.h"
 #include "db/db_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -136,10 +137,19 @@ static void *run(void *arg) {
   return NULL;
 }
 
-static void test_workers_share_a_key(void **state) {
-  (void)state;
+static void use_tls(db_fixture *f) {
+  f->mock.tls_cert = certs_path("server", "crt");
+  f->mock.tls_key = certs_path("server", "key");
+  f->mock.tls_resumes = true;
+  f->database.tls.mode = WG_TLS_VERIFY_FULL;
+  f->database.tls.ca = certs_path("ca", "crt");
+}
+
+static void share_a_key(bool tls) {
   db_fixture f;
   db_fixture_init(&f);
+  if (tls) use_tls(&f);
+  atomic_store(&most_in_use, 0);
   f.database.pool.pool_size = 3;
   f.database.pool.connect_timeout_ms = 60000;
   f.database.pool.health_interval_ms = 5;
@@ -160,7 +170,16 @@ static void test_workers_share_a_key(void **state) {
   assert_in_range(atomic_load(&most_in_use), 2, 3); /* the limit is shared, and used */
   /* A worker that ends takes its connections along; the others live on. */
   assert_true(s.connects < s.leases / 4);
+  if (tls) assert_int_equal(f.mock.tls_logins, f.mock.logins);
   db_fixture_stop(&f);
+}
+static void test_workers_share_a_key(void **state) {
+  (void)state;
+  share_a_key(false);
+}
+static void test_workers_share_a_key_under_tls(void **state) {
+  (void)state;
+  share_a_key(true);
 }
 
 /* Two loops on one thread, so that the order of events is the test's. */
@@ -170,14 +189,16 @@ typedef struct pair {
   wg_db_guest *guest2;
 } pair;
 
-static void pair_start(pair *p, uint32_t pool_size) {
+static void pair_start_as(pair *p, uint32_t pool_size, bool tls) {
   wg_error err;
   db_fixture_init(&p->f);
+  if (tls) use_tls(&p->f);
   p->f.database.pool.pool_size = pool_size;
   db_fixture_start(&p->f);
   db_worker_fixture_start(&p->f, &p->two, 2);
   assert_int_equal(wg_db_guest_new(p->two.w, &p->guest2, &err), WG_OK);
 }
+static void pair_start(pair *p, uint32_t pool_size) { pair_start_as(p, pool_size, false); }
 static void pair_stop(pair *p) {
   wg_db_guest_free(p->guest2);
   db_worker_fixture_stop(&p->two);
@@ -193,11 +214,14 @@ static void both(pair *p, const bool *flag) {
 }
 
 /* The other worker's idle connection comes over; no second log-in. */
-static void test_idle_connection_moves(void **state) {
-  (void)state;
+static void idle_connection_moves(bool tls) {
   pair p;
-  pair_start(&p, 2);
-  db_close(p.f.guest, db_open(&p.f, p.f.guest));
+  pair_start_as(&p, 2, tls);
+  p.f.mock.tickets_when_idle = tls;
+  uint64_t h = db_open(&p.f, p.f.guest);
+  db_query(&p.f, p.f.guest, h, "");
+  db_read_until(&p.f, p.f.guest, h, 'Z', NULL, NULL);
+  db_close(p.f.guest, h);
   db_run_until_stats(&p.f, 0, 1, 1);
   db_result r;
   db_start_connect(p.guest2, &r);
@@ -209,7 +233,16 @@ static void test_idle_connection_moves(void **state) {
   db_ask(&p.f, p.guest2, r.req.handle, "PID", pid, sizeof pid);
   assert_string_equal(pid, "1");
   assert_int_equal(p.f.mock.logins, 1);
+  assert_int_equal(p.f.mock.tls_logins, tls);
   pair_stop(&p);
+}
+static void test_idle_connection_moves(void **state) {
+  (void)state;
+  idle_connection_moves(false);
+}
+static void test_idle_tls_connection_moves(void **state) {
+  (void)state;
+  idle_connection_moves(true);
 }
 
 /* One queue: who came first is served first, whatever worker it is on. */
@@ -331,9 +364,22 @@ static void test_drain_one_of_two(void **state) {
   pair_stop(&p);
 }
 
+static int setup(void **state) {
+  (void)state;
+  certs_make_all();
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  certs_remove();
+  return 0;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_workers_share_a_key),
+      cmocka_unit_test(test_workers_share_a_key_under_tls),
+      cmocka_unit_test(test_idle_tls_connection_moves),
       cmocka_unit_test(test_idle_connection_moves),
       cmocka_unit_test(test_fifo_across_workers),
       cmocka_unit_test(test_no_overtaking),
@@ -341,5 +387,5 @@ int main(void) {
       cmocka_unit_test(test_refusal_reaches_all_workers),
       cmocka_unit_test(test_drain_one_of_two),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, setup, teardown);
 }
