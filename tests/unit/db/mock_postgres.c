@@ -33,6 +33,7 @@ typedef struct conn {
   bool failed;       /* extended query: skip until Sync */
   bool set_config;   /* the unnamed statement is one */
   char prepared[PREPARED_MAX][64];
+  unsigned said;     /* messages of the log-in */
   uint8_t *received;
   size_t received_len;
   pthread_t thread;
@@ -134,12 +135,21 @@ static void put32(uint8_t *p, uint32_t v) {
   p[0] = (uint8_t)(v >> 24), p[1] = (uint8_t)(v >> 16), p[2] = (uint8_t)(v >> 8), p[3] = (uint8_t)v;
 }
 
+static bool hang(conn *c) {
+  uint8_t byte;
+  while (recv(c->fd, &byte, 1, 0) > 0) {
+  }
+  return false;
+}
+
 static bool send_msg(conn *c, char type, const void *body, size_t n) {
   uint8_t *msg = malloc(n + 5);
   msg[0] = (uint8_t)type;
   put32(msg + 1, (uint32_t)n + 4);
   if (n) memcpy(msg + 5, body, n);
-  bool ok = write_all(c, msg, n + 5);
+  bool stall = ++c->said == atomic_load(&c->m->stall_at);
+  size_t whole = !stall ? n + 5 : atomic_load(&c->m->stall_half) ? (n + 5) / 2 : 0;
+  bool ok = write_all(c, msg, whole) && (!stall || hang(c));
   free(msg);
   return ok;
 }
@@ -318,7 +328,6 @@ static bool login_password(conn *c) {
 
 /* ---- TLS ---- */
 
-static bool hang(conn *c);
 
 static int choose_alpn(SSL *ssl, const uint8_t **out, uint8_t *n, const uint8_t *in, unsigned len,
                        void *user) {
@@ -476,13 +485,6 @@ static bool login(conn *c) {
 }
 
 /* ---- queries ---- */
-
-static bool hang(conn *c) {
-  uint8_t byte;
-  while (recv(c->fd, &byte, 1, 0) > 0) {
-  }
-  return false;
-}
 
 static bool copy_in(conn *c) {
   uint8_t format[3] = {0};

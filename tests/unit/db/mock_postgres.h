@@ -71,6 +71,8 @@ typedef struct mock_pg {
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;
+  _Atomic unsigned stall_at; /* says nothing more from this message of the log-in on; 0: never */
+  _Atomic bool stall_half; /* but half of that message */
   /* to be read */
   uint16_t port;
   _Atomic unsigned tls_logins, tls_resumed, tls_plus, tls_clients; /* with a certificate */
