@@ -18,7 +18,7 @@ esac
 build release warp guests sdk dns_hit
 code=0
 for bench in "$root"/benches/*.sh; do
-  case $bench in */lib.sh) continue ;; esac
+  case $bench in */lib.sh | */soak.sh) continue ;; esac
   say "# $(basename "$bench")"
   WARP_BIN=$root/build/release/warp WARPGRID_GUESTS=$root/build/release/guests "$bench" "$@" || code=1
 done

@@ -336,14 +336,17 @@ class Warp:
 
     @contextmanager
     def serve(self, component, config=None, args=(), env=None, listen=None, ready=True):
-        """`warp serve` with a warp.toml made of `config`, on a free port; stopped and checked."""
+        """`warp serve` with a warp.toml made of `config`, on a free port; stopped and checked. Without
+        a component it serves what `config` names."""
         config = dict(config or {})
         config["http"] = {"listen": listen or ["127.0.0.1:0"], "workers": 1, **config.get("http", {})}
         with tempfile.TemporaryDirectory(prefix="warpgrid-e2e.") as folder:
             file = Path(folder) / "warp.toml"
             file.write_text(toml(config))
             server = Server(
-                self.popen("serve", component, "--config", file, *args, env=env, cwd=folder)
+                self.popen(
+                    "serve", *([component] if component else []), "--config", file, *args, env=env, cwd=folder
+                )
             )
             try:
                 if ready:

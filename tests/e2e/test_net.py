@@ -163,6 +163,15 @@ def test_an_instance_learns_for_itself_alone(warp):
             assert server.request("POST", "/", body=one).text.splitlines()[-1] == "error EACCES"
 
 
+def test_the_admin_endpoint_is_out_of_reach(warp):
+    """CVE-2026-6667 was an administrator's command for everybody: ours listens where no guest gets to."""
+    config = {"admin": {"listen": "127.0.0.1:0"}, "net": {"allow": ["0.0.0.0/0:*", "localhost:*"]}}
+    with warp.serve(find_guest("stock-service-p2"), config) as server:
+        port = server.log.wait_for(r"event=admin_listening url=http://127.0.0.1:(\d+)").group(1)
+        steps = f"dial 127.0.0.1 {port} hi\ndial localhost {port} hi\n"
+        assert server.request("POST", "/", body=steps).text.splitlines() == ["error EACCES"] * 2
+
+
 # ---- databases -------------------------------------------------------------------------------
 
 

@@ -218,6 +218,13 @@ static void run(conn *c, wg_http_response *res, wg_str sql) {
   }
 }
 
+static void tell_error(wg_http_response *res, const conn *c) {
+  if (c->status == 0) return;
+  wg_http_reset(res);
+  wg_http_status(res, (uint16_t)c->status);
+  wg_http_printf(res, "%s\n", c->error);
+}
+
 static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
   wg_str text = wg_http_query_param(req, "q");
   if (text.ptr == NULL) text = wg_http_body(req);
@@ -229,11 +236,7 @@ static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
     if (!wg_db_close(c->handle, &err)) fail_db(c, &err);
   }
   free(c->buf);
-  if (c->status != 0) {
-    wg_http_reset(res);
-    wg_http_status(res, (uint16_t)c->status);
-    wg_http_printf(res, "%s\n", c->error);
-  }
+  tell_error(res, c);
   wg_http_header(res, "x-timeouts", timeouts);
 }
 
@@ -244,10 +247,12 @@ void wg_http_handle(wg_http_request *req, wg_http_response *res) {
     sql(req, res, &c);
   } else if (wg_str_is(path, "/trap")) {
     if (conn_open(&c, req)) __builtin_trap();
+    tell_error(res, &c);
   } else if (wg_str_is(path, "/spin")) {
     if (conn_open(&c, req))
       for (volatile uint32_t i = 0;; i = i + 1) {
       }
+    tell_error(res, &c);
   } else if (wg_str_is(path, "/env")) {
     for (char **e = environ; e != NULL && *e != NULL; e++) wg_http_printf(res, "%s\n", *e);
   } else {
