@@ -88,6 +88,11 @@ class Client(threading.Thread):
                 return
             answer = connection.getresponse()
             body = answer.read().decode()
+        except http.client.IncompleteRead as e:
+            # A trap ends an instance of WASI 0.3 with all that is in flight there. An answer whose head
+            # is out can only be cut then, which no client takes for a result.
+            self.books.note(*([self.books.faults, "cut_answer"] if kind == "p3" else [self.books.lost, f"{op}: {e!r}"]))
+            return
         except (OSError, http.client.HTTPException) as e:
             if op != "abort":
                 self.books.note(self.books.lost, f"{op} {kind} {token}: {e!r}")
