@@ -100,14 +100,16 @@ guest() {
   die "cannot find the guest '$1.wasm'" "build it with 'make', or set WARPGRID_GUESTS"
 }
 
-# native NAME [LIBS...]: compiles a native peer and sets $NAME to its path.
-native() {
-  local name=$1
-  shift
+# native_from FILE NAME [LIBS...]: compiles a native peer and sets $NAME to its path.
+native_from() {
+  local file=$1 name=$2
+  shift 2
   ${CC:-cc} -D_GNU_SOURCE -std=c11 -O2 -I/usr/include/postgresql -o "$work/$name" \
-    "$root/benches/native/$name.c" "$@" || die "cannot compile $name.c" "apt-get install libpq-dev"
+    "$file" "$@" || die "cannot compile '$file'" "apt-get install libpq-dev"
   printf -v "$name" %s "$work/$name"
 }
+# native NAME [LIBS...]: the same of benches/native.
+native() { native_from "$root/benches/native/$1.c" "$@"; }
 
 median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {printf "%.6g\n", NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
 over() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a / b}'; }
@@ -136,7 +138,7 @@ serve_ours() {
 name = "bench"
 [http]
 listen = ["127.0.0.1:$port"]
-workers = 1
+workers = ${workers:-1}
 $([ "$2" = default ] || echo "reuse = $2")
 ${3:-}
 TOML
@@ -207,9 +209,10 @@ database() {
   set +a
 }
 
-# database_config POOL_SIZE: the warp.toml of guests that reach it; its path is in $db_config.
+# database_config POOL_SIZE [LINES of its table]: the warp.toml of guests that reach it; its path is in
+# $db_config, which is $db_config_as where that is set.
 database_config() {
-  db_config=$work/db.toml
+  db_config=${db_config_as:-$work/db.toml}
   cat >"$db_config" <<TOML
 name = "bench"
 [databases.bench]
@@ -221,5 +224,61 @@ database = "$PGDATABASE"
 user = "$PGUSER"
 password = "\${PGPASSWORD}"
 pool_size = $1
+${2:-}
 TOML
+}
+
+# rust_guest PROJECT NAME: a component of tests/e2e/projects, built as the tests build it.
+rust_guest() {
+  PYTHONPATH=$root/tests/e2e PYTHONDONTWRITEBYTECODE=1 python3 -c \
+    'import harness, sys; print(harness.rust_guest(*sys.argv[1:]))' "$@" ||
+    die "cannot build the guest '$2'" "run scripts/bootstrap.sh test"
+}
+
+# ---- sides that take turns ----
+
+declare -A seen medians
+# take_turns FIELD SIDE...: runs run_SIDE of each, $rounds times, in the other direction every second
+# time, and keeps the FIELD= of the line that each prints.
+take_turns() {
+  local field=$1 round side line value reversed=
+  shift
+  for side in "$@"; do
+    seen[$side]=
+    reversed="$side $reversed"
+  done
+  for ((round = 1; round <= rounds; round++)); do
+    # shellcheck disable=SC2086 # names without blanks
+    for side in $( ((round % 2)) && echo "$*" || echo $reversed); do
+      line=$("run_$side") || die "$side failed in round $round"
+      value=$(field "$field" "$line")
+      [ -n "$value" ] || die "$side printed no $field: '$line'"
+      seen[$side]+=" $value"
+      say "round $round $side: $line"
+    done
+  done
+  for side in "$@"; do
+    # shellcheck disable=SC2086
+    medians[$side]=$(median ${seen[$side]})
+  done
+}
+
+# median_ratio A B: the median of the rounds' ratios, A over B.
+median_ratio() {
+  local -a a b ratios=()
+  local i
+  read -ra a <<<"${seen[$1]}"
+  read -ra b <<<"${seen[$2]}"
+  for i in "${!a[@]}"; do ratios+=("$(over "${a[$i]}" "${b[$i]}")"); done
+  median "${ratios[@]}"
+}
+
+# compare NAME OURS PEER N [UNIT]: of two sides that took turns.
+compare() {
+  ratio_result "$1" "$(median_ratio "$2" "$3")" "${medians[$2]}" "${medians[$3]}" "$4" "${5:-us}"
+}
+
+# compare_speed NAME OURS PEER N: the same of times, as the ratio of speeds: more is better.
+compare_speed() {
+  ratio_result "$1" "$(median_ratio "$3" "$2")" "${medians[$2]}" "${medians[$3]}" "$4" us
 }

@@ -184,7 +184,7 @@ guest_rust() {
   done
   return 1
 }
-if wants test && ! guest_rust >/dev/null && missing "Rust for wasm32-wasip2" "compiles Rust guests"; then
+if { wants test || wants bench; } && ! guest_rust >/dev/null && missing "Rust for wasm32-wasip2" "compiles Rust guests"; then
   say "installing: Rust's library for wasm32-wasip2"
   # Where rustup has none to give, Debian's compiler and its source package make one.
   if ! rustup target add wasm32-wasip2 >"$cache/bootstrap/rustup.log" 2>&1 || ! guest_rust >/dev/null; then

@@ -8,13 +8,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 usage() {
   cat <<'USAGE'
-usage: test-infra/up.sh [--pgbouncer] [--set NAME=VALUE]... [DIR]
+usage: test-infra/up.sh [--pgbouncer [--pgbouncer-set NAME=VALUE]...] [--set NAME=VALUE]... [DIR]
 
 Starts a private PostgreSQL on a free port of 127.0.0.1, loads seed.sql, and writes
 DIR/env: KEY=VALUE lines to source. Prints the path of that file. DIR defaults to a new
 folder under ${TMPDIR:-/tmp}. Called again while the server runs, it only prints the path.
 
-  --pgbouncer        also start pgbouncer (session pooling) in front of it
+  --pgbouncer        also start pgbouncer in front of it: database `warpgrid` by session
+                     pooling, the same as `warpgrid_transaction` by transaction pooling
+  --pgbouncer-set NAME=VALUE  a line of pgbouncer.ini
   --set NAME=VALUE   a line of postgresql.conf, for example --set log_connections=off
   -h, --help         this text
 
@@ -28,12 +30,14 @@ USAGE
 
 with_pgbouncer=0
 settings=()
+bouncer_settings=()
 dir=
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --pgbouncer) with_pgbouncer=1 ;;
     --set) [ $# -ge 2 ] || die "--set wants NAME=VALUE"; settings+=("$2"); shift ;;
+    --pgbouncer-set) [ $# -ge 2 ] || die "--pgbouncer-set wants NAME=VALUE"; bouncer_settings+=("$2"); shift ;;
     --set=*) settings+=("${1#--set=}") ;;
     -*) say "error: unknown option '$1'"; usage >&2; exit 2 ;;
     *) [ -z "$dir" ] || die "more than one DIR: '$dir' and '$1'"; dir=$1 ;;
@@ -166,12 +170,13 @@ export PGPASSWORD=$app_password
 bouncer_port=
 bouncer_pid=
 if [ $with_pgbouncer = 1 ]; then
-  printf '"warpgrid_app" "%s"\n' "$app_password" | in_home tee "$home/userlist.txt" >/dev/null
+  printf '"warpgrid_app" "%s"\n"app_trust" ""\n' "$app_password" | in_home tee "$home/userlist.txt" >/dev/null
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     try=$(free_port)
     in_home tee "$home/pgbouncer.ini" >/dev/null <<INI
 [databases]
 warpgrid = host=127.0.0.1 port=$port dbname=warpgrid
+warpgrid_transaction = host=127.0.0.1 port=$port dbname=warpgrid pool_mode=transaction
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $try
@@ -185,6 +190,7 @@ logfile = $home/pgbouncer.log
 pidfile = $home/pgbouncer.pid
 log_connections = 0
 log_disconnections = 0
+$(printf '%s\n' ${bouncer_settings[@]+"${bouncer_settings[@]}"})
 INI
     PATH=$PATH:/usr/sbin in_home pgbouncer -d -q "$home/pgbouncer.ini" >/dev/null 2>&1 9>&- || true
     for _ in $(seq 100); do

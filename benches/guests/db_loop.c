@@ -3,6 +3,7 @@
  *
  *   loop C N      N prepared `SELECT 1` over C connections, one in flight on each
  *   connect N     N times: connect, one `SELECT 1`, close
+ *   bulk BYTES N  N results of BYTES each, in rows of 64 KiB; prints mib_s= for the times
  *
  * DB_HOST, DB_PORT and DB_NAME say which database. One connection goes through the SDK's client, as
  * the peer goes through libpq; several at once go below it, by the means of the WASI generation.
@@ -181,8 +182,26 @@ static void loop_many(size_t lanes, size_t warmup, size_t n, timing *t) {
   free(all);
 }
 
+static void bulk(size_t bytes, size_t warmup, size_t n, timing *t) {
+  lane l = {0};
+  char sql[128];
+  int len = snprintf(sql + 5, sizeof sql - 5,
+                     "SELECT repeat('x', 65536) FROM generate_series(1, %zu)", bytes / 65536);
+  memcpy(sql, (char[]){'Q', 0, 0, 0, (char)(len + 5)}, 5);
+  lane_open(&l);
+  for (size_t i = 0; i < warmup + n; i++) {
+    if (i == warmup) timing_begin(t);
+    lane_send(&l, sql, (size_t)len + 6);
+    lane_wait(&l);
+  }
+  double s = (double)(wg_now_ns() - t->wall) / 1e9;
+  printf("n=%zu wall_us=%.0f mib_s=%.1f\n", n, s * 1e6, (double)n * (double)bytes / s / 1048576);
+  wg_db_error err;
+  wg_db_close(l.handle, &err);
+}
+
 static int run(int argc, char **argv) {
-  long lanes = 1, n = 0;
+  long lanes = 1, n = 0, bytes = 0;
   if (argc == 4 && strcmp(argv[1], "loop") == 0) {
     lanes = atol(argv[2]);
     n = atol(argv[3]);
@@ -190,11 +209,18 @@ static int run(int argc, char **argv) {
     n = atol(argv[2]);
     lanes = 0;
   }
-  if (n < 1 || lanes < 0 || lanes > 1000) fail("usage", "loop C N | connect N");
+  if (argc == 4 && strcmp(argv[1], "bulk") == 0) {
+    bytes = atol(argv[2]);
+    n = atol(argv[3]);
+  }
+  if (n < 1 || lanes < 0 || lanes > 1000 || bytes < 0)
+    fail("usage", "loop C N | connect N | bulk BYTES N");
   timing t = {.samples = malloc((size_t)n * sizeof(uint64_t)), .cap = (size_t)n};
   if (t.samples == NULL) fail("memory", "none left");
   size_t warmup = (size_t)n / 10;
-  if (lanes == 0)
+  if (bytes > 0)
+    bulk((size_t)bytes, warmup, (size_t)n, &t);
+  else if (lanes == 0)
     connect_loop(warmup, (size_t)n, &t);
   else if (lanes == 1)
     loop_one(warmup, (size_t)n, &t);

@@ -2,6 +2,7 @@
 /* The native peers of the database benches: what a C program does with libpq and no WarpGrid.
  *
  *   pg_loop loop N          one connection, N prepared `SELECT 1`, blocking
+ *   pg_loop spin N          the same, and never sleeps: it asks for bytes until they are there
  *   pg_loop threads C N     C threads, each with its own connection and blocking loop; N in all
  *   pg_loop epoll C N       C connections in one epoll loop, one query in flight on each; N in all
  *   pg_loop connect N       N times: connect, one `SELECT 1`, close
@@ -110,6 +111,25 @@ static void mode_loop(size_t n) {
     uint64_t start = now_ns();
     run_prepared(c);
     timing_add(&t, now_ns() - start);
+  }
+  timing_print(&t);
+  PQfinish(c);
+}
+
+static void mode_spin(size_t n) {
+  PGconn *c = open_connection();
+  prepare(c);
+  if (PQsetnonblocking(c, 1) != 0) fail("connect", PQerrorMessage(c));
+  timing t = timing_new(n);
+  for (size_t i = 0; i < n / 10 + n; i++) {
+    if (i == n / 10) timing_begin(&t);
+    uint64_t start = now_ns();
+    if (!PQsendQueryPrepared(c, "q", 0, NULL, NULL, NULL, 0)) fail("send", PQerrorMessage(c));
+    do {
+      if (!PQconsumeInput(c)) fail("receive", PQerrorMessage(c));
+    } while (PQisBusy(c));
+    for (PGresult *r; (r = PQgetResult(c)) != NULL;) check_one(c, r);
+    if (i >= n / 10) timing_add(&t, now_ns() - start);
   }
   timing_print(&t);
   PQfinish(c);
@@ -228,6 +248,8 @@ int main(int argc, char **argv) {
   size_t a = argc > 2 ? number(argv[2], 10000000) : 0, b = argc > 3 ? number(argv[3], 10000000) : 0;
   if (argc == 3 && a && strcmp(mode, "loop") == 0)
     mode_loop(a);
+  else if (argc == 3 && a && strcmp(mode, "spin") == 0)
+    mode_spin(a);
   else if (argc == 3 && a && strcmp(mode, "connect") == 0)
     mode_connect(a);
   else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "threads") == 0)
@@ -235,7 +257,7 @@ int main(int argc, char **argv) {
   else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "epoll") == 0)
     mode_epoll(a, b);
   else {
-    fputs("usage: pg_loop loop N | connect N | threads C N | epoll C N\n", stderr);
+    fputs("usage: pg_loop loop N | spin N | connect N | threads C N | epoll C N\n", stderr);
     return 2;
   }
   return 0;

@@ -13,75 +13,29 @@
 //! twice NAME                         ok WORD...: what a second connect, send and receive say
 //! close NAME                         ok
 //! checkouts COUNT HOST PORT DB USER SQL  ok ROW...: so many connections at once
-//! waiters COUNT HOST PORT DB USER TURNS  ok WORD...: so many at once that connect, ask once and close,
-//!                                    each so often; how long they waited for a session, without the
-//!                                    first turn, in which all of them come at once
 //! ```
 use futures_util::future::join_all;
 use rust_sockets::p3::{Socket, name, open, std_address, wasi_address};
 use rust_sockets::steps::{Step, escape, ok};
 use rust_sockets::wire;
 use std::collections::HashMap;
-use std::time::Instant;
 use wasip3::wit_stream;
+
+/// Bytes of one read.
+const PART: usize = 1 << 16;
 
 struct App;
 wasip3::cli::command::export!(App);
 
-async fn converse(socket: &mut Socket, request: Vec<u8>) -> String {
-    converse_by(socket, request, 1 << 16).await
-}
-
-async fn converse_by(socket: &mut Socket, request: Vec<u8>, part: usize) -> String {
-    let mut answer = wire::Answer::default();
-    if socket.send(request).await {
-        loop {
-            let bytes = socket.receive(part).await;
-            if bytes.is_empty() || answer.feed(&bytes) {
-                break;
-            }
-        }
-    }
-    answer.line()
-}
-
 async fn checkout(s: &Step) -> Result<String, String> {
     let mut socket = open(s.text(2), s.number(3, 0) as u16).await?;
-    let started = converse(&mut socket, wire::startup(s.text(4), s.text(5))).await;
+    let started = socket.converse(wire::startup(s.text(4), s.text(5)), PART).await;
     if started != "ok" {
         return Ok(started);
     }
-    let line = converse(&mut socket, wire::query(s.text(6))).await;
+    let line = socket.converse(wire::query(s.text(6)), PART).await;
     socket.send(wire::TERMINATE.into()).await;
     Ok(line)
-}
-
-/// Waits of one guest, in microseconds.
-async fn waiter(s: &Step) -> Result<Vec<u64>, String> {
-    let mut waits = Vec::new();
-    for turn in 0..s.number(6, 2) {
-        let began = Instant::now();
-        let mut socket = open(s.text(2), s.number(3, 0) as u16).await?;
-        let started = converse_by(&mut socket, wire::startup(s.text(4), s.text(5)), 512).await;
-        if turn > 0 {
-            waits.push(began.elapsed().as_micros() as u64);
-        }
-        let line = converse_by(&mut socket, wire::query("SELECT 1"), 512).await;
-        if started != "ok" || line != "ok 1" {
-            return Err(format!("{started} {line}"));
-        }
-        socket.send(wire::TERMINATE.into()).await;
-    }
-    Ok(waits)
-}
-
-async fn waiters(s: &Step) -> Result<String, String> {
-    let all = join_all((0..s.number(1, 1)).map(|_| waiter(s))).await;
-    let mut waits = all.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-    waits.sort();
-    let guest_kb = core::arch::wasm32::memory_size(0) * 64;
-    let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-    Ok(format!("ok n={} median_us={median} longest_us={longest} guest_kb={guest_kb}", waits.len()))
 }
 
 async fn run(s: &Step, sockets: &mut HashMap<String, Socket>) -> Result<String, String> {
@@ -95,7 +49,6 @@ async fn run(s: &Step, sockets: &mut HashMap<String, Socket>) -> Result<String, 
             let lines = join_all((0..s.number(1, 1)).map(|_| checkout(s))).await;
             return Ok(ok(lines.into_iter().map(|l| escape(l.unwrap_or_else(|e| e)))));
         }
-        "waiters" => return waiters(s).await,
         "close" => return sockets.remove(id).map(|_| "ok".into()).ok_or("no-such-socket".into()),
         _ => {}
     }
@@ -118,8 +71,8 @@ async fn run(s: &Step, sockets: &mut HashMap<String, Socket>) -> Result<String, 
         }
         "peer" => ok([std_address(socket.socket.get_remote_address().map_err(|e| name(&e))?)]),
         "local" => ok([std_address(socket.socket.get_local_address().map_err(|e| name(&e))?)]),
-        "startup" => converse(socket, wire::startup(s.text(2), s.text(3))).await,
-        "query" => converse(socket, wire::query(s.text(2))).await,
+        "startup" => socket.converse(wire::startup(s.text(2), s.text(3)), PART).await,
+        "query" => socket.converse(wire::query(s.text(2)), PART).await,
         "twice" => {
             let said = |r: Result<(), _>| r.map_or_else(|e| name(&e), |()| "ok".into());
             let to = std_address(socket.socket.get_remote_address().map_err(|e| name(&e))?);

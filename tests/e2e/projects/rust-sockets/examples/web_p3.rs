@@ -7,16 +7,23 @@
 //! /many?n=N&q=SQL      N connections at once, one statement each; the first line says how many
 //!                      milliseconds all of it took, then their rows
 //! /warm?n=N&q=SQL      the same, and the time counts from when all N are connected
+//! /waiters?n=N&turns=T  N guests at once, who connect, ask once and close, T times each, without a driver;
+//!                      the first line says how large the memory is, in kB, then how long each waited
+//!                      for a session, in microseconds; the first turn, of all at once, does not count
 //! /trap?q=SQL          asks, and traps with the connection open
 //! ```
 use futures_util::future::{join_all, select};
 use rust_sockets::driver::{Place, each, rows, why};
 use rust_sockets::p3::open;
 use rust_sockets::web::{Target, answer};
+use rust_sockets::wire;
 use std::time::Instant;
 use tokio_postgres::{Client, NoTls};
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::{wit_future, wit_stream};
+
+/// Bytes of a read of those who are many.
+const SMALL: usize = 512;
 
 async fn connect() -> Result<Client, String> {
     let place = Place::of_environment();
@@ -29,6 +36,26 @@ async fn connect() -> Result<Client, String> {
 
 async fn once(sql: &str) -> Result<Vec<String>, String> {
     rows(&connect().await?, sql).await
+}
+
+async fn waiter(turns: u64) -> Result<Vec<String>, String> {
+    let place = Place::of_environment();
+    let mut waits = Vec::new();
+    for turn in 0..turns {
+        let began = Instant::now();
+        let mut socket = open(&place.host, place.port).await.map_err(|e| format!("io {e}"))?;
+        let hello = wire::startup(&place.database, &place.user);
+        let started = socket.converse(hello, SMALL).await;
+        if turn > 0 {
+            waits.push(began.elapsed().as_micros().to_string());
+        }
+        let line = socket.converse(wire::query("SELECT 1"), SMALL).await;
+        if started != "ok" || line != "ok 1" {
+            return Err(format!("io {started} {line}"));
+        }
+        socket.send(wire::TERMINATE.into()).await;
+    }
+    Ok(waits)
 }
 
 async fn respond(target: &Target) -> Result<Vec<String>, String> {
@@ -51,6 +78,13 @@ async fn respond(target: &Target) -> Result<Vec<String>, String> {
             let found: Result<Vec<_>, _> =
                 join_all(clients.iter().map(|c| rows(c, sql))).await.into_iter().collect();
             Ok([vec![took(began)], found?.concat()].concat())
+        }
+        "/waiters" => {
+            let turns = target.number("turns", 2);
+            let found: Result<Vec<_>, _> =
+                join_all((0..n).map(|_| waiter(turns))).await.into_iter().collect();
+            let size_kb = core::arch::wasm32::memory_size(0) * 64;
+            Ok([vec![size_kb.to_string()], found?.concat()].concat())
         }
         "/trap" => {
             let client = connect().await?;

@@ -118,6 +118,20 @@ impl Socket {
         Vec::new()
     }
 
+    /// Says something in PostgreSQL's protocol; the answer as a step's line. A read takes `part` bytes.
+    pub async fn converse(&mut self, request: Vec<u8>, part: usize) -> String {
+        let mut answer = crate::wire::Answer::default();
+        if self.send(request).await {
+            loop {
+                let bytes = self.receive(part).await;
+                if bytes.is_empty() || answer.feed(&bytes) {
+                    break;
+                }
+            }
+        }
+        answer.line()
+    }
+
     /// What drivers of tokio's kind read and write; two tasks carry the bytes.
     pub fn into_tokio(mut self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 16);
