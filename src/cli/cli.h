@@ -96,4 +96,5 @@ int cmd_pack(const cli_args *args);
 int cmd_serve(const cli_args *args);
 int cmd_run(const cli_args *args);
 int cmd_signal(const cli_args *args);
+int cmd_stats(const cli_args *args);
 int cmd_validate(const cli_args *args);

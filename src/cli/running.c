@@ -44,7 +44,7 @@ static void cell(const json_t *object, const char *key, char out[CELL]) {
     list_cell(v, out);
 }
 
-static void print_safe(const char *text) {
+void cli_running_print(const char *text) {
   char safe[1024];
   ui_safe(text, safe, sizeof safe);
   ui_print("%s", safe);
@@ -56,18 +56,12 @@ static void print_list(const char *title, const json_t *list) {
   const json_t *item;
   json_array_foreach(list, i, item) {
     ui_print("%-12s", i == 0 ? title : "");
-    print_safe(json_string_value(item) ? json_string_value(item) : "");
+    cli_running_print(json_string_value(item) ? json_string_value(item) : "");
     ui_print("\n");
   }
 }
 
-/** A column of a table: where its value is in a row's object. */
-typedef struct column {
-  const char *head, *inner, *key; /**< `inner`: the object in the row that has the key, or NULL */
-  bool text;
-} column;
-
-static void print_table(const json_t *rows, const column *columns, size_t count) {
+void cli_running_table(const json_t *rows, const cli_column *columns, size_t count) {
   size_t n = json_array_size(rows), r;
   const json_t *row;
   const char *heads[16];
@@ -113,26 +107,26 @@ static void print_reload(const json_t *last) {
   if (*at) ui_print(" at %s", at);
   if (*string_of(last, "error")) {
     ui_print(": ");
-    print_safe(string_of(last, "error"));
+    cli_running_print(string_of(last, "error"));
   }
   ui_print("\n");
 }
 
 static void print_people(const json_t *s) {
-  static const column services[] = {
+  static const cli_column services[] = {
       {"service", NULL, "name", true},          {"kind", NULL, "kind", true},
       {"2xx", "requests", "2xx", false},        {"3xx", "requests", "3xx", false},
       {"4xx", "requests", "4xx", false},        {"5xx", "requests", "5xx", false},
       {"failures", NULL, "failures", false},    {"instances", NULL, "instances", false},
       {"mean ms", "latency_ms", "mean", false}, {"p50", "latency_ms", "p50", false},
       {"p99", "latency_ms", "p99", false}};
-  static const column databases[] = {
+  static const cli_column databases[] = {
       {"database", NULL, "name", true},      {"active", NULL, "active", false},
       {"idle", NULL, "idle", false},         {"limit", NULL, "limit", false},
       {"waiting", NULL, "waiting", false},   {"connects", NULL, "connects", false},
       {"leases", NULL, "leases", false},     {"reuses", NULL, "reuses", false},
       {"timeouts", NULL, "timeouts", false}, {"failures", NULL, "failures", false}};
-  static const column instances[] = {
+  static const cli_column instances[] = {
       {"instance", NULL, "id", true},         {"service", NULL, "service", true},
       {"worker", NULL, "worker", false},      {"signals", NULL, "signals", true},
       {"queued", NULL, "queued", false},      {"dropped", NULL, "dropped", false},
@@ -142,28 +136,28 @@ static void print_people(const json_t *s) {
   cell(s, "generation", generation);
   cell(s, "workers", workers);
   cell(s, "inflight", inflight);
-  print_safe(string_of(s, "name"));
+  cli_running_print(string_of(s, "name"));
   ui_print(": ");
-  print_safe(string_of(s, "state"));
+  cli_running_print(string_of(s, "state"));
   ui_print(" for ");
   print_seconds(json_number_value(json_object_get(s, "uptime_s")));
   ui_print("\n%-12s", "version");
-  print_safe(string_of(s, "warp"));
+  cli_running_print(string_of(s, "warp"));
   ui_print(" (Wasmtime ");
-  print_safe(string_of(s, "wasmtime"));
+  cli_running_print(string_of(s, "wasmtime"));
   ui_print(")\n%-12s%s\n%-12s%s\n", "process", pid, "workers", workers);
   if (*string_of(s, "config")) {
     ui_print("%-12s", "config");
-    print_safe(string_of(s, "config"));
+    cli_running_print(string_of(s, "config"));
     ui_print("\n");
   }
   ui_print("%-12s%s\n", "generation", generation);
   print_reload(json_object_get(s, "last_reload"));
   print_list("urls", json_object_get(s, "urls"));
   ui_print("%-12s%s\n", "in progress", inflight);
-  print_table(json_object_get(s, "services"), services, WG_COUNT(services));
-  print_table(json_object_get(s, "databases"), databases, WG_COUNT(databases));
-  print_table(json_object_get(s, "instances"), instances, WG_COUNT(instances));
+  cli_running_table(json_object_get(s, "services"), services, WG_COUNT(services));
+  cli_running_table(json_object_get(s, "databases"), databases, WG_COUNT(databases));
+  cli_running_table(json_object_get(s, "instances"), instances, WG_COUNT(instances));
 }
 
 static void print_json(const json_t *stats) {
@@ -246,20 +240,24 @@ int cli_running_ask(const cli_args *args, const char *method, const char *path, 
   return CLI_FAILED;
 }
 
-int cli_inspect_running(const cli_args *args) {
+int cli_running_stats(const cli_args *args, json_t **stats) {
   unsigned status;
-  json_t *stats;
-  int exit_code = cli_running_ask(args, "GET", "/stats", &status, &stats);
-  if (exit_code != CLI_DONE) return exit_code;
+  int exit_code = cli_running_ask(args, "GET", "/stats", &status, stats);
+  if (exit_code != CLI_DONE || status == 200) return exit_code;
   wg_error err;
-  if (status != 200) {
-    wg_error_set(&err, WG_IO, 0, "the server cannot tell: status %u", status);
-    exit_code = ui_fail("inspect", &err, CLI_FAILED);
-  } else if (ui_json()) {
+  json_decref(*stats);
+  wg_error_set(&err, WG_IO, 0, "the server cannot tell: status %u", status);
+  return ui_fail(args->command->name, &err, CLI_FAILED);
+}
+
+int cli_inspect_running(const cli_args *args) {
+  json_t *stats;
+  int exit_code = cli_running_stats(args, &stats);
+  if (exit_code != CLI_DONE) return exit_code;
+  if (ui_json())
     print_json(stats);
-  } else {
+  else
     print_people(stats);
-  }
   json_decref(stats);
-  return exit_code;
+  return CLI_DONE;
 }

@@ -230,6 +230,20 @@ const cli_command cli_commands[] = {
      .operand = "SIGNAL",
      .words = "terminate|hangup|interrupt",
      .options = {OPT_ADMIN, OPT_CONFIG}},
+    {.name = "stats",
+     .run = cmd_stats,
+     .summary = "Show the database pools of a running server",
+     .about = "Asks the admin endpoint of a running `warp serve`. On a terminal the table is drawn "
+              "again each second until q or Ctrl-C; else it is printed once.\n"
+              "A row is one pool: a server, database and user. `wait p50` and `wait p99` are the "
+              "milliseconds below which half and 99 of 100 connects got their connection, and "
+              "`failed` counts connections that could not be made or were lost; --json tells the "
+              "causes, and /metrics of the endpoint has the same for Prometheus.",
+     .examples = "warp stats\nwarp stats --once --admin 127.0.0.1:9090\nwarp stats --json",
+     .needs = CLI_NO_FILE,
+     .options = {{.name = "once", .help = "Print one table, also on a terminal"},
+                 OPT_ADMIN,
+                 OPT_CONFIG}},
     {.name = "completion",
      .run = cmd_completion,
      .summary = "Print the completion script of a shell",

@@ -29,6 +29,7 @@ typedef struct wg_pool_config {
   uint32_t health_interval_ms;      /**< idle connections are pinged this often; 0 = never */
   uint32_t recv_timeout_ms;         /**< of shim `recv`; 0 = none */
   uint32_t send_timeout_ms;         /**< of shim `send`; 0 = none */
+  uint32_t slow_wait_ms;            /**< a guest that waits longer is logged; 0 = none */
   uint32_t drain_timeout_ms;        /**< in-flight work may take this long at stop */
   wg_db_reset reset;
   wg_db_spin spin; /**< look for answers for a short time before the worker sleeps */

@@ -128,6 +128,10 @@ const cfg_key cfg_keys[] = {
         .standard = "30s", .live = true, .help = "Wait of `recv` for the server; 0: no limit"),
     KEY(CFG_POOL, "send_timeout", CFG_DURATION, POOL(send_timeout_ms), RANGE(0, DAY),
         .standard = "30s", .live = true, .help = "Wait of `send` for the server; 0: no limit"),
+    KEY(CFG_POOL, "slow_wait", CFG_DURATION, POOL(slow_wait_ms), RANGE(0, DAY), .standard = "1s",
+        .live = true,
+        .help = "A guest that waits this long for a connection is told in the log, at most one a "
+                "second; 0: never"),
     KEY(CFG_POOL, "drain_timeout", CFG_DURATION, POOL(drain_timeout_ms), RANGE(0, DAY),
         .standard = "30s", .live = true, .help = "At stop, work in progress may take this long"),
     KEY(CFG_POOL, "reset", CFG_CHOICE, POOL(reset), .choices = "discard|close",

@@ -191,6 +191,7 @@ static void cut_all(wg_db_worker *w, const char *why) {
   wg_error_set(&err, WG_LOST, 0, "%s", why);
   for (wg_node *n; (n = wg_list_first(&w->servers));) {
     wg_server *srv = WG_CONTAINER(n, wg_server, by_worker);
+    srv->end = END_STOP;
     if (srv->session)
       wg__session_cut(srv->session, &err);
     else
@@ -254,6 +255,7 @@ void wg_db_worker_drain(wg_db_worker *w, void (*done)(void *user), void *user) {
       longest = local->pool->config->pool.drain_timeout_ms;
     for (wg_node *i; (i = wg_list_first(&local->idle));) {
       wg_server *srv = WG_CONTAINER(i, wg_server, by_local);
+      srv->end = END_STOP;
       wg__server_bye(srv);
       wg__server_enter(srv, SRV_CLOSED);
     }
@@ -281,6 +283,7 @@ void wg_db_worker_free(wg_db_worker *w) {
     wg_list_remove(&w->inbox, &srv->by_worker);
     pthread_mutex_unlock(&w->inbox_lock);
     wg_list_push_back(&w->servers, &srv->by_worker);
+    srv->end = END_STOP;
     wg__server_enter(srv, SRV_CLOSED);
   }
   for (wg_node *n; (n = wg_list_first(&w->locals));) {

@@ -110,6 +110,26 @@ WG_MUSTCHECK wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned ho
  *  said. Waits on it end with WG_CANCELED. */
 WG_MUSTCHECK wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err);
 
+/** Why a connection to a server could not be had, or was no good. */
+typedef enum wg_db_cause {
+  WG_DB_CAUSE_CONNECT, /**< nobody answers there, or the name has no address */
+  WG_DB_CAUSE_AUTH, /**< the server refuses the credentials */
+  WG_DB_CAUSE_TLS,
+  WG_DB_CAUSE_BUSY, /**< the server takes no more connections now */
+  WG_DB_CAUSE_TIMEOUT, /**< no answer to connect or log-in in time */
+  WG_DB_CAUSE_PROTOCOL, /**< what is said there is not the protocol */
+  WG_DB_CAUSE_RESET, /**< did not stand the reset between two guests */
+  WG_DB_CAUSE_PING, /**< did not stand the check of idle connections */
+  WG_DB_CAUSE_LOST, /**< ended by the server or the network after the log-in */
+  WG_DB_CAUSES
+} wg_db_cause;
+/** "connect", "auth", ... */
+const char *wg_db_cause_name(wg_db_cause cause);
+
+enum { WG_DB_WAIT_BUCKETS = 13 };
+/** Upper bounds of the buckets of waiting times, ms: 1 to 10,000. */
+extern const uint32_t wg_db_wait_bounds[WG_DB_WAIT_BUCKETS];
+
 /** Statistics of one pool key, all workers. */
 typedef struct wg_db_stats {
   char name[64]; /**< of [databases.NAME] */
@@ -118,8 +138,15 @@ typedef struct wg_db_stats {
   uint64_t connects; /**< logins to the server */
   uint64_t leases; /**< sessions given to guests */
   uint64_t reuses; /**< of them, from the idle list */
-  uint64_t wait_ms_total; /**< time spent in the queue */
-  uint64_t timeouts, failures, reaped, unhealthy;
+  uint64_t wait_ms_total; /**< from a guest's wish to its session, of all leases */
+  uint64_t waits[WG_DB_WAIT_BUCKETS + 1]; /**< leases by that time; the last: longer than all */
+  uint64_t resets; /**< sessions cleaned for the next guest */
+  uint64_t timeouts; /**< guests that waited in vain */
+  uint64_t failures; /**< attempts to connect */
+  uint64_t reaped; /**< closed because nobody used them */
+  uint64_t unhealthy; /**< closed because they were no good any more, without a guest */
+  uint64_t by_cause[WG_DB_CAUSES]; /**< all of those, and what guests lost */
+  uint64_t received, sent; /**< bytes of the protocol, those of TLS not counted */
 } wg_db_stats;
 /** Calls back once a key; thread-safe. */
 void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user);

@@ -15,6 +15,7 @@
 #include "db/tls.h"
 #include "db/wire/wire.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 typedef struct wg_pool wg_pool;
@@ -58,6 +59,16 @@ typedef enum wg_server_state {
 } wg_server_state;
 enum { SRV_STATES = SRV_CLOSED };
 
+/** Why a connection ended that had no failure; beside wg_db_cause. */
+enum {
+  END_UNKNOWN = WG_DB_CAUSES,
+  END_IDLE, /**< nobody used it for idle_timeout */
+  END_GUEST, /**< its guest left it in a state that cannot be cleaned */
+  END_POLICY, /**< reset = "close" */
+  END_STOP, /**< the host stops, or has new settings */
+  SRV_ENDS
+};
+
 struct wg_server {
   wg_node by_state; /* in pool->servers[state] */
   wg_node by_local; /* in local->idle */
@@ -74,6 +85,12 @@ struct wg_server {
   wg_watch *watch; /* NULL: none */
   bool readable; /* a read may find something: since the watch said so */
   bool blocked; /* the kernel took less than it was given; since then not writable */
+  uint64_t id; /* in the log; unique in the process */
+  uint64_t born_ms;
+  uint64_t since_ms; /* in this state */
+  bool logged_in; /* was at some time */
+  bool broken; /* the connection has ended: the last read or write said so */
+  unsigned end; /* wg_db_cause or END_*: why it will be closed */
   wg_session *session; /* LEASED: whose; NULL in hand-over */
   wg_buf in, out; /* of our own talk only; a guest's bytes never pass here */
   uint64_t idle_ms; /* since when no guest has it */
@@ -157,7 +174,8 @@ struct wg_pool {
   uint64_t retry_ms; /* no attempt before this */
   wg_error last_error; /* of the last attempt */
   uint64_t logged_ms, logged_leases;
-  wg_db_stats stats; /* counters only; the rest is counted from the lists */
+  wg_db_stats stats; /* counters only; the rest is counted from the lists, and the bytes are those
+                        of locals that are gone */
 };
 
 struct wg_local {
@@ -168,8 +186,10 @@ struct wg_local {
   wg_list granted; /* requests of ours that a server in our inbox was sent for */
   /* classes of deadlines; NULL: none */
   wg_deadline_class *connect, *talk, *recv, *send, *idle_timeout, *health, *retry_class;
+  wg_deadline_class *slow, *connect_rest; /* slow_wait, and what is left of `connect` then */
   wg_deadline retry;
-  wg_log_limit tls_hint, fail_limit;
+  wg_log_limit tls_hint, fail_limit, open_limit, close_limit, slow_limit;
+  _Atomic uint64_t received, sent; /* bytes; only this worker writes them: local_count() */
 };
 
 /** Leases a server for the request or queues it. Ends in wg__session_granted() or in a failure of
@@ -194,6 +214,30 @@ void wg__pool_arrived(wg_server *srv);
 /** Times out of one idle server. */
 void wg__pool_reap(wg_server *srv);
 void wg__pool_health(wg_server *srv);
+/* ---- what is told of a pool: told.c ---- */
+
+/** Adds to a counter that only this thread writes: no read-modify-write of the machine's. */
+static inline void wg__local_count(_Atomic uint64_t *counter, size_t n) {
+  atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                        memory_order_relaxed);
+}
+/** Connections that exist or are being made. The pool's mutex is held. */
+size_t wg__pool_total(const wg_pool *pool);
+/** Counts a lease that came after `waited_ms`. The pool's mutex is held. */
+void wg__pool_count_wait(wg_pool *pool, uint64_t waited_ms);
+/** What an attempt's failure is, in the state that it failed in. */
+wg_db_cause wg__server_cause(const wg_server *srv, const wg_error *err);
+/** The events of a connection's life. */
+void wg__tell_connecting(const wg_server *srv, const char *address);
+void wg__tell_connected(const wg_server *srv);
+void wg__tell_leased(const wg_server *srv, uint64_t waited_ms);
+void wg__tell_returned(const wg_server *srv, bool fit, bool dirty);
+void wg__tell_reset(const wg_server *srv);
+void wg__tell_closed(const wg_server *srv);
+/** A guest has waited for slow_wait: says what the pool is busy with. */
+void wg__tell_slow(wg_local *local, uint64_t waited_ms);
+/** Now and then: the pool's gauges. */
+void wg__tell_pool(wg_local *local);
 /** Counts and copies; any thread. */
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */

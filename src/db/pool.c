@@ -19,12 +19,6 @@
 static wg_db_req *req_of(wg_node *n) { return WG_ITEM(n, wg_db_req, node); }
 static wg_local *local_of(const wg_db_req *req) { return req->impl2; }
 
-static size_t pool_total(const wg_pool *pool) {
-  size_t n = 0;
-  for (size_t i = 0; i < SRV_STATES; i++) n += pool->servers[i].count;
-  return n;
-}
-
 static size_t pool_connecting(const wg_pool *pool) {
   return pool->servers[SRV_RESOLVING].count + pool->servers[SRV_DIALING].count +
          pool->servers[SRV_SECURING].count + pool->servers[SRV_LOGIN].count;
@@ -40,6 +34,22 @@ static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
 
 /* ---- requests ---- */
 
+static void on_queue_deadline(wg_deadline *d);
+
+/** Two stages, so that a slow wait costs a waiter no memory: first slow_wait, then the rest. */
+static void on_slow_wait(wg_deadline *d) {
+  wg_db_req *req = WG_CONTAINER(d, wg_db_req, deadline);
+  wg_local *local = local_of(req);
+  d->expired = on_queue_deadline;
+  wg_deadline_start(local->connect_rest, d);
+  wg__tell_slow(local, wg__db_now(local->worker) - req->since_ms);
+}
+
+static void start_queue_deadline(wg_local *local, wg_db_req *req) {
+  wg_deadline_init(&req->deadline, local->slow ? on_slow_wait : on_queue_deadline);
+  wg_deadline_start(local->slow ? local->slow : local->connect, &req->deadline);
+}
+
 static void on_queue_deadline(wg_deadline *d) {
   wg_db_req *req = WG_CONTAINER(d, wg_db_req, deadline);
   wg_pool *pool = local_of(req)->pool;
@@ -49,7 +59,7 @@ static void on_queue_deadline(wg_deadline *d) {
   pthread_mutex_lock(&pool->lock);
   pool->stats.timeouts++;
   size_t connecting = pool_connecting(pool), others = pool->waiters.count;
-  size_t total = pool_total(pool);
+  size_t total = wg__pool_total(pool);
   uint64_t ms = config->pool.connect_timeout_ms;
   if (connecting > 0 || total < config->pool.pool_size) {
     if (pool->failures)
@@ -87,27 +97,29 @@ void wg__pool_forget(wg_db_req *req) {
 /** Both are on this thread; the request is in no list any more, the server LEASED. */
 static void lease(wg_db_req *req, wg_server *srv) {
   wg_pool *pool = srv->pool;
+  uint64_t waited_ms = wg__db_now(srv->local->worker) - req->since_ms;
   wg_deadline_stop(&req->deadline);
   pthread_mutex_lock(&pool->lock);
-  pool->stats.leases++;
   if (srv->leased++ > 0) pool->stats.reuses++;
-  pool->stats.wait_ms_total += wg__db_now(srv->local->worker) - req->since_ms;
+  wg__pool_count_wait(pool, waited_ms);
   pthread_mutex_unlock(&pool->lock);
+  wg__tell_leased(srv, waited_ms);
   wg__session_granted(req, srv);
 }
 
-static void unhealthy(wg_server *srv) {
+/** A connection of no guest turned out to be dead. */
+static void unhealthy(wg_server *srv, wg_db_cause cause) {
   pthread_mutex_lock(&srv->pool->lock);
   srv->pool->stats.unhealthy++;
+  srv->pool->stats.by_cause[cause]++;
   pthread_mutex_unlock(&srv->pool->lock);
-  wg_log(&srv->local->worker->log, WG_LOG_INFO, "db_idle_lost",
-         WG_KV_S("database", srv->pool->config->name));
+  srv->end = cause;
   wg__server_enter(srv, SRV_CLOSED);
 }
 
 void wg__pool_ask(wg_local *local, wg_db_req *req) {
   wg_pool *pool = local->pool;
-  wg_deadline_init(&req->deadline, on_queue_deadline);
+  wg_deadline_init(&req->deadline, NULL);
   req->impl2 = local;
   req->since_ms = wg__db_now(local->worker);
   for (;;) {
@@ -123,11 +135,12 @@ void wg__pool_ask(wg_local *local, wg_db_req *req) {
       lease(req, srv);
       return;
     }
-    unhealthy(srv);
+    unhealthy(srv, WG_DB_CAUSE_LOST);
   }
   /* Whom a connection is being made for, or can be, does not wait for another guest. */
   size_t queued = pool->waiters.count, limit = pool->config->pool.pool_size;
-  size_t total = pool_total(pool), room = (limit > total ? limit - total : 0) + pool_coming(pool);
+  size_t total = wg__pool_total(pool),
+         room = (limit > total ? limit - total : 0) + pool_coming(pool);
   if (queued >= pool->config->pool.max_waiters + room) {
     pthread_mutex_unlock(&pool->lock);
     wg_error err;
@@ -141,7 +154,7 @@ void wg__pool_ask(wg_local *local, wg_db_req *req) {
   wg_list_push_back(&pool->waiters, &req->node);
   req->state = REQ_QUEUED;
   pthread_mutex_unlock(&pool->lock);
-  wg_deadline_start(local->connect, &req->deadline);
+  start_queue_deadline(local, req);
   wg__pool_pump(local);
 }
 
@@ -181,6 +194,7 @@ static void give(wg_server *srv) {
     if (keep) {
       wg__server_entered(srv);
     } else {
+      srv->end = END_STOP;
       wg__server_bye(srv);
       wg__server_enter(srv, SRV_CLOSED);
     }
@@ -236,7 +250,7 @@ void wg__pool_arrived(wg_server *srv) {
   }
   pthread_mutex_unlock(&pool->lock);
   if (!fit) {
-    unhealthy(srv);
+    unhealthy(srv, WG_DB_CAUSE_LOST);
     wg__pool_pump(local);
   } else if (req) {
     lease(req, srv);
@@ -263,7 +277,7 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
     if (n) wake(WG_CONTAINER(n, wg_local, by_pool));
     return PUMP_REST;
   }
-  size_t coming = pool_coming(pool), total = pool_total(pool);
+  size_t coming = pool_coming(pool), total = wg__pool_total(pool);
   if (total >= pool->config->pool.pool_size || pool->waiters.count <= coming) return PUMP_REST;
 
   /* The first `coming` waiters are provided for; the worker of the next one connects for it. */
@@ -299,7 +313,7 @@ void wg__pool_pump(wg_local *local) {
       if (wg__server_alive(srv))
         give(srv);
       else
-        unhealthy(srv);
+        unhealthy(srv, WG_DB_CAUSE_LOST);
       break;
     case PUMP_START: wg__server_start(srv); break;
     case PUMP_FAIL: fail_own(local, SIZE_MAX, &err); break; /* then the next worker's turn */
@@ -314,25 +328,6 @@ static void on_retry(wg_deadline *d) { wg__pool_pump(WG_CONTAINER(d, wg_local, r
 
 /* ---- what happens to servers ---- */
 
-static void pool_log_stats(wg_local *local) {
-  wg_pool *pool = local->pool;
-  uint64_t now = wg__db_now(local->worker);
-  if (!wg_log_enabled(WG_LOG_INFO)) return;
-  pthread_mutex_lock(&pool->lock);
-  bool due = now - pool->logged_ms >= DB_STATS_LOG_MS && pool->stats.leases != pool->logged_leases;
-  size_t active = pool->servers[SRV_LEASED].count, idle = pool->servers[SRV_IDLE].count;
-  size_t total = pool_total(pool), waiting = pool->waiters.count;
-  if (due) {
-    pool->logged_ms = now;
-    pool->logged_leases = pool->stats.leases;
-  }
-  pthread_mutex_unlock(&pool->lock);
-  if (due)
-    wg_log(&local->worker->log, WG_LOG_INFO, "db_pool", WG_KV_S("database", pool->config->name),
-           WG_KV_U("active", active), WG_KV_U("idle", idle), WG_KV_U("total", total),
-           WG_KV_U("waiting", waiting));
-}
-
 void wg__pool_on_ready(wg_server *srv) {
   wg_pool *pool = srv->pool;
   if (srv->state == SRV_LOGIN) {
@@ -342,9 +337,10 @@ void wg__pool_on_ready(wg_server *srv) {
     pool->retry_ms = 0;
     pthread_mutex_unlock(&pool->lock);
     if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
-    wg_log(&srv->local->worker->log, WG_LOG_DEBUG, "db_connected",
-           WG_KV_S("database", pool->config->name));
+    srv->logged_in = true;
+    wg__tell_connected(srv);
   }
+  if (srv->state == SRV_RESETTING) wg__tell_reset(srv);
   if (srv->state == SRV_PINGING) { /* keeps its place among the idle, unless somebody waits */
     pthread_mutex_lock(&pool->lock);
     bool rest = wg_list_empty(&pool->waiters) && srv->local->worker->state == WORKER_RUNNING;
@@ -373,24 +369,24 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
   wg_pool *pool = srv->pool;
   wg_error err = *failed;
   uint64_t now = wg__db_now(local->worker);
+  wg_db_cause cause = wg__server_cause(srv, failed);
   wg_error_wrap(&err, "database '%s'", pool->config->name);
   if (srv->state == SRV_RESETTING || srv->state == SRV_PINGING) {
     wg_log(
         &local->worker->log, WG_LOG_WARN, "db_unhealthy", WG_KV_S("database", pool->config->name),
         WG_KV_S("during", srv->state == SRV_PINGING ? "ping" : "reset"), WG_KV_S("error", err.msg));
-    pthread_mutex_lock(&pool->lock);
-    pool->stats.unhealthy++;
-    pthread_mutex_unlock(&pool->lock);
-    wg__pool_close(srv);
+    unhealthy(srv, cause);
+    wg__pool_pump(local);
     return;
   }
-  bool busy = srv->wire->fault == WG_WIRE_FAULT_BUSY;
+  srv->end = cause;
   wg__server_enter(srv, SRV_CLOSED);
   pthread_mutex_lock(&pool->lock);
   pool->stats.failures++;
+  pool->stats.by_cause[cause]++;
   back_off(pool, now);
   pool->last_error = err;
-  bool others = pool_total(pool) > 0;
+  bool others = wg__pool_total(pool) > 0;
   pthread_mutex_unlock(&pool->lock);
   uint32_t held = 0;
   if (wg_log_allow(&local->fail_limit, 1, now, &held))
@@ -400,26 +396,34 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
   /* Without any connection left the queue has nothing to wait for, and pump fails all of it. With
    * some, the guest that this attempt was for gets the answer; but a server that is merely full
    * will serve it through one of those. */
-  if (others && !busy) fail_own(local, 1, &err);
+  if (others && cause != WG_DB_CAUSE_BUSY) fail_own(local, 1, &err);
   wg__pool_pump(local);
 }
 
 void wg__pool_close(wg_server *srv) {
   wg_local *local = srv->local;
+  if (srv->end == END_UNKNOWN) srv->end = srv->broken ? (unsigned)WG_DB_CAUSE_LOST : END_GUEST;
+  if (srv->end < WG_DB_CAUSES) {
+    pthread_mutex_lock(&srv->pool->lock);
+    srv->pool->stats.by_cause[srv->end]++;
+    pthread_mutex_unlock(&srv->pool->lock);
+  }
   wg__server_enter(srv, SRV_CLOSED);
   wg__pool_pump(local); /* there is room for another one now */
 }
 
 void wg__pool_lost(wg_server *srv) {
   wg_local *local = srv->local;
-  unhealthy(srv);
+  unhealthy(srv, WG_DB_CAUSE_LOST);
   wg__pool_pump(local);
 }
 
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg_local *local = srv->local;
-  pool_log_stats(local);
+  wg__tell_pool(local);
+  wg__tell_returned(srv, fit, dirty != NULL);
   if (fit && dirty && local->pool->config->pool.reset == WG_DB_RESET_CLOSE) {
+    srv->end = END_POLICY;
     wg__server_bye(srv);
     fit = false;
   }
@@ -427,7 +431,10 @@ void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
     pthread_mutex_lock(&local->pool->lock);
     fit = !wg_list_empty(&local->pool->waiters);
     pthread_mutex_unlock(&local->pool->lock);
-    if (!fit) wg__server_bye(srv);
+    if (!fit) {
+      srv->end = END_STOP;
+      wg__server_bye(srv);
+    }
   }
   if (!fit)
     wg__pool_close(srv);
@@ -442,34 +449,18 @@ void wg__pool_reap(wg_server *srv) {
   pthread_mutex_lock(&srv->pool->lock);
   srv->pool->stats.reaped++;
   pthread_mutex_unlock(&srv->pool->lock);
-  wg_log(&local->worker->log, WG_LOG_DEBUG, "db_idle_reaped",
-         WG_KV_S("database", srv->pool->config->name));
+  srv->end = END_IDLE;
   if (srv->state == SRV_IDLE) wg__server_bye(srv);
   wg__pool_close(srv);
-  pool_log_stats(local);
+  wg__tell_pool(local);
 }
 
 void wg__pool_health(wg_server *srv) {
-  pool_log_stats(srv->local);
+  wg__tell_pool(srv->local);
   wg__server_ping(srv);
 }
 
-/* ---- statistics and the end ---- */
-
-void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
-  pthread_mutex_lock(&pool->lock);
-  *out = pool->stats;
-  snprintf(out->name, sizeof out->name, "%s", pool->config->name);
-  snprintf(out->database, sizeof out->database, "%s", pool->database);
-  out->active = (uint32_t)pool->servers[SRV_LEASED].count;
-  out->idle = (uint32_t)pool->servers[SRV_IDLE].count;
-  out->total = (uint32_t)pool_total(pool);
-  out->waiting = (uint32_t)pool->waiters.count;
-  for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
-    out->waiting += (uint32_t)WG_CONTAINER(n, wg_local, by_pool)->granted.count;
-  out->limit = pool->config->pool.pool_size;
-  pthread_mutex_unlock(&pool->lock);
-}
+/* ---- the end ---- */
 
 void wg__pool_free(wg_pool *pool) {
   for (size_t i = 0; i < SRV_STATES; i++) WG_ASSERT(wg_list_empty(&pool->servers[i]));
@@ -493,6 +484,10 @@ void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
   local->connect = wg_deadlines_class(w->deadlines, c->connect_timeout_ms);
   local->talk = wg_deadlines_class(w->deadlines, DB_RESET_TIMEOUT_MS);
   local->retry_class = wg_deadlines_class(w->deadlines, DB_RETRY_MS);
+  if (c->slow_wait_ms && c->slow_wait_ms < c->connect_timeout_ms) {
+    local->connect_rest = wg_deadlines_class(w->deadlines, c->connect_timeout_ms - c->slow_wait_ms);
+    if (local->connect_rest) local->slow = wg_deadlines_class(w->deadlines, c->slow_wait_ms);
+  }
   if (c->recv_timeout_ms) local->recv = wg_deadlines_class(w->deadlines, c->recv_timeout_ms);
   if (c->send_timeout_ms) local->send = wg_deadlines_class(w->deadlines, c->send_timeout_ms);
   if (c->idle_timeout_ms)
@@ -506,6 +501,8 @@ void wg__local_free(wg_local *local) {
   WG_ASSERT(wg_list_empty(&local->idle) && wg_list_empty(&local->granted));
   wg_deadline_stop(&local->retry);
   pthread_mutex_lock(&pool->lock);
+  pool->stats.received += atomic_load_explicit(&local->received, memory_order_relaxed);
+  pool->stats.sent += atomic_load_explicit(&local->sent, memory_order_relaxed);
   wg_list_remove(&pool->locals, &local->by_pool);
   pthread_mutex_unlock(&pool->lock);
   wg_list_remove(&local->worker->locals, &local->by_worker);

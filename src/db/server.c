@@ -40,6 +40,8 @@ static wg_wire_server *wire_new(const wg_pool *pool) {
   return pool->ops->server_new(&login);
 }
 
+static _Atomic uint64_t next_id = 1;
+
 wg_server *wg__server_new(wg_local *local) {
   wg_server *srv = calloc(1, sizeof *srv);
   if (!srv) return NULL;
@@ -52,6 +54,9 @@ wg_server *wg__server_new(wg_local *local) {
   }
   srv->pool = pool;
   srv->local = local;
+  srv->id = atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
+  srv->born_ms = srv->since_ms = wg__db_now(local->worker);
+  srv->end = END_UNKNOWN;
   srv->fd = -1;
   wg_node_init(&srv->by_state);
   wg_node_init(&srv->by_local);
@@ -105,7 +110,9 @@ void wg__server_enter_locked(wg_server *srv, wg_server_state next) {
   WG_ASSERT(may_enter(srv->state, next));
   wg_list_remove(&pool->servers[srv->state], &srv->by_state);
   if (srv->state == SRV_IDLE) wg_list_remove(&srv->local->idle, &srv->by_local);
-  if (srv->state != SRV_PINGING && next == SRV_IDLE) srv->idle_ms = wg__db_now(srv->local->worker);
+  srv->since_ms = wg__db_now(srv->local->worker);
+  if (srv->state != SRV_PINGING && next == SRV_IDLE) srv->idle_ms = srv->since_ms;
+  if (srv->state == SRV_RESETTING && next != SRV_CLOSED) pool->stats.resets++;
   srv->state = next;
   if (next == SRV_CLOSED) return;
   wg_list_push_back(&pool->servers[next], &srv->by_state);
@@ -146,6 +153,7 @@ void wg__server_entered(wg_server *srv) {
   case SRV_MOVING: break;
   case SRV_CLOSED: {
     wg_db_worker *w = local->worker;
+    wg__tell_closed(srv);
     server_free(srv);
     wg__worker_check_drained(w);
     break;
@@ -164,8 +172,16 @@ void wg__server_enter(wg_server *srv, wg_server_state next) {
 
 /* ---- bytes ---- */
 
-ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
-  if (srv->tls) return wg_tls_read(srv->tls, p, cap, &srv->readable);
+/** Counts what was read or written, and remembers an end. */
+static ssize_t moved(wg_server *srv, _Atomic uint64_t *counter, ssize_t n) {
+  if (n > 0)
+    wg__local_count(counter, (size_t)n);
+  else if (n != -EAGAIN)
+    srv->broken = true;
+  return n;
+}
+
+static ssize_t plain_read(wg_server *srv, uint8_t *p, size_t cap) {
   ssize_t n;
   do n = recv(srv->fd, p, cap, 0);
   while (n < 0 && errno == EINTR);
@@ -183,7 +199,12 @@ ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
   return n;
 }
 
-ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
+ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap) {
+  ssize_t n = srv->tls ? wg_tls_read(srv->tls, p, cap, &srv->readable) : plain_read(srv, p, cap);
+  return moved(srv, &srv->local->received, n);
+}
+
+static ssize_t server_write(wg_server *srv, const uint8_t *p, size_t n) {
   ssize_t done;
   if (srv->tls) {
     done = wg_tls_write(srv->tls, p, n, &srv->blocked);
@@ -200,6 +221,10 @@ ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
   }
   srv->blocked = (size_t)done < n;
   return done;
+}
+
+ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
+  return moved(srv, &srv->local->sent, server_write(srv, p, n));
 }
 
 bool wg__server_flush(wg_server *srv) {
@@ -332,6 +357,7 @@ static void server_start_unix(wg_server *srv, const char *dir) {
 void wg__server_start(wg_server *srv) {
   const wg_database_config *config = srv->pool->config;
   const char *name = config->address ? config->address : config->host;
+  wg__tell_connecting(srv, name);
   wg__server_entered(srv);
   if (name[0] == '/') {
     server_start_unix(srv, name);

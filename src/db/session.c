@@ -554,6 +554,7 @@ static ssize_t session_recv(wg_session *s, uint8_t *p, size_t cap, wg_error *err
     if (srv->ops->track_server(&s->wire->track, srv->wire, p, (size_t)n, err) == WG_WIRE_OK)
       return n;
     s->wire->track.server.left = 1; /* somewhere within a message that will not end */
+    srv->end = WG_DB_CAUSE_PROTOCOL;
     session_lose(s, err->msg);
     return WG_PROTOCOL;
   }

@@ -157,6 +157,27 @@ typedef struct db_writer {
   uint64_t (*value)(const wg_db_stats *s);
 } db_writer;
 
+/** The time below which a share of the leases were given, in ms: linear within its bucket. */
+static double wait_quantile_ms(const wg_db_stats *s, double share) {
+  double rank = share * (double)s->leases, seen = 0;
+  for (size_t i = 0; i < WG_DB_WAIT_BUCKETS; i++) {
+    double low = i ? wg_db_wait_bounds[i - 1] : 0, high = wg_db_wait_bounds[i];
+    double n = (double)s->waits[i];
+    if (n > 0 && seen + n >= rank) return low + (high - low) * (rank - seen) / n;
+    seen += n;
+  }
+  return s->leases ? wg_db_wait_bounds[WG_DB_WAIT_BUCKETS - 1] : 0;
+}
+
+static void put_waits(wg_buf *out, const wg_db_stats *s) {
+  wg_buf_printf(out, ",\"wait\":{\"mean_ms\":%.3f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"buckets\":{",
+                s->leases ? (double)s->wait_ms_total / (double)s->leases : 0.0,
+                wait_quantile_ms(s, 0.5), wait_quantile_ms(s, 0.99));
+  for (size_t i = 0; i < WG_DB_WAIT_BUCKETS; i++)
+    wg_buf_printf(out, "\"%u\":%llu,", wg_db_wait_bounds[i], (unsigned long long)s->waits[i]);
+  wg_buf_printf(out, "\"more\":%llu}}", (unsigned long long)s->waits[WG_DB_WAIT_BUCKETS]);
+}
+
 static void put_database(void *user, const wg_db_stats *s) {
   db_writer *w = user;
   wg_buf_printf(w->out, "%s{\"name\":", w->first ? "" : ",");
@@ -167,11 +188,20 @@ static void put_database(void *user, const wg_db_stats *s) {
   wg_buf_printf(w->out,
                 ",\"active\":%u,\"idle\":%u,\"total\":%u,\"waiting\":%u,\"limit\":%u,"
                 "\"connects\":%llu,\"leases\":%llu,\"reuses\":%llu,\"wait_ms\":%llu,"
-                "\"timeouts\":%llu,\"failures\":%llu}",
+                "\"resets\":%llu,\"reaped\":%llu,\"timeouts\":%llu,\"failures\":%llu,"
+                "\"received_bytes\":%llu,\"sent_bytes\":%llu,\"causes\":{",
                 s->active, s->idle, s->total, s->waiting, s->limit, (unsigned long long)s->connects,
                 (unsigned long long)s->leases, (unsigned long long)s->reuses,
-                (unsigned long long)s->wait_ms_total, (unsigned long long)s->timeouts,
-                (unsigned long long)s->failures);
+                (unsigned long long)s->wait_ms_total, (unsigned long long)s->resets,
+                (unsigned long long)s->reaped, (unsigned long long)s->timeouts,
+                (unsigned long long)s->failures, (unsigned long long)s->received,
+                (unsigned long long)s->sent);
+  for (size_t i = 0; i < WG_DB_CAUSES; i++)
+    wg_buf_printf(w->out, "%s\"%s\":%llu", i ? "," : "", wg_db_cause_name((wg_db_cause)i),
+                  (unsigned long long)s->by_cause[i]);
+  wg_buf_put_u8(w->out, '}');
+  put_waits(w->out, s);
+  wg_buf_put_u8(w->out, '}');
 }
 
 typedef struct instance_writer {
@@ -306,25 +336,62 @@ static void put_latency(wg_buf *out, const wg_engine *e, unsigned slots) {
   }
 }
 
+/** NAMESUFFIX{pool="...",database="..." of a sample: more labels or the brace may follow. */
+static void put_pool_series(wg_buf *out, const char *name, const char *suffix,
+                            const wg_db_stats *s) {
+  wg_buf_printf(out, "%s%s{pool=\"", name, suffix);
+  put_label(out, s->name);
+  wg_buf_printf(out, "\",database=\"");
+  put_label(out, s->database);
+  wg_buf_put_u8(out, '"');
+}
+
 static void put_database_sample(void *user, const wg_db_stats *s) {
   db_writer *w = user;
-  wg_buf_printf(w->out, "%s{pool=\"", w->metric);
-  put_label(w->out, s->name);
-  wg_buf_printf(w->out, "\",database=\"");
-  put_label(w->out, s->database);
-  wg_buf_printf(w->out, "\"} %llu\n", (unsigned long long)w->value(s));
+  put_pool_series(w->out, w->metric, "", s);
+  wg_buf_printf(w->out, "} %llu\n", (unsigned long long)w->value(s));
+}
+
+static void put_database_waits(void *user, const wg_db_stats *s) {
+  db_writer *w = user;
+  uint64_t below = 0;
+  for (size_t i = 0; i <= WG_DB_WAIT_BUCKETS; i++) {
+    below += s->waits[i];
+    put_pool_series(w->out, w->metric, "_bucket", s);
+    if (i < WG_DB_WAIT_BUCKETS)
+      wg_buf_printf(w->out, ",le=\"%g\"} %llu\n", wg_db_wait_bounds[i] / 1e3,
+                    (unsigned long long)below);
+    else
+      wg_buf_printf(w->out, ",le=\"+Inf\"} %llu\n", (unsigned long long)below);
+  }
+  put_pool_series(w->out, w->metric, "_sum", s);
+  wg_buf_printf(w->out, "} %.3f\n", (double)s->wait_ms_total / 1e3);
+  put_pool_series(w->out, w->metric, "_count", s);
+  wg_buf_printf(w->out, "} %llu\n", (unsigned long long)s->leases);
+}
+
+static void put_database_causes(void *user, const wg_db_stats *s) {
+  db_writer *w = user;
+  for (size_t i = 0; i < WG_DB_CAUSES; i++) {
+    put_pool_series(w->out, w->metric, "", s);
+    wg_buf_printf(w->out, ",cause=\"%s\"} %llu\n", wg_db_cause_name((wg_db_cause)i),
+                  (unsigned long long)s->by_cause[i]);
+  }
 }
 
 static uint64_t db_active(const wg_db_stats *s) { return s->active; }
 static uint64_t db_idle(const wg_db_stats *s) { return s->idle; }
+static uint64_t db_total(const wg_db_stats *s) { return s->total; }
 static uint64_t db_waiting(const wg_db_stats *s) { return s->waiting; }
 static uint64_t db_limit(const wg_db_stats *s) { return s->limit; }
 static uint64_t db_connects(const wg_db_stats *s) { return s->connects; }
 static uint64_t db_leases(const wg_db_stats *s) { return s->leases; }
 static uint64_t db_reuses(const wg_db_stats *s) { return s->reuses; }
-static uint64_t db_wait_ms(const wg_db_stats *s) { return s->wait_ms_total; }
+static uint64_t db_resets(const wg_db_stats *s) { return s->resets; }
+static uint64_t db_reaped(const wg_db_stats *s) { return s->reaped; }
 static uint64_t db_timeouts(const wg_db_stats *s) { return s->timeouts; }
-static uint64_t db_failures(const wg_db_stats *s) { return s->failures; }
+static uint64_t db_received(const wg_db_stats *s) { return s->received; }
+static uint64_t db_sent(const wg_db_stats *s) { return s->sent; }
 
 static void put_databases(wg_buf *out, wg_db *db) {
   static const struct {
@@ -333,21 +400,32 @@ static void put_databases(wg_buf *out, wg_db *db) {
   } metrics[] = {
       {"warpgrid_db_connections_active", "gauge", "Connections that guests have.", db_active},
       {"warpgrid_db_connections_idle", "gauge", "Connections that wait for a guest.", db_idle},
+      {"warpgrid_db_connections", "gauge", "All connections, also those being made or cleaned.",
+       db_total},
       {"warpgrid_db_connections_limit", "gauge", "Connections that the pool may have.", db_limit},
       {"warpgrid_db_waiting", "gauge", "Guests that wait for a connection.", db_waiting},
       {"warpgrid_db_connects_total", "counter", "Log-ins to the server.", db_connects},
       {"warpgrid_db_leases_total", "counter", "Sessions given to guests.", db_leases},
       {"warpgrid_db_reuses_total", "counter", "Sessions given without a log-in.", db_reuses},
-      {"warpgrid_db_wait_milliseconds_total", "counter", "Time spent waiting.", db_wait_ms},
+      {"warpgrid_db_resets_total", "counter", "Sessions cleaned for the next guest.", db_resets},
+      {"warpgrid_db_reaped_total", "counter", "Connections closed that nobody used.", db_reaped},
       {"warpgrid_db_timeouts_total", "counter", "Guests that waited in vain.", db_timeouts},
-      {"warpgrid_db_failures_total", "counter", "Log-ins that failed.", db_failures},
+      {"warpgrid_db_received_bytes_total", "counter", "Bytes from the server, without TLS's own.",
+       db_received},
+      {"warpgrid_db_sent_bytes_total", "counter", "Bytes to the server, without TLS's own.",
+       db_sent},
   };
+  static const char failures[] = "warpgrid_db_failures_total", waits[] = "warpgrid_db_wait_seconds";
   for (size_t i = 0; i < WG_COUNT(metrics); i++) {
     put_head(out, metrics[i].name, metrics[i].type, metrics[i].help);
     wg_db_each_stats(
         db, put_database_sample,
         &(db_writer){.out = out, .metric = metrics[i].name, .value = metrics[i].value});
   }
+  put_head(out, failures, "counter", "Connections that failed, by cause.");
+  wg_db_each_stats(db, put_database_causes, &(db_writer){.out = out, .metric = failures});
+  put_head(out, waits, "histogram", "From a guest's connect to its session.");
+  wg_db_each_stats(db, put_database_waits, &(db_writer){.out = out, .metric = waits});
 }
 
 static void put_names(wg_buf *out, const wg_engine *e) {

@@ -24,6 +24,7 @@ CASES = {
     "help-validate": "validate --help",
     "help-inspect": "inspect --help",
     "help-signal": "signal --help",
+    "help-stats": "stats --help",
     "help-completion": "completion --help",
     "help-help": "help --help",
     "completion-without-shell": "completion",

@@ -9,7 +9,7 @@ import wat
 from harness import Terminal, pack_env
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
-COMMANDS = ["init", "pack", "dev", "serve", "run", "validate", "inspect", "completion", "help"]
+COMMANDS = ["init", "pack", "dev", "serve", "run", "validate", "inspect", "stats", "completion", "help"]
 HELP = [["--help"], ["help"], *([c, "--help"] for c in COMMANDS)]
 ERRORS = [
     [],
