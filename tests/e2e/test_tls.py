@@ -2,14 +2,17 @@
 """US-111, US-112: TLS between the host and PostgreSQL, through a real guest: every mode, every way to
 log in, and every certificate that must be refused, with an error that says which it was."""
 import os
+import re
 import shutil
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from fault_proxy import FaultProxy
 from infra import Postgres, wait_until
-from test_postgres import HOST, SqlError, config, probe  # noqa: F401: a fixture
+from test_postgres import HOST, SqlError, config, probe, works  # noqa: F401: a fixture
 from tls_server import Authority, TlsServer
 
 PAST = ("20200101000000Z", "20210101000000Z")
@@ -136,7 +139,7 @@ def fails_with(probe, pg, server, *texts, **keys):  # noqa: F811
         assert e.value.status == 503
         for text in texts:
             assert text in e.value.text, e.value.text
-            assert p.server.log.matching(r"event=db_connect_failed .*" + text.replace("(", r"\(")), text
+            p.server.log.wait_for("event=db_connect_failed .*" + re.escape(text))
     assert pg.password not in p.server.log.text
 
 
@@ -255,6 +258,51 @@ def test_us_111_a_renewed_certificate_is_taken_by_a_reload(site, guest, postgres
             shutil.copy(ca.cert("ca"), tmp_path / "trusted.crt")
             site.reload()
             assert s.get("/sql?q=SELECT+1").text == "1\n"
+
+
+# ---- the network goes wrong --------------------------------------------------------------------
+
+
+def test_us_111_tls_in_single_bytes(probe, clean, ca):  # noqa: F811
+    with FaultProxy(clean.host, clean.port) as proxy:
+        proxy.split(1)
+        with probe(clean, "p2", port=proxy.port, tls_ca=ca.cert("ca"), channel_binding="require") as p:
+            assert p.sql(SSL) == [["t", "TLSv1.3"]]
+            proxy.split(1000)
+            assert len(p.value("SELECT repeat('z', 300000)")) == 300000
+
+
+def test_us_111_a_stall_in_the_handshake_ends(probe, clean, ca):  # noqa: F811
+    with FaultProxy(clean.host, clean.port) as proxy:
+        keys = {"tls_ca": ca.cert("ca"), "connect_timeout": "500ms"}
+        with probe(clean, "p2", port=proxy.port, **keys) as p:
+            proxy.stall("down")
+            start = time.monotonic()
+            with pytest.raises(SqlError) as e:
+                p.sql("SELECT 1")
+            assert e.value.status == 503 and time.monotonic() - start < 5
+            proxy.resume()
+            wait_until(lambda: works(p), "it works again", 15)
+
+
+def test_us_112_a_cut_in_mid_result_is_told(probe, clean, ca):  # noqa: F811
+    with FaultProxy(clean.host, clean.port) as proxy:
+        with probe(clean, "p2", port=proxy.port, tls_ca=ca.cert("ca")) as p:
+            assert p.value("SELECT 1") == "1"
+            proxy.cut_after(100000)
+            with pytest.raises(SqlError) as e:
+                p.sql("SELECT repeat('z', 3000000)")
+            assert e.value.status == 503 and e.value.code in ("08006", "08001")
+            proxy.cut_after(None)
+            wait_until(lambda: works(p), "it works again", 15)
+
+
+@pytest.mark.parametrize("kind", ["p2", "p3"])
+def test_us_111_workers_share_tls_connections(probe, clean, ca, kind):  # noqa: F811
+    keys = {"tls_ca": ca.cert("ca"), "pool_size": 2, "http": {"workers": 2}}
+    with probe(clean, kind, **keys) as p:
+        calls = [p.background("SELECT pg_backend_pid(), pg_sleep(0.05)") for _ in range(30)]
+        assert len({c.result()[0][0] for c in calls}) <= 2
 
 
 # ---- warp.toml ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 /* Memory: the data path allocates none, and running out of it anywhere else is an error of one
  * operation, not of the process. The allocator is replaced in this program, so sanitizers, which
  * do the same, leave these tests out. */
+#include "db/certs.h"
 #include "db/db_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -90,14 +91,26 @@ static void need_replaced(void) {
   skip();
 }
 
-static void test_data_path_allocates_nothing(void **state) {
-  (void)state;
+static void use_tls(db_fixture *f) {
+  f->mock.tls_cert = certs_path("server", "crt");
+  f->mock.tls_key = certs_path("server", "key");
+  f->mock.tls_resumes = true;
+  f->database.tls.mode = WG_TLS_VERIFY_FULL;
+  f->database.tls.ca = certs_path("ca", "crt");
+  f->database.tls.cert = certs_path("client", "crt");
+  f->database.tls.key = certs_path("client", "key");
+  f->database.tls.channel_binding = WG_TLS_BINDING_PREFER;
+}
+
+static void data_path_allocates_nothing(bool tls) {
   need_replaced();
   static const uint8_t query[] = "Q\0\0\0\010PID";
   db_fixture f;
   db_fixture_init(&f);
+  if (tls) use_tls(&f);
   db_fixture_start(&f);
   uint64_t h = db_open(&f, f.guest);
+  assert_int_equal(f.mock.tls_logins, tls);
   uint8_t b[256];
   wg_error err;
   for (int i = 0; i < 200; i++) {
@@ -117,6 +130,17 @@ static void test_data_path_allocates_nothing(void **state) {
   counting = false;
   assert_int_equal(calls, 0);
   db_fixture_stop(&f);
+}
+
+static void test_data_path_allocates_nothing(void **state) {
+  (void)state;
+  data_path_allocates_nothing(false);
+}
+
+/* Nor does ours under TLS; what OpenSSL does is its own business. */
+static void test_data_path_under_tls(void **state) {
+  (void)state;
+  data_path_allocates_nothing(true);
 }
 
 /* One life of a guest; everything in it may fail. True when nothing did. */
@@ -148,13 +172,14 @@ static bool live_once(db_fixture *f) {
   return whole;
 }
 
-static void fail_each(bool declared) {
+static void fail_each(bool declared, bool tls) {
   need_replaced();
   bool whole = false;
   long n;
   for (n = 1; !whole && n < 500; n++) {
     db_fixture f;
     db_fixture_init(&f);
+    if (tls) use_tls(&f);
     f.database.pool.pool_size = 1;
     f.database.database = NULL; /* whatever the guest asks for: a key of its own */
     f.config.loopback_databases = !declared;
@@ -181,12 +206,28 @@ static void fail_each(bool declared) {
 
 static void test_out_of_memory_everywhere(void **state) {
   (void)state;
-  fail_each(true);
+  fail_each(true, false);
 }
 
 static void test_out_of_memory_undeclared(void **state) {
   (void)state;
-  fail_each(false);
+  fail_each(false, false);
+}
+
+static void test_out_of_memory_under_tls(void **state) {
+  (void)state;
+  fail_each(true, true);
+}
+
+static int setup(void **state) {
+  (void)state;
+  certs_make_all();
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  certs_remove();
+  return 0;
 }
 
 int main(void) {
@@ -194,6 +235,8 @@ int main(void) {
       cmocka_unit_test(test_data_path_allocates_nothing),
       cmocka_unit_test(test_out_of_memory_everywhere),
       cmocka_unit_test(test_out_of_memory_undeclared),
+      cmocka_unit_test(test_data_path_under_tls),
+      cmocka_unit_test(test_out_of_memory_under_tls),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, setup, teardown);
 }
