@@ -25,6 +25,8 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   if (!db) return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
   db->config = config;
   pthread_mutex_init(&db->lock, NULL);
+  pthread_mutex_init(&db->cancel_lock, NULL);
+  for (size_t i = 0; i < WG_COUNT(db->keys); i++) wg_list_init(&db->keys[i]);
   wg_list_init(&db->pools);
   wg_list_init(&db->loopbacks);
   *out = db;
@@ -40,6 +42,7 @@ void wg_db_free(wg_db *db) {
   }
   wg__loopbacks_free(db);
   pthread_mutex_destroy(&db->lock);
+  pthread_mutex_destroy(&db->cancel_lock);
   free(db);
 }
 
@@ -174,6 +177,7 @@ static void on_wake(uv_async_t *async) {
     if (!srv) break;
     wg__pool_arrived(srv);
   }
+  wg__cancels_arrived(w);
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))
     wg__pool_pump(WG_CONTAINER(n, wg_local, by_worker));
   if (w->state == WORKER_DRAINING && wg_list_empty(&w->servers)) worker_enter(w, WORKER_DRAINED);
@@ -224,6 +228,8 @@ wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns, wg_db_work
   wg_list_init(&w->servers);
   wg_list_init(&w->guests);
   wg_list_init(&w->inbox);
+  wg_list_init(&w->cancel_inbox);
+  wg_list_init(&w->cancels);
   wg_deadline_init(&w->drain, on_drain_deadline);
   wg_code code = wg_deadlines_new(loop, &w->deadlines, err);
   int rc = code == WG_OK ? uv_async_init(loop->uv, &w->wake, on_wake) : 0;
@@ -276,6 +282,7 @@ void wg_db_worker_free(wg_db_worker *w) {
   WG_ASSERT(wg_list_empty(&w->guests));
   w->freeing = true;
   cut_all(w, "the worker is gone");
+  wg__cancels_stop(w);
   /* No guest of ours waits any more, so no other worker has a reason to send us a server: what is
    * in the inbox now was promised to requests that were canceled since. */
   for (wg_server *srv; (srv = WG_ITEM(wg_list_first(&w->inbox), wg_server, by_worker));) {

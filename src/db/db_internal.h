@@ -22,6 +22,7 @@ typedef struct wg_pool wg_pool;
 typedef struct wg_local wg_local;
 typedef struct wg_server wg_server;
 typedef struct wg_session wg_session;
+typedef struct wg_cancel wg_cancel;
 
 /** On the stack of a function that calls back and then goes on with a session: `s` becomes NULL
  *  when the callback made an end of it. */
@@ -37,6 +38,8 @@ enum {
   DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
   DB_ADDRESSES_MAX = 8, /**< of a name that are tried */
   DB_RESET_TIMEOUT_MS = 5000, /**< also of a ping and of the guest's settings */
+  DB_CANCEL_TIMEOUT_MS = 5000, /**< of a forwarded cancel request, from its connect to its end */
+  DB_CANCELS_MAX = 8, /**< of one connection at a time; more are ignored */
   DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
   DB_BACKOFF_MIN_MS = 50,
   DB_BACKOFF_MAX_MS = 2000,
@@ -52,6 +55,7 @@ typedef enum wg_server_state {
   SRV_LOGIN,
   SRV_IDLE, /**< in its local's idle list */
   SRV_LEASED, /**< a session's, or in hand-over on its own worker */
+  SRV_FENCED, /**< its guest left, and a cancel request is still on its way to the server */
   SRV_RESETTING, /**< cleaned between two guests */
   SRV_PINGING,
   SRV_MOVING, /**< in another worker's inbox */
@@ -92,6 +96,9 @@ struct wg_server {
   bool broken; /* the connection has ended: the last read or write said so */
   unsigned end; /* wg_db_cause or END_*: why it will be closed */
   wg_session *session; /* LEASED: whose; NULL in hand-over */
+  wg_list cancels; /* on their way to what this connection runs */
+  bool doubtful; /* the end of one was not seen: no other guest gets it */
+  wg_wire_track left; /* FENCED: how its guest left it */
   wg_buf in, out; /* of our own talk only; a guest's bytes never pass here */
   uint64_t idle_ms; /* since when no guest has it */
   uint64_t leased; /* times */
@@ -145,6 +152,8 @@ bool wg__server_redial(wg_server *srv);
 
 /* ---- TLS to it: secure.c ---- */
 
+/** The settings of a pool with their files; made at need. NULL: *err says why. */
+wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err);
 /** True when the connection that was just made begins with TLS. */
 bool wg__secure_wanted(const wg_server *srv);
 /** SRV_SECURING: goes on. Ends in SRV_LOGIN or in wg__pool_on_failed(). */
@@ -207,6 +216,8 @@ void wg__pool_close(wg_server *srv);
 void wg__pool_lost(wg_server *srv);
 /** A session is over. @param fit  the server can serve again: reset it if `dirty` */
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty);
+/** FENCED: the last of the cancel requests is over. */
+void wg__pool_unfenced(wg_server *srv);
 /** Does for the queue what can be done on this worker. */
 void wg__pool_pump(wg_local *local);
 /** A server came out of the inbox. */
@@ -255,6 +266,8 @@ struct wg_db {
   wg_list pools;
   wg_list loopbacks; /* of loopback.c; its members are immutable */
   unsigned workers;
+  pthread_mutex_t cancel_lock; /* guards what is below; taken alone */
+  wg_list keys[256]; /* of wg_session.by_key: whom a cancel request can mean */
 };
 
 typedef enum wg_worker_state { WORKER_RUNNING, WORKER_DRAINING, WORKER_DRAINED } wg_worker_state;
@@ -276,6 +289,8 @@ struct wg_db_worker {
   uv_async_t wake; /* from other workers */
   pthread_mutex_t inbox_lock;
   wg_list inbox; /* of wg_server.by_worker, SRV_MOVING */
+  wg_list cancel_inbox; /* from and to other workers. Under the db's cancel_lock */
+  wg_list cancels; /* that this worker forwards */
   wg_deadline drain;
   void (*drained)(void *user);
   void *drained_user;
@@ -300,6 +315,7 @@ typedef enum wg_session_state {
   SES_QUEUED, /**< the pool was asked for one */
   SES_GREETING, /**< the guest's start-up, answered from memory */
   SES_SETTING, /**< the server is asked to take the guest's parameters */
+  SES_CANCELING, /**< the start-up was a cancel request; its end is awaited */
   SES_RUNNING, /**< bytes pass */
   SES_ENDED, /**< the guest said goodbye or was refused; answers on their way still pass */
   SES_LOST /**< no server any more */
@@ -309,7 +325,11 @@ struct wg_session {
   wg_node by_guest;
   uint64_t handle;
   wg_db_guest *guest;
-  wg_server *srv; /* NULL: SES_STARTING, SES_QUEUED, SES_LOST */
+  wg_server *srv; /* NULL: SES_STARTING, SES_QUEUED, SES_CANCELING, SES_LOST */
+  wg_node by_key; /* in db->keys, from the welcome until the server is taken away */
+  uint64_t key; /* 0: none, or void */
+  wg_cancel *cancel; /* CANCELING */
+  const wg_database_config *place; /* CANCELING: whose server it had; NULL: by host and port */
   wg_db_req lease; /* QUEUED */
   char *host; /* STARTING: where the guest's socket is connected to */
   uint16_t port;
@@ -342,6 +362,27 @@ void wg__session_on_ready(wg_session *s, unsigned events);
 /** The server of a session is cut by the host (drain). */
 void wg__session_cut(wg_session *s, const wg_error *err);
 
+/** A session's cancel request is done with: the guest reads the end of the stream. */
+void wg__session_canceled(wg_session *s);
+
+/* ---- cancel requests: cancel.c ---- */
+
+/** The session has its server and has told its guest the key (wire->key). */
+void wg__cancel_register(wg_session *s);
+/** Before the session's server is taken away: its key means nothing from now on. */
+void wg__cancel_void(wg_session *s);
+/** A guest wants canceled what the session of this key runs. Ends in wg__session_canceled(), which
+ *  may come before this returns, unless the sender is closed: then the request goes on alone. */
+void wg__cancel_ask(wg_session *sender, uint64_t key);
+/** The sender's session is being freed. */
+void wg__cancel_forget(wg_session *sender);
+/** Something is in the worker's inbox. */
+void wg__cancels_arrived(wg_db_worker *w);
+/** The worker is going, its guests and servers are gone: ends all. */
+void wg__cancels_stop(wg_db_worker *w);
+/** The server connection is going: what is on its way to it is nobody's fence any more. */
+void wg__cancels_orphan(wg_server *srv);
+
 /* ---- loopback.c ---- */
 
 /** True when the target is on this machine and such databases need no declaration. */
@@ -361,6 +402,11 @@ void wg__loopbacks_free(wg_db *db);
  *  @return false when none is declared there */
 bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint16_t port,
                    wg_db_protocol *protocol);
+
+/** True when a guest's connection to this host (as wg__target_at() cut it) and port means `d`. */
+bool wg__target_fits(const wg_database_config *d, const char *host, uint16_t port);
+/** True when two declarations are of one server. */
+bool wg__target_same_place(const wg_database_config *a, const wg_database_config *b);
 
 /** "postgres", "mysql", "redis"; NULL for others. */
 const char *wg_db_protocol_name(wg_db_protocol protocol);

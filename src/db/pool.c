@@ -26,8 +26,8 @@ static size_t pool_connecting(const wg_pool *pool) {
 
 /** Servers that will be free without anybody's doing. */
 static size_t pool_coming(const wg_pool *pool) {
-  return pool_connecting(pool) + pool->servers[SRV_RESETTING].count +
-         pool->servers[SRV_PINGING].count;
+  return pool_connecting(pool) + pool->servers[SRV_FENCED].count +
+         pool->servers[SRV_RESETTING].count + pool->servers[SRV_PINGING].count;
 }
 
 static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
@@ -418,10 +418,13 @@ void wg__pool_lost(wg_server *srv) {
   wg__pool_pump(local);
 }
 
-void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
+/** What becomes of a server that no session and no cancel request holds. */
+static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg_local *local = srv->local;
-  wg__tell_pool(local);
-  wg__tell_returned(srv, fit, dirty != NULL);
+  if (fit && srv->doubtful) {
+    wg__server_bye(srv);
+    fit = false;
+  }
   if (fit && dirty && local->pool->config->pool.reset == WG_DB_RESET_CLOSE) {
     srv->end = END_POLICY;
     wg__server_bye(srv);
@@ -442,6 +445,23 @@ void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
     wg__server_reset(srv, dirty);
   else
     give(srv);
+}
+
+void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
+  wg__tell_pool(srv->local);
+  wg__tell_returned(srv, fit, dirty != NULL);
+  if (!fit || wg_list_empty(&srv->cancels)) {
+    settle(srv, fit, dirty);
+    return;
+  }
+  WG_ASSERT(dirty);
+  srv->left = *dirty;
+  wg__server_enter(srv, SRV_FENCED);
+}
+
+void wg__pool_unfenced(wg_server *srv) {
+  wg__server_enter(srv, SRV_LEASED);
+  settle(srv, true, &srv->left);
 }
 
 void wg__pool_reap(wg_server *srv) {

@@ -42,9 +42,8 @@ static void secure_failed(wg_server *srv, const wg_error *why) {
   wg__pool_on_failed(srv, &err);
 }
 
-/** The settings with their files; the pool's own where the configuration was not read from a file.
- *  NULL: *err says why. */
-static wg_tls *secure_settings(wg_pool *pool, wg_error *err) {
+wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err) {
+  /* the pool's own where the configuration was not read from a file */
   if (pool->config->tls.made) return pool->config->tls.made;
   pthread_mutex_lock(&pool->lock);
   wg_tls *tls = pool->tls;
@@ -61,7 +60,7 @@ static wg_tls *secure_settings(wg_pool *pool, wg_error *err) {
 static bool secure_open(wg_server *srv) {
   wg_pool *pool = srv->pool;
   wg_error err;
-  wg_tls *tls = secure_settings(pool, &err);
+  wg_tls *tls = wg__secure_settings(pool, &err);
   wg_code code = tls ? wg_tls_open(tls, srv->fd, srv->tls_mode, wg_tls_name_of(pool->config),
                                    srv->ops->alpn, &pool->resume, &srv->tls, &err)
                      : err.code;

@@ -18,6 +18,7 @@
  *      +------------------ free: wg__pool_on_ready() <-------------------------------+
  *      |                                ^       ^
  *      +--> LEASED --guest left-- RESETTING     |
+ *      |    LEASED --guest left, cancel requests under way--> FENCED --they ended--> LEASED
  *      +--> IDLE --lease--> LEASED              |
  *      |    IDLE --quiet for long--> PINGING ---+
  *      +--> MOVING --arrived on the worker of the waiter--> LEASED
@@ -61,6 +62,7 @@ wg_server *wg__server_new(wg_local *local) {
   wg_node_init(&srv->by_state);
   wg_node_init(&srv->by_local);
   wg_node_init(&srv->by_worker);
+  wg_list_init(&srv->cancels);
   wg_deadline_init(&srv->step, on_step_expired);
   wg_deadline_init(&srv->idle_end, on_idle_end);
   wg_deadline_init(&srv->next_ping, on_next_ping);
@@ -86,7 +88,8 @@ static bool may_enter(wg_server_state from, wg_server_state to) {
     return from == SRV_LOGIN || from == SRV_LEASED || from == SRV_RESETTING || from == SRV_PINGING;
   case SRV_LEASED:
     return from == SRV_LOGIN || from == SRV_IDLE || from == SRV_RESETTING || from == SRV_PINGING ||
-           from == SRV_MOVING;
+           from == SRV_MOVING || from == SRV_FENCED;
+  case SRV_FENCED:
   case SRV_RESETTING: return from == SRV_LEASED;
   case SRV_PINGING: return from == SRV_IDLE;
   case SRV_MOVING:
@@ -121,6 +124,7 @@ void wg__server_enter_locked(wg_server *srv, wg_server_state next) {
 
 static void server_free(wg_server *srv) {
   wg_list_remove(&srv->local->worker->servers, &srv->by_worker);
+  wg__cancels_orphan(srv);
   if (srv->watch) wg__server_unwatch(srv);
   wg_tls_close(srv->tls);
   if (srv->fd >= 0) close(srv->fd);
@@ -150,6 +154,7 @@ void wg__server_entered(wg_server *srv) {
   case SRV_RESETTING:
   case SRV_PINGING: wg_deadline_start(local->talk, &srv->step); break;
   case SRV_LEASED:
+  case SRV_FENCED: /* cancel requests have deadlines of their own */
   case SRV_MOVING: break;
   case SRV_CLOSED: {
     wg_db_worker *w = local->worker;
@@ -563,6 +568,7 @@ static void on_watch(void *user, unsigned events) {
   case SRV_LEASED:
     if (srv->session) wg__session_on_ready(srv->session, events);
     break;
+  case SRV_FENCED: break; /* the reset finds out what it said */
   case SRV_RESOLVING:
   case SRV_MOVING:
   case SRV_CLOSED: WG_ASSERT(false); break; /* no watch there */
@@ -593,6 +599,7 @@ static void on_step_expired(wg_deadline *d) {
     break;
   case SRV_IDLE:
   case SRV_LEASED:
+  case SRV_FENCED:
   case SRV_MOVING:
   case SRV_CLOSED: WG_ASSERT(false); break;
   }

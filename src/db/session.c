@@ -11,7 +11,8 @@
  *   GREETING --start-up answered--> RUNNING --Terminate | shutdown--> ENDED
  *      |  \--parameters to set--> SETTING --taken--> RUNNING
  *      |                             \--refused--> ENDED
- *      +--refused | cancel request--> ENDED
+ *      +--refused--> ENDED
+ *   STARTING | GREETING --cancel request--> CANCELING (without a server) --it is over--> LOST
  *   any --server gone | protocol violation--> LOST
  *   any --close | guest gone--> freed; its server is reset, or closed when in doubt
  *
@@ -26,6 +27,7 @@ static void session_enter(wg_session *s, wg_session_state next) {
   case SES_QUEUED: WG_ASSERT(s->state == SES_STARTING); break;
   case SES_GREETING: WG_ASSERT(s->state == SES_QUEUED && s->srv); break;
   case SES_SETTING: WG_ASSERT(s->state == SES_GREETING); break;
+  case SES_CANCELING: WG_ASSERT(!s->srv); break;
   case SES_RUNNING: WG_ASSERT(s->state == SES_GREETING || s->state == SES_SETTING); break;
   case SES_ENDED: WG_ASSERT(s->state != SES_ENDED && s->state != SES_LOST); break;
   case SES_LOST: WG_ASSERT(s->state != SES_LOST && !s->srv); break;
@@ -136,6 +138,7 @@ static void on_talk_expired(wg_deadline *d);
 
 /** Takes the server away from the session. */
 static wg_server *session_detach(wg_session *s) {
+  wg__cancel_void(s);
   wg_server *srv = s->srv;
   s->srv = NULL;
   if (srv) srv->session = NULL;
@@ -187,11 +190,12 @@ static void session_free(wg_session *s) {
   WG_ASSERT(!s->waiting[0] && !s->waiting[1]);
   wg_deadline_stop(&s->talk);
   if (s->state == SES_QUEUED) wg__pool_forget(&s->lease);
+  wg__cancel_forget(s);
   g->slots[s->handle & 0xFFFF] = NULL;
   wg_list_remove(&g->sessions, &s->by_guest);
   if (srv) {
     bool fit = s->state != SES_SETTING && srv->ops->idle(&s->wire->track);
-    bool dirty = s->used || s->wire->touched;
+    bool dirty = s->used || s->wire->touched || !wg_list_empty(&srv->cancels);
     wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
   }
   if (s->wire) s->wire->ops->guest_free(s->wire);
@@ -216,6 +220,7 @@ static wg_session *session_new(wg_db_guest *g, const wg_wire_ops *ops, wg_sessio
   wg_deadline_init(&s->talk, on_talk_expired);
   wg_buf_init(&s->to_guest, WG_WIRE_OUT_MAX);
   wg_node_init(&s->by_guest);
+  wg_node_init(&s->by_key);
   wg_list_push_back(&g->sessions, &s->by_guest);
   return s;
 }
@@ -303,12 +308,14 @@ wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t p
 enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of four */
 
 static void session_greeted(wg_session *s, wg_wire_step step) {
-  if (step == WG_WIRE_OK)
+  if (step == WG_WIRE_OK) {
     session_enter(s, SES_RUNNING);
-  else if (step == WG_WIRE_END)
+    wg__cancel_register(s);
+  } else if (step == WG_WIRE_END) {
     session_enter(s, SES_ENDED);
-  else
+  } else {
     return;
+  }
   s->wire->track.ended = step == WG_WIRE_END;
 }
 
@@ -354,6 +361,22 @@ static void session_ask(wg_session *s) {
   wg__pool_ask(local, &s->lease); /* `s` may be gone afterwards */
 }
 
+/** The start-up is a cancel request. It needs no server of its own. `s` may be gone afterwards. */
+static void session_cancel(wg_session *s) {
+  wg_server *srv = session_detach(s);
+  if (srv) s->place = srv->pool->config;
+  session_enter(s, SES_CANCELING);
+  wg__cancel_ask(s, s->wire->key);
+  if (srv) wg__pool_return(srv, true, NULL);
+}
+
+void wg__session_canceled(wg_session *s) {
+  s->cancel = NULL;
+  s->swallowed = true;
+  session_enter(s, SES_LOST);
+  session_changed(s);
+}
+
 static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err);
 
 static void session_leased(wg_session *s, wg_server *srv) {
@@ -375,6 +398,10 @@ static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
   hint_tls(s);
   if (step == WG_WIRE_LEASE) {
     session_ask(s);
+    return (ssize_t)taken;
+  }
+  if (step == WG_WIRE_CANCEL) {
+    session_cancel(s);
     return (ssize_t)taken;
   }
   if (!srv && (step == WG_WIRE_ERROR || step == WG_WIRE_END)) {
@@ -506,6 +533,7 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
   case SES_QUEUED:
   case SES_SETTING: return wg_error_set(err, WG_AGAIN, 0, "the start-up is not answered yet");
   case SES_ENDED: return wg_error_set(err, WG_LOST, 0, "send: the session has ended");
+  case SES_CANCELING: return (ssize_t)n; /* nobody listens to more than the request */
   case SES_LOST: return send_lost(s, n, err);
   }
   return WG_INVALID;
@@ -524,6 +552,7 @@ static bool session_readable(const wg_session *s) {
   case SES_STARTING:
   case SES_QUEUED:
   case SES_GREETING:
+  case SES_CANCELING:
   case SES_SETTING: return false;
   case SES_RUNNING: return s->srv->readable;
   case SES_ENDED: return session_over(s) || s->srv->readable;
@@ -539,6 +568,7 @@ static bool session_writable(const wg_session *s) {
   case SES_RUNNING: return !s->srv->blocked;
   case SES_STARTING:
   case SES_GREETING:
+  case SES_CANCELING:
   case SES_ENDED:
   case SES_LOST: return true;
   }
@@ -587,6 +617,7 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
   case SES_STARTING:
   case SES_QUEUED:
   case SES_GREETING:
+  case SES_CANCELING:
   case SES_SETTING: return WG_AGAIN;
   case SES_LOST:
     if (s->cut)

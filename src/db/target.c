@@ -79,6 +79,19 @@ static int target_rank(const wg_database_config *d, const wg_db_target *t) {
   return rank;
 }
 
+static bool at(const wg_database_config *d, const char *host, size_t len, uint16_t port) {
+  return d->port == port && (same(d->name, host, len) || same_host(d->host, host, len));
+}
+
+bool wg__target_fits(const wg_database_config *d, const char *host, uint16_t port) {
+  return at(d, host, strlen(host), port);
+}
+
+bool wg__target_same_place(const wg_database_config *a, const wg_database_config *b) {
+  return a == b || (a->protocol == b->protocol && a->port == b->port &&
+                    same_host(a->host, b->host, strlen(b->host)));
+}
+
 bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint16_t port,
                    wg_db_protocol *protocol) {
   char tail[300];
@@ -88,8 +101,7 @@ bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint1
     *len = given - cut;
   for (size_t i = 0; i < config->database_count; i++) {
     const wg_database_config *d = &config->databases[i];
-    if (d->port != port) continue;
-    if (!same(d->name, host, *len) && !same_host(d->host, host, *len)) continue;
+    if (!at(d, host, *len, port)) continue;
     *protocol = d->protocol;
     return true;
   }

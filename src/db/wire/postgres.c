@@ -458,6 +458,16 @@ static void pg_ping(wg_wire_server *base, wg_buf *out) {
   pg_put_query(out, "");
 }
 
+static void pg_cancel(const wg_wire_server *base, wg_buf *out) {
+  const pg_server *s = (const pg_server *)base;
+  if (s->pid == 0) return;
+  size_t at = pg_begin(out, 0);
+  wg_buf_put_u32(out, PG_CANCEL_REQUEST);
+  wg_buf_put_u32(out, s->pid);
+  wg_buf_put_u32(out, s->key);
+  pg_end(out, at);
+}
+
 static wg_wire_step pg_reply(wg_wire_server *base, wg_buf *in, wg_error *err) {
   pg_server *s = (pg_server *)base;
   for (;;) {
@@ -510,6 +520,7 @@ const wg_wire_ops wg_wire_postgres = {
     .ping = pg_ping,
     .reply = pg_reply,
     .bye = pg_bye,
+    .cancel = pg_cancel,
     .guest_new = pg_guest_new,
     .guest_free = pg_guest_free,
     .greet = pg_greet,

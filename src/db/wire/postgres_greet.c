@@ -28,7 +28,6 @@ typedef struct pg_guest {
   bool ssl, gss;         /* each may be asked once */
   bool leasing;          /* the packet waits for a server */
   bool refused;          /* SETTING: the server said no */
-  uint32_t pid, key;     /* our BackendKeyData: random, void at the session's end */
   wg_buf packet;         /* a start-up packet that came in parts */
 } pg_guest;
 
@@ -95,11 +94,11 @@ static wg_wire_step greet_welcome(pg_guest *g, const pg_server *s, wg_buf *to_gu
     pg_end(to_guest, at);
   }
   uint64_t random = wg_random_u64();
-  g->pid = (uint32_t)(random >> 33); /* drivers keep it signed */
-  g->key = (uint32_t)random;
+  uint32_t pid = (uint32_t)(random >> 33), key = (uint32_t)random; /* drivers keep the pid signed */
+  g->base.key = (uint64_t)pid << 32 | key;
   at = pg_begin(to_guest, 'K');
-  wg_buf_put_u32(to_guest, g->pid);
-  wg_buf_put_u32(to_guest, g->key);
+  wg_buf_put_u32(to_guest, pid);
+  wg_buf_put_u32(to_guest, key);
   pg_end(to_guest, at);
   at = pg_begin(to_guest, 'Z');
   wg_buf_put_u8(to_guest, 'I');
@@ -237,14 +236,14 @@ static void put_set(wg_buf *out, const pg_setting *set) {
   size_t at = pg_begin(out, 'B');
   wg_buf_put_cstr(out, ""); /* portal */
   wg_buf_put_cstr(out, ""); /* statement */
-  wg_buf_put_u16(out, 0);   /* parameters are text */
+  wg_buf_put_u16(out, 0); /* parameters are text */
   wg_buf_put_u16(out, 2);
   for (size_t i = 0; i < 2; i++) {
     size_t n = strlen(value[i]);
     wg_buf_put_u32(out, (uint32_t)n);
     wg_buf_put(out, value[i], n);
   }
-  wg_buf_put_u16(out, 0);   /* the result is text */
+  wg_buf_put_u16(out, 0); /* the result is text */
   pg_end(out, at);
   at = pg_begin(out, 'E');
   wg_buf_put_cstr(out, "");
@@ -371,7 +370,13 @@ static wg_wire_step greet_packet(pg_guest *g, pg_server *s, const wg_wire_policy
     wg_buf_clear(&g->packet);
     return WG_WIRE_MORE;
   }
-  case PG_CANCEL_REQUEST: greet_enter(g, GREET_ENDED); return WG_WIRE_END; /* never answered */
+  case PG_CANCEL_REQUEST: { /* never answered */
+    uint64_t pid = wg_take_u32(&r), key = wg_take_u32(&r);
+    bool whole = !r.failed && r.len == 0;
+    greet_enter(g, GREET_ENDED);
+    g->base.key = pid << 32 | key;
+    return whole ? WG_WIRE_CANCEL : WG_WIRE_END;
+  }
   default:
     if (code >> 16 == 3 && !s) return greet_wish(g, r, to_guest);
     if (code >> 16 == 3) return greet_startup(g, s, policy, code, r, to_guest, to_server);

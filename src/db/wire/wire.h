@@ -22,6 +22,7 @@ typedef enum wg_wire_step {
   WG_WIRE_MORE,  /**< wants more bytes of the side that it reads */
   WG_WIRE_ASK,   /**< greet: asks the server first; go on with greet_reply() */
   WG_WIRE_LEASE, /**< greet: the start-up is whole; go on with a server */
+  WG_WIRE_CANCEL, /**< greet: it is a cancel request; the guest's `key` says of which session */
   WG_WIRE_END,   /**< greet: the guest has its last answer; nothing is to follow */
   WG_WIRE_ERROR  /**< *err says why; the connection is of no more use */
 } wg_wire_step;
@@ -46,7 +47,8 @@ typedef struct wg_wire_login {
   const char *user;
   const char *database;
   const wg_secret *password;
-  wg_tls_binding binding; /**< whether the proof of the password is to be bound to the TLS channel */
+  wg_tls_binding
+      binding; /**< whether the proof of the password is to be bound to the TLS channel */
 } wg_wire_login;
 
 /** What the connection below is, for the log-in. */
@@ -90,6 +92,7 @@ typedef struct wg_wire_guest {
   const wg_wire_ops *ops;
   wg_wire_track track;
   const char *user, *database; /**< with LEASE: the guest's wish, until the next call; NULL: none */
+  uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
   bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
@@ -129,6 +132,9 @@ struct wg_wire_ops {
   void (*ping)(wg_wire_server *s, wg_buf *out);
   /** Takes the answers to reset() or ping().  @return MORE, OK (all came, none refused), ERROR */
   wg_wire_step (*reply)(wg_wire_server *s, wg_buf *in, wg_error *err);
+  /** Appends what a connection of its own says in place of a log-in, to cancel what `s` runs.
+   *  Nothing when the server gave no key for that. NULL: the protocol cannot. */
+  void (*cancel)(const wg_wire_server *s, wg_buf *out);
   /** Appends the protocol's polite end. */
   void (*bye)(wg_wire_server *s, wg_buf *out);
 
@@ -143,7 +149,8 @@ struct wg_wire_ops {
    *  @param taken     how many of them belong to the start-up; the rest is to come again
    *  @param to_guest  answers are appended
    *  @param to_server with ASK: the request is appended
-   *  @return MORE, LEASE, ASK, OK (the guest is ready: bytes pass from now on), END; ERROR for WG_NOMEM */
+   *  @return MORE, LEASE, ASK, OK (the guest is ready: bytes pass from now on), CANCEL, END; ERROR
+   *  for WG_NOMEM */
   wg_wire_step (*greet)(wg_wire_guest *g, wg_wire_server *s, const wg_wire_policy *policy,
                         const uint8_t *p, size_t n, size_t *taken, wg_buf *to_guest,
                         wg_buf *to_server, wg_error *err);

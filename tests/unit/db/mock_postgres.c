@@ -30,6 +30,7 @@ typedef struct conn {
   unsigned number;
   bool closed;       /* under the lock */
   char txn;
+  _Atomic bool canceled;
   bool failed;       /* extended query: skip until Sync */
   bool set_config;   /* the unnamed statement is one */
   char prepared[PREPARED_MAX][64];
@@ -42,6 +43,7 @@ typedef struct conn {
 struct mock_pg_impl {
   int listen_fd;
   SSL_CTX *tls;
+  _Atomic bool stopping;
   int stop_pipe[2];
   pthread_t acceptor;
   pthread_mutex_t lock;
@@ -427,6 +429,35 @@ static bool tls_answer(conn *c) {
   return write_raw(c, "S", 1, 0) && tls_accept(c);
 }
 
+/** A cancel request: acts on it when it may, as the signal that a real server sends. */
+static void take_cancel(conn *c) {
+  mock_pg *m = c->m;
+  uint8_t who[8];
+  if (!read_all(c, who, 8)) return;
+  atomic_fetch_add(&m->cancels_read, 1);
+  if (c->ssl) atomic_fetch_add(&m->cancels_tls, 1);
+  while (atomic_load(&m->cancel_held) && !atomic_load(&m->impl->stopping)) usleep(1000);
+  pthread_mutex_lock(&m->impl->lock);
+  uint32_t n = get32(who);
+  if (n >= 1 && n <= m->impl->count && get32(who + 4) == 4711)
+    atomic_store(&m->impl->conns[n - 1]->canceled, true);
+  pthread_mutex_unlock(&m->impl->lock);
+  atomic_fetch_add(&m->cancels, 1);
+}
+
+/** Runs until it is canceled. What was canceled before it began is forgotten. */
+static bool sleep_long(conn *c) {
+  atomic_store(&c->canceled, false);
+  for (;;) {
+    char byte;
+    if (atomic_load(&c->canceled))
+      return send_error(c, "ERROR", "57014", "canceling statement due to user request") &&
+             send_ready(c);
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) return false;
+    usleep(1000);
+  }
+}
+
 static bool login(conn *c) {
   mock_pg *m = c->m;
   uint8_t head[8];
@@ -436,6 +467,10 @@ static bool login(conn *c) {
   if (!m->tls_direct && get32(head) == 8 && get32(head + 4) == 80877103 &&
       (!tls_answer(c) || !read_all(c, head, 8)))
     return false;
+  if (get32(head) == 16 && get32(head + 4) == 80877102) {
+    take_cancel(c);
+    return false;
+  }
   CHECK(get32(head + 4) == 196608);
   uint32_t len = get32(head) - 8;
   char *pairs = malloc(len + 1);
@@ -564,6 +599,7 @@ static bool query(conn *c, const char *sql) {
     return send_done(c, "OK") && send_ready(c);
   }
   if (strcmp(sql, "COPYIN") == 0) return copy_in(c) && send_ready(c);
+  if (strcmp(sql, "SLEEP") == 0) return sleep_long(c);
   if (strcmp(sql, "HANG") == 0) return hang(c);
   if (strcmp(sql, "DIE") == 0) {
     uint8_t half[] = {'D', 0, 0, 0, 100, 0, 1, 0, 0, 0, 90, 'h', 'a', 'l', 'f'};
@@ -772,9 +808,10 @@ void mock_pg_stop(mock_pg *m) {
   struct mock_pg_impl *impl = m->impl;
   if (!impl) return;
   mock_pg_refuse(m);
+  atomic_store(&impl->stopping, true);
   mock_pg_kill(m);
+  for (unsigned i = 0; i < impl->count; i++) pthread_join(impl->conns[i]->thread, NULL);
   for (unsigned i = 0; i < impl->count; i++) {
-    pthread_join(impl->conns[i]->thread, NULL);
     free(impl->conns[i]->received);
     free(impl->conns[i]);
   }

@@ -11,6 +11,7 @@
  *    "TICKETS"        done, and two session tickets behind the answer (TLS 1.3)
  *    "KEYS"           new keys for both directions, then done (TLS 1.3)
  *    "COPYIN"         CopyInResponse; ends with CopyDone or CopyFail
+ *    "SLEEP"          no answer until it is canceled, then ErrorResponse 57014
  *    "HANG"           no answer, for ever
  *    "DIE"            half of a DataRow, then the connection is cut
  *    "GO"             the connection is cut at a message boundary, without a word
@@ -69,6 +70,7 @@ typedef struct mock_pg {
   _Atomic mock_tls_fault tls_fault;
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
+  _Atomic bool cancel_held; /* cancel requests are read, and acted on when this is over */
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;
   _Atomic unsigned stall_at; /* says nothing more from this message of the log-in on; 0: never */
@@ -78,6 +80,8 @@ typedef struct mock_pg {
   _Atomic unsigned tls_logins, tls_resumed, tls_plus, tls_clients; /* with a certificate */
   _Atomic bool tls_asked; /* SSLRequest came */
   char sni[256]; /* of the last connection */
+  _Atomic unsigned cancels_read, cancels; /* requests: that came; that were acted on */
+  _Atomic unsigned cancels_tls; /* that came under TLS */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
   struct mock_pg_impl *impl;
 } mock_pg;

@@ -460,6 +460,12 @@ static void test_greet_lengths(void **state) {
   greeting x; /* a cancel request is taken, and not answered */
   greet_start(&x);
   greet_feed(&x, S("\0\0\0\020\004\322\026\056\0\0\0\001\0\0\0\002"), false);
+  assert_int_equal(x.step, WG_WIRE_CANCEL);
+  assert_true(x.g->key == (1ULL << 32 | 2));
+  assert_int_equal(wg_buf_len(&x.to_guest), 0);
+  greet_end(&x);
+  greet_start(&x); /* one of another length means nobody */
+  greet_feed(&x, S("\0\0\0\014\004\322\026\056\0\0\0\001"), false);
   assert_int_equal(x.step, WG_WIRE_END);
   assert_int_equal(wg_buf_len(&x.to_guest), 0);
   greet_end(&x);
