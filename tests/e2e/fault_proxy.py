@@ -10,8 +10,9 @@ import threading
 
 
 class FaultProxy:
-    def __init__(self, target_host, target_port):
+    def __init__(self, target_host, target_port, host="127.0.0.1", port=0):
         self._target = (target_host, target_port)
+        self.host, self.port = host, port
         self._pairs = set()  # (client writer, server writer)
         self._flow = {}  # direction -> asyncio.Event, set while bytes may pass
         self._delay_s = 0.0
@@ -110,11 +111,10 @@ class FaultProxy:
 
     async def _open(self):
         if not self._flow:
-            self.port = 0
             for d in ("up", "down"):
                 self._flow[d] = asyncio.Event()
                 self._flow[d].set()
-        self._server = await asyncio.start_server(self._on_client, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._on_client, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _reset(self, pair):
