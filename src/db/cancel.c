@@ -255,9 +255,10 @@ static void cancel_secure(wg_cancel *c) {
   wg_error err;
   if (!c->tls) {
     const wg_database_config *config = c->pool->config;
+    const char *dialled = config->address ? config->address : config->host;
     if (c->wire && !cancel_ask_tls(c)) return;
     wg_tls *tls = wg__secure_settings(c->pool, &err);
-    if (!tls || wg_tls_open(tls, c->fd, c->tls_mode, wg_tls_name_of(config), c->ops->alpn,
+    if (!tls || wg_tls_open(tls, c->fd, c->tls_mode, wg_tls_name_of(config, dialled), c->ops->alpn,
                             &c->pool->resume, &c->tls, &err) != WG_OK) {
       cancel_fail(c, "TLS", err.msg);
       return;

@@ -60,8 +60,10 @@ wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err) {
 static bool secure_open(wg_server *srv) {
   wg_pool *pool = srv->pool;
   wg_error err;
+  const wg_database_config *config = pool->config;
+  const char *dialled = config->address ? config->address : config->host;
   wg_tls *tls = wg__secure_settings(pool, &err);
-  wg_code code = tls ? wg_tls_open(tls, srv->fd, srv->tls_mode, wg_tls_name_of(pool->config),
+  wg_code code = tls ? wg_tls_open(tls, srv->fd, srv->tls_mode, wg_tls_name_of(config, dialled),
                                    srv->ops->alpn, &pool->resume, &srv->tls, &err)
                      : err.code;
   if (code == WG_OK) return true;
@@ -138,7 +140,7 @@ static void secure_done(wg_server *srv) {
   srv->wire->secure.on = true;
   srv->wire->secure.binding_len = (uint8_t)wg_tls_binding_data(srv->tls, srv->wire->secure.binding);
   wg_log(&srv->local->worker->log, WG_LOG_DEBUG, "db_tls", WG_KV_S("database", pool->config->name),
-         WG_KV_S("version", wg_tls_version_name(srv->tls)),
+         WG_KV_U("conn", srv->id), WG_KV_S("version", wg_tls_version_name(srv->tls)),
          WG_KV_S("cipher", wg_tls_cipher_name(srv->tls)),
          WG_KV_S("resumed", wg_tls_resumed(srv->tls) ? "yes" : "no"));
   srv->readable = true; /* it may have read more than the handshake */

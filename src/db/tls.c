@@ -94,13 +94,16 @@ static BIO_METHOD *bio_method_get(void) {
 
 void wg_tls_cache_init(wg_tls_cache *c) {
   c->session = NULL;
+  c->name[0] = '\0';
   pthread_mutex_init(&c->lock, NULL);
 }
 
-static void cache_put(wg_tls_cache *c, SSL_SESSION *session) {
+static void cache_put(wg_tls_cache *c, SSL_SESSION *session, const char *name) {
+  size_t n = strlen(name);
   pthread_mutex_lock(&c->lock);
   SSL_SESSION *old = c->session;
   c->session = session;
+  if (n < sizeof c->name) memcpy(c->name, name, n + 1);
   pthread_mutex_unlock(&c->lock);
   SSL_SESSION_free(old);
 }
@@ -114,8 +117,9 @@ void wg_tls_cache_release(wg_tls_cache *c) {
 /** At the end of a TLS 1.2 handshake, or when a ticket comes under TLS 1.3; keeps the session. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session) {
   wg_tls_conn *c = SSL_get_app_data(ssl);
-  if (!c->cache || !SSL_SESSION_is_resumable(session)) return 0;
-  cache_put(c->cache, session);
+  if (!c->cache || !SSL_SESSION_is_resumable(session) || strlen(c->name) >= sizeof c->cache->name)
+    return 0;
+  cache_put(c->cache, session, c->name);
   return 1;
 }
 
@@ -132,7 +136,7 @@ static bool may_resume(const SSL_SESSION *s) {
 static void resume(wg_tls_conn *c) {
   if (!c->cache) return;
   pthread_mutex_lock(&c->cache->lock);
-  SSL_SESSION *s = c->cache->session;
+  SSL_SESSION *s = strcmp(c->cache->name, c->name) == 0 ? c->cache->session : NULL;
   if (s) SSL_SESSION_up_ref(s);
   pthread_mutex_unlock(&c->cache->lock);
   if (s && may_resume(s)) (void)SSL_set_session(c->ssl, s); /* a failure is a full handshake */
@@ -227,7 +231,7 @@ void wg_tls_close(wg_tls_conn *c) {
 /* ---- the handshake ---- */
 
 static wg_tls_step handshake_failed(wg_tls_conn *c, wg_error *err) {
-  if (c->cache) cache_put(c->cache, NULL); /* should that be to blame */
+  if (c->cache) cache_put(c->cache, NULL, ""); /* should that be to blame */
   wg__tls_explain(c, err);
   return WG_TLS_FAILED;
 }

@@ -43,15 +43,17 @@ bool wg_tls_same(const wg_tls_config *a, const wg_tls_config *b);
 /** The mode for a server at this address: what WG_TLS_AUTO stands for there. Never WG_TLS_AUTO;
  *  a Unix socket has none. */
 wg_tls_mode wg_tls_mode_for(const wg_tls_config *config, const struct sockaddr_storage *address);
-/** The name or address that the server's certificate must be for: `tls_server_name`, else
- *  `address` if it is a name, else `host`. */
-const char *wg_tls_name_of(const wg_database_config *database);
+/** The name or address that the server's certificate must be for: `tls_server_name`, else what is
+ *  dialled if that is a name, else `host`. Borrowed from either.
+ *  @param dialled  name, address or folder of a socket */
+const char *wg_tls_name_of(const wg_database_config *database, const char *dialled);
 
 /* ---- resumption ---- */
 
 typedef struct wg_tls_cache {
   pthread_mutex_t lock;
   struct ssl_session_st *session; /* of the last connection that may be resumed; NULL: none */
+  char name[256]; /* whose certificate it was */
 } wg_tls_cache;
 void wg_tls_cache_init(wg_tls_cache *c);
 void wg_tls_cache_release(wg_tls_cache *c);

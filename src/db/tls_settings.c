@@ -262,10 +262,9 @@ wg_tls_mode wg_tls_mode_for(const wg_tls_config *config, const struct sockaddr_s
   return asked || !is_here(address) ? WG_TLS_VERIFY_FULL : WG_TLS_DISABLE;
 }
 
-const char *wg_tls_name_of(const wg_database_config *d) {
+const char *wg_tls_name_of(const wg_database_config *d, const char *dialled) {
   wg_dns_addr ip;
   if (d->tls.server_name) return d->tls.server_name;
-  bool name =
-      d->address && d->address[0] != '/' && !wg_dns_literal(d->address, strlen(d->address), &ip);
-  return name ? d->address : d->host;
+  bool name = dialled[0] != '/' && !wg_dns_literal(dialled, strlen(dialled), &ip);
+  return name ? dialled : d->host;
 }

@@ -14,7 +14,8 @@ static const wg_wire_ops *pg = &wg_wire_postgres;
 static const uint8_t welcome[] = "R\0\0\0\010\0\0\0\0S\0\0\0\025TimeZone\0Etc/UTC\0"
                                  "K\0\0\0\014\0\0\0\007\0\0\0\010Z\0\0\0\005I";
 
-enum { LOGIN, REPLY, GREET_REPLY, TRACK, MODES };
+/* New modes go to the end: the corpus knows the others by number. */
+enum { LOGIN, REPLY, GREET_REPLY, TRACK, LOGIN_TLS, ASK_TLS, MODES };
 
 typedef struct run {
   wg_wire_server *s;
@@ -42,14 +43,18 @@ static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
       r->step = WG_WIRE_ERROR;
       break;
     }
-    r->step = mode == LOGIN   ? pg->login(r->s, &r->in, &r->out, &err)
-              : mode == REPLY ? pg->reply(r->s, &r->in, &err)
-                              : pg->greet_reply(r->g, r->s, &r->in, &r->to_guest, &err);
+    bool granted;
+    r->step = mode == LOGIN || mode == LOGIN_TLS ? pg->login(r->s, &r->in, &r->out, &err)
+              : mode == ASK_TLS ? pg->ask_tls(r->s, &r->in, &r->out, &granted, &err)
+              : mode == REPLY   ? pg->reply(r->s, &r->in, &err)
+                                : pg->greet_reply(r->g, r->s, &r->in, &r->to_guest, &err);
   }
 }
 
 static void start(run *r, int mode) {
-  wg_wire_login login = {.user = "app", .database = "shop", .password = &password};
+  wg_wire_login login = {
+      .user = "app", .database = "shop", .password = &password, .binding = WG_TLS_BINDING_REQUIRE};
+  if (mode != LOGIN_TLS) login.binding = WG_TLS_BINDING_PREFER;
   wg_error err;
   memset(r, 0, sizeof *r);
   r->s = pg->server_new(&login);
@@ -60,8 +65,15 @@ static void start(run *r, int mode) {
   wg_buf_init(&r->out, WG_WIRE_OUT_MAX);
   wg_buf_init(&r->to_guest, WG_WIRE_OUT_MAX);
   r->track.txn = 'I';
+  bool granted;
+  if (mode == ASK_TLS) {
+    REQUIRE(pg->ask_tls(r->s, &r->in, &r->out, &granted, &err) == WG_WIRE_MORE);
+    return;
+  }
+  r->s->secure.on = mode == LOGIN_TLS;
+  r->s->secure.binding_len = mode == LOGIN_TLS ? 32 : 0;
   REQUIRE(pg->login(r->s, &r->in, &r->out, &err) == WG_WIRE_MORE);
-  if (mode == LOGIN) return;
+  if (mode == LOGIN || mode == LOGIN_TLS) return;
   wg_buf_put(&r->in, welcome, sizeof welcome - 1);
   REQUIRE(pg->login(r->s, &r->in, &r->out, &err) == WG_WIRE_OK);
   if (mode == REPLY) {
@@ -118,6 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             memcmp(&whole.track, &pieces.track, sizeof whole.track) == 0);
   }
   if (mode == LOGIN && whole.step == WG_WIRE_OK) REQUIRE(((pg_server *)whole.s)->state == PG_READY);
+  /* Channel binding is required there, and no made-up server can prove that it knows the password. */
+  if (mode == LOGIN_TLS) REQUIRE(whole.step != WG_WIRE_OK);
   pg->farewell(&whole.track, "gone", &whole.to_guest);
   end(&whole);
   end(&pieces);

@@ -513,6 +513,28 @@ static void test_us111_resumption(void **state) {
   }
 }
 
+/* Nor is its name looked at again, so a session is for the name that it was made for. */
+static void test_another_name_is_not_resumed(void **state) {
+  (void)state;
+  peer p;
+  wg_error err;
+  wg_tls_cache cache;
+  wg_tls_cache_init(&cache);
+  peer_init(&p);
+  p.tickets = true;
+  p.cache = &cache;
+  peer_open(&p);
+  peer_up(&p);
+  peer_disconnect(&p);
+  p.name = "other.example";
+  peer_connect(&p);
+  assert_int_equal(shake(&p, SIZE_MAX, &err), WG_TLS_FAILED);
+  assert_int_equal(err.code, WG_AUTH);
+  peer_disconnect(&p);
+  peer_release(&p);
+  wg_tls_cache_release(&cache);
+}
+
 /* The certificate of a session that is resumed is not shown again, so an expired one ends it. */
 static void test_expired_is_not_resumed(void **state) {
   (void)state;
@@ -681,6 +703,7 @@ int main(void) {
       cmocka_unit_test(test_channel_binding),
       cmocka_unit_test(test_us111_resumption),
       cmocka_unit_test(test_expired_is_not_resumed),
+      cmocka_unit_test(test_another_name_is_not_resumed),
       cmocka_unit_test(test_us111_names),
       cmocka_unit_test(test_names_are_made_harmless),
       cmocka_unit_test(test_settings), /* last: makes a new authority */
