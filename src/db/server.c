@@ -505,7 +505,7 @@ static void server_lost(wg_server *srv, int sys) {
 }
 
 void wg__server_talk(wg_server *srv) {
-  for (;;) {
+  for (bool last = false;;) {
     wg_error err;
     int sys = 0;
     bool up = wg__server_fill(srv, &sys);
@@ -525,6 +525,11 @@ void wg__server_talk(wg_server *srv) {
       return;
     }
     if (!up || !wg__server_flush(srv)) {
+      if (up && !last) { /* what it said before it went may still be there to read */
+        if (srv->tls) wg_tls_readable(srv->tls);
+        srv->readable = last = true;
+        continue;
+      }
       server_lost(srv, sys);
       return;
     }
