@@ -151,7 +151,11 @@ static bool send_msg(conn *c, char type, const void *body, size_t n) {
   if (n) memcpy(msg + 5, body, n);
   bool stall = ++c->said == atomic_load(&c->m->stall_at);
   size_t whole = !stall ? n + 5 : atomic_load(&c->m->stall_half) ? (n + 5) / 2 : 0;
-  bool ok = write_all(c, msg, whole) && (!stall || hang(c));
+  bool ok = write_all(c, msg, whole);
+  if (stall) {
+    atomic_fetch_add(&c->m->stalled, 1);
+    ok = hang(c);
+  }
   free(msg);
   return ok;
 }
@@ -271,7 +275,10 @@ static bool login_scram(conn *c) {
   snprintf(nonce, sizeof nonce, "%s%s", strstr(bare, "r=") + 2, "MOCKNONCE");
   if (atomic_load(&m->wrong_nonce)) nonce[0] ^= 1;
   int n = snprintf(server_first, sizeof server_first, "r=%s,s=%s,i=4096", nonce, salt64);
-  if (!send_auth(c, 11, server_first, (size_t)n)) return false;
+  if (!send_auth(c, 11, server_first, (size_t)n)) {
+    free(first);
+    return false;
+  }
   uint8_t *final = read_msg(c, &type, &len);
   bool ok = final != NULL;
   if (ok) {

@@ -82,6 +82,7 @@ typedef struct mock_pg {
   char sni[256]; /* of the last connection */
   _Atomic unsigned cancels_read, cancels; /* requests: that came; that were acted on */
   _Atomic unsigned cancels_tls; /* that came under TLS */
+  _Atomic unsigned stalled; /* connections that stall_at holds */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
   struct mock_pg_impl *impl;
 } mock_pg;
