@@ -2,7 +2,10 @@
 """The soak test behind soak.sh: questions, faults, and the books about both.
 
 A question ends in one of four ways: its result, which is checked; a whole HTTP answer that tells an
-error; hung up by the client, on purpose; or none of these, which counts as lost."""
+error; hung up by the client, on purpose; or none of these, which counts as lost. One case is told
+apart: a trap or a time limit ends an instance of WASI 0.3 with all that is in flight there, and an
+answer whose head it had already given can then only be cut. That is a fault of the neighbour's, named
+cut_answer, if such an end was seen at that moment, and lost otherwise."""
 import http.client
 import os
 import random
@@ -38,6 +41,15 @@ class Books:
         self.lock = threading.Lock()
         self.asked, self.faults, self.injected = Counter(), Counter(), Counter()
         self.wrong, self.lost, self.written = [], [], []
+        self.cut, self.ended = [], []  # answers that broke off; when an instance of WASI 0.3 ended
+
+    def settle(self):
+        """Whose fault each cut was."""
+        for when, kind, text in self.cut:
+            if kind == "p3" and any(abs(when - end) < 1 for end in self.ended):
+                self.faults["cut_answer"] += 1
+            else:
+                self.lost.append(text)
 
     def note(self, what, *key):
         with self.lock:
@@ -88,10 +100,9 @@ class Client(threading.Thread):
                 return
             answer = connection.getresponse()
             body = answer.read().decode()
-        except http.client.IncompleteRead as e:
-            # A trap ends an instance of WASI 0.3 with all that is in flight there. An answer whose head
-            # is out can only be cut then, which no client takes for a result.
-            self.books.note(*([self.books.faults, "cut_answer"] if kind == "p3" else [self.books.lost, f"{op}: {e!r}"]))
+        except (http.client.IncompleteRead, http.client.RemoteDisconnected) as e:
+            if op != "abort":
+                self.books.note(self.books.cut, (time.monotonic(), kind, f"{op} {kind} {token}: {e!r}"))
             return
         except (OSError, http.client.HTTPException) as e:
             if op != "abort":
@@ -136,6 +147,8 @@ class Client(threading.Thread):
             b.note(b.faults, body.split(" ", 1)[0])
         elif status in (500, 503, 504) and body:
             b.note(b.faults, f"http_{status}")
+            if kind == "p3":
+                b.note(b.ended, time.monotonic())
         else:
             b.note(b.wrong, where)
 
@@ -275,6 +288,7 @@ def soak(seconds, seed):
                         books.lost.append(f"did not recover: {trouble}")
                     time.sleep(min(3.5, seconds / 3))  # idle connections and instances go
                     last = resources(server.pid)
+            books.settle()
             check_written(pg, books)
         finally:
             pg.close()

@@ -213,9 +213,12 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_NET, "host_dns", CFG_FLAG, AT(host_dns), .standard = "false", .live = true,
         .help = "With `shims.dns = false`: lets guests ask the host's resolver through WASI"),
     KEY(CFG_NET, "allow", CFG_ALLOW, AT(allow), .live = true,
-        .help = "Where guests may connect to besides declared databases, `HOST:PORT` each: "
-                "`api.example.com:443`, `*.example.com:443`, `192.0.2.7:80`, `10.0.0.0/8:5432`, "
-                "`[2001:db8::]/32:443`, `api.example.com:*` for all ports"),
+        .help =
+            "Where guests may connect to besides declared databases, `HOST:PORT` each: "
+            "`api.example.com:443`, `*.example.com:443`, `192.0.2.7:80`, `10.0.0.0/8:5432`, "
+            "`[2001:db8::]/32:443`, `api.example.com:*` for all ports. A name holds for what the "
+            "guest's own instance resolved, until a minute after its TTL; loopback, link-local "
+            "and metadata addresses need a rule of their own"),
 };
 const size_t cfg_key_count = WG_COUNT(cfg_keys);
 

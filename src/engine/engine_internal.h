@@ -39,8 +39,8 @@ typedef struct wg_service_metrics {
   atomic_uint_fast64_t by_class[5]; /**< responses 1xx..5xx */
   atomic_uint_fast64_t buckets[WG_LATENCY_BUCKETS + 1];
   atomic_uint_fast64_t latency_us; /**< their sum */
-  atomic_uint_fast64_t failures;   /**< instances that trapped or ran into a limit */
-  atomic_int_fast64_t instances;   /**< alive now */
+  atomic_uint_fast64_t failures; /**< instances that trapped or ran into a limit */
+  atomic_int_fast64_t instances; /**< alive now */
 } wg_service_metrics;
 /** Places for counters: 0 is for requests that no service got. A service keeps its place over
  *  reloads; names that find none left share 0. */

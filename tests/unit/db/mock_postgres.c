@@ -337,7 +337,6 @@ static bool login_password(conn *c) {
 
 /* ---- TLS ---- */
 
-
 static int choose_alpn(SSL *ssl, const uint8_t **out, uint8_t *n, const uint8_t *in, unsigned len,
                        void *user) {
   (void)ssl, (void)user;
