@@ -31,6 +31,10 @@ typedef struct wg_pool_config {
   uint32_t send_timeout_ms;         /**< of shim `send`; 0 = none */
   uint32_t slow_wait_ms;            /**< a guest that waits longer is logged; 0 = none */
   uint32_t drain_timeout_ms;        /**< in-flight work may take this long at stop */
+  uint32_t min_idle;                /**< idle connections to keep ready; at most pool_size */
+  uint32_t max_lifetime_ms;         /**< a connection is closed at this age; 0 = never */
+  uint32_t tcp_keepalive_ms;        /**< silence before the kernel probes; 0 = never */
+  uint32_t tcp_user_timeout_ms;     /**< unanswered bytes end a connection; 0 = the kernel's */
   wg_db_reset reset;
   wg_db_spin spin; /**< look for answers for a short time before the worker sleeps */
 } wg_pool_config;

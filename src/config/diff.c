@@ -82,7 +82,11 @@ static bool same_pool(const wg_pool_config *a, const wg_pool_config *b) {
          a->idle_timeout_ms == b->idle_timeout_ms &&
          a->health_interval_ms == b->health_interval_ms &&
          a->recv_timeout_ms == b->recv_timeout_ms && a->send_timeout_ms == b->send_timeout_ms &&
-         a->slow_wait_ms == b->slow_wait_ms && a->drain_timeout_ms == b->drain_timeout_ms && a->reset == b->reset && a->spin == b->spin;
+         a->slow_wait_ms == b->slow_wait_ms && a->drain_timeout_ms == b->drain_timeout_ms &&
+         a->min_idle == b->min_idle && a->max_lifetime_ms == b->max_lifetime_ms &&
+         a->tcp_keepalive_ms == b->tcp_keepalive_ms &&
+         a->tcp_user_timeout_ms == b->tcp_user_timeout_ms && a->reset == b->reset &&
+         a->spin == b->spin;
 }
 
 static const wg_registry_entry *registered(const wg_config *c, const char *name) {

@@ -134,6 +134,22 @@ const cfg_key cfg_keys[] = {
                 "second; 0: never"),
     KEY(CFG_POOL, "drain_timeout", CFG_DURATION, POOL(drain_timeout_ms), RANGE(0, DAY),
         .standard = "30s", .live = true, .help = "At stop, work in progress may take this long"),
+    KEY(CFG_POOL, "min_idle", CFG_COUNT, POOL(min_idle), RANGE(0, 10000), .standard = "0",
+        .live = true,
+        .help = "Unused connections kept ready from the start on, within `pool_size`; for "
+                "databases with a `database`"),
+    KEY(CFG_POOL, "max_lifetime", CFG_DURATION, POOL(max_lifetime_ms), RANGE(0, 30 * DAY),
+        .standard = "3600s", .live = true,
+        .help = "A connection of this age, less up to a tenth by chance, is closed when no guest "
+                "has it; 0: never"),
+    KEY(CFG_POOL, "tcp_keepalive", CFG_DURATION, POOL(tcp_keepalive_ms), RANGE(0, DAY),
+        .standard = "60s", .live = true,
+        .help = "Silence after which the kernel probes whether the server is still there, in whole "
+                "seconds; 0: never"),
+    KEY(CFG_POOL, "tcp_user_timeout", CFG_DURATION, POOL(tcp_user_timeout_ms), RANGE(0, DAY),
+        .standard = "30s", .live = true,
+        .help = "A connection is lost when the server's machine does not confirm bytes for this "
+                "long; 0: as the kernel has it"),
     KEY(CFG_POOL, "reset", CFG_CHOICE, POOL(reset), .choices = "discard|close",
         .standard = "discard", .live = true,
         .help = "Between two guests: clear the session and reuse it, or close it"),

@@ -105,6 +105,13 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
   if (d->address && !database_host_ok(d->address, true))
     return cfg_fail(r, table->line, table->column,
                     "database '%s': 'address' is not a host name, an address or a folder", d->name);
+  if (d->pool.min_idle > d->pool.pool_size) {
+    cfg_fail(r, table->line, table->column,
+             "database '%s': 'min_idle' is %u, more than its 'pool_size' of %u", d->name,
+             d->pool.min_idle, d->pool.pool_size);
+    wg_error_hint(r->err, "raise pool_size, or lower min_idle");
+    return WG_CONFIG;
+  }
   if (!d->user && d->protocol != WG_DB_REDIS) {
     cfg_fail(r, table->line, table->column, "database '%s' needs 'user'", d->name);
     wg_error_hint(r->err, "add to [databases.%s]: user = \"NAME\" and password = \"${VARIABLE}\"",

@@ -103,7 +103,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   wg_tls_cache_init(&pool->resume);
   pthread_mutex_init(&pool->lock, NULL);
   for (size_t i = 0; i < SRV_STATES; i++) wg_list_init(&pool->servers[i]);
-  wg_list_init(&pool->waiters);
+  wg_list_init(&pool->turns);
   wg_list_init(&pool->locals);
   wg_node_init(&pool->by_db);
   wg_list_push_back(&db->pools, &pool->by_db);
@@ -124,7 +124,7 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
   }
   wg_local *local = calloc(1, sizeof *local);
   if (local) wg__local_init(local, pool, w);
-  if (!local || !local->connect || !local->talk || !local->retry_class) {
+  if (!local || !local->connect || !local->talk || !local->retry_class || !local->tidy_class) {
     free(local);
     return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   }
@@ -210,6 +210,21 @@ static void on_drain_deadline(wg_deadline *d) {
   wg__worker_check_drained(w);
 }
 
+/** Databases with min_idle have a pool before a guest asks for one. The first connections are made
+ *  a moment later, when all workers are there to share them. */
+static wg_code keep_ready(wg_db_worker *w, wg_error *err) {
+  const wg_config *c = w->db->config;
+  for (size_t i = 0; i < c->database_count; i++) {
+    const wg_database_config *d = &c->databases[i];
+    wg_local *local;
+    if (d->pool.min_idle == 0 || !d->database || !wg_wire_of(d->protocol)) continue;
+    wg_code code = wg__worker_pool(w, d, NULL, 0, &local, err);
+    if (code != WG_OK) return code;
+    wg_deadline_start(local->retry_class, &local->tidy);
+  }
+  return WG_OK;
+}
+
 wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns, wg_db_worker **out,
                          wg_error *err) {
   size_t databases = db->config->database_count;
@@ -245,6 +260,11 @@ wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns, wg_db_work
   pthread_mutex_lock(&db->lock);
   db->workers++;
   pthread_mutex_unlock(&db->lock);
+  code = keep_ready(w, err);
+  if (code != WG_OK) {
+    wg_db_worker_free(w);
+    return code;
+  }
   *out = w;
   return WG_OK;
 }

@@ -23,6 +23,7 @@ typedef struct wg_local wg_local;
 typedef struct wg_server wg_server;
 typedef struct wg_session wg_session;
 typedef struct wg_cancel wg_cancel;
+typedef struct wg_turn wg_turn;
 
 /** On the stack of a function that calls back and then goes on with a session: `s` becomes NULL
  *  when the callback made an end of it. */
@@ -43,6 +44,7 @@ enum {
   DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
   DB_BACKOFF_MIN_MS = 50,
   DB_BACKOFF_MAX_MS = 2000,
+  DB_TIDY_MS = 1000, /**< how often lifetimes are looked at, and min_idle is seen to */
   DB_STATS_LOG_MS = 60000
 };
 
@@ -67,6 +69,7 @@ enum { SRV_STATES = SRV_CLOSED };
 enum {
   END_UNKNOWN = WG_DB_CAUSES,
   END_IDLE, /**< nobody used it for idle_timeout */
+  END_LIFETIME, /**< older than max_lifetime lets it be */
   END_GUEST, /**< its guest left it in a state that cannot be cleaned */
   END_POLICY, /**< reset = "close" */
   END_STOP, /**< the host stops, or has new settings */
@@ -91,6 +94,7 @@ struct wg_server {
   bool blocked; /* the kernel took less than it was given; since then not writable */
   uint64_t id; /* in the log; unique in the process */
   uint64_t born_ms;
+  uint64_t life_end_ms; /* to be closed from then on, when no guest has it; 0: never */
   uint64_t since_ms; /* in this state */
   bool logged_in; /* was at some time */
   bool broken; /* the connection has ended: the last read or write said so */
@@ -177,7 +181,8 @@ struct wg_pool {
   /* under the lock */
   wg_tls *tls; /* made at need where the config has none; then constant */
   wg_list servers[SRV_STATES];
-  wg_list waiters; /* of wg_db_req.node, in order of arrival, all workers */
+  wg_list turns; /* of wg_turn.by_pool: guests that wait, whose turn it is first */
+  size_t waiting; /* requests of all turns */
   wg_list locals; /* of wg_local.by_pool */
   uint32_t failures; /* attempts that failed since the last that did not */
   uint64_t retry_ms; /* no attempt before this */
@@ -187,16 +192,44 @@ struct wg_pool {
                         of locals that are gone */
 };
 
+/** A guest's place in the queue of a pool: its requests in order of arrival. While it has any it is
+ *  in the lists of its pool and of its local, under the pool's lock: queue.c. */
+struct wg_turn {
+  wg_node by_guest, by_pool, by_local;
+  wg_local *local;
+  wg_list reqs; /* of wg_db_req.node, whose impl2 is this */
+};
+
+/** The guest's place in the queue of this pool, made at its first wait.  @return NULL: no memory */
+wg_turn *wg__turn_of(wg_db_guest *g, wg_local *local);
+/** None of its requests may be queued. */
+void wg__turns_free(wg_db_guest *g);
+/* The rest with the pool's lock held. */
+/** Behind the guest's other requests. */
+void wg__queue_push(wg_turn *t, wg_db_req *req);
+/** Back to where it was: the next one to be served. */
+void wg__queue_push_front(wg_turn *t, wg_db_req *req);
+/** Takes it out, and passes the turn to the next guest. */
+void wg__queue_take(wg_db_req *req);
+/** Takes it out; whose turn it is stays. */
+void wg__queue_drop(wg_db_req *req);
+/** The request that is served next; NULL: nobody waits. */
+wg_db_req *wg__queue_first(const wg_pool *pool);
+/** The same among those of one worker. */
+wg_db_req *wg__queue_first_of(const wg_local *local);
+
 struct wg_local {
   wg_node by_pool, by_worker;
   wg_pool *pool;
   wg_db_worker *worker;
   wg_list idle; /* front: most recently used. Changed under the pool's lock */
   wg_list granted; /* requests of ours that a server in our inbox was sent for */
+  wg_list turns; /* of wg_turn.by_local. Changed under the pool's lock */
   /* classes of deadlines; NULL: none */
   wg_deadline_class *connect, *talk, *recv, *send, *idle_timeout, *health, *retry_class;
   wg_deadline_class *slow, *connect_rest; /* slow_wait, and what is left of `connect` then */
-  wg_deadline retry;
+  wg_deadline_class *tidy_class;
+  wg_deadline retry, tidy;
   wg_log_limit tls_hint, fail_limit, open_limit, close_limit, slow_limit;
   _Atomic uint64_t received, sent; /* bytes; only this worker writes them: local_count() */
 };
@@ -222,9 +255,25 @@ void wg__pool_unfenced(wg_server *srv);
 void wg__pool_pump(wg_local *local);
 /** A server came out of the inbox. */
 void wg__pool_arrived(wg_server *srv);
+/** Closes it and lets the queue know of the room. @param end  END_* */
+void wg__pool_discard(wg_server *srv, unsigned end);
+/** Connections being made, and those that will be free without anybody's doing. The lock is held. */
+size_t wg__pool_connecting(const wg_pool *pool);
+size_t wg__pool_coming(const wg_pool *pool);
+
+/* ---- what is done for a pool as time goes by: care.c ---- */
+
 /** Times out of one idle server. */
 void wg__pool_reap(wg_server *srv);
 void wg__pool_health(wg_server *srv);
+/** A server has logged in: how long it may live. */
+void wg__care_born(wg_server *srv);
+/** It is older than max_lifetime lets it be. */
+bool wg__care_expired(const wg_server *srv);
+/** Sees to lifetimes and min_idle from now on. */
+void wg__care_start(wg_local *local);
+void wg__care_init(wg_local *local);
+
 /* ---- what is told of a pool: told.c ---- */
 
 /** Adds to a counter that only this thread writes: no read-modify-write of the machine's. */
@@ -348,6 +397,7 @@ struct wg_db_guest {
   wg_node by_worker;
   wg_db_worker *worker;
   wg_list reqs; /* of wg_db_req.by_guest */
+  wg_list turns; /* of wg_turn.by_guest */
   wg_list sessions;
   wg_session **slots; /* handle & 0xFFFF is the index */
   size_t slot_count;

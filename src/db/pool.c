@@ -11,22 +11,22 @@
  *           QUEUED --first, and a server is free on another worker--> GRANTED --it arrives--> granted
  *           QUEUED | GRANTED --deadline | canceled | nothing to be had--> failed, forgotten
  *
- * A server that becomes free always goes to the head of the queue, whatever worker that is on: a
- * newcomer never overtakes. wg__pool_pump() is the one place that decides what is to be done for
- * the queue; it runs after every event that can change the answer. What only another worker can do
+ * A server that becomes free always goes to whoever is first in the queue, whatever worker that is
+ * on: a newcomer never overtakes. Who is first among guests is decided by queue.c: they take turns,
+ * first come first served within each. wg__pool_pump() is the one place that decides what is to be
+ * done for the queue; it runs after every event that can change the answer. What only another worker can do
  * (give up an idle connection, connect for its own guest) it is woken for. */
 
 static wg_db_req *req_of(wg_node *n) { return WG_ITEM(n, wg_db_req, node); }
-static wg_local *local_of(const wg_db_req *req) { return req->impl2; }
+static wg_local *local_of(const wg_db_req *req) { return ((const wg_turn *)req->impl2)->local; }
 
-static size_t pool_connecting(const wg_pool *pool) {
+size_t wg__pool_connecting(const wg_pool *pool) {
   return pool->servers[SRV_RESOLVING].count + pool->servers[SRV_DIALING].count +
          pool->servers[SRV_SECURING].count + pool->servers[SRV_LOGIN].count;
 }
 
-/** Servers that will be free without anybody's doing. */
-static size_t pool_coming(const wg_pool *pool) {
-  return pool_connecting(pool) + pool->servers[SRV_FENCED].count +
+size_t wg__pool_coming(const wg_pool *pool) {
+  return wg__pool_connecting(pool) + pool->servers[SRV_FENCED].count +
          pool->servers[SRV_RESETTING].count + pool->servers[SRV_PINGING].count;
 }
 
@@ -58,7 +58,7 @@ static void on_queue_deadline(wg_deadline *d) {
   wg__pool_forget(req);
   pthread_mutex_lock(&pool->lock);
   pool->stats.timeouts++;
-  size_t connecting = pool_connecting(pool), others = pool->waiters.count;
+  size_t connecting = wg__pool_connecting(pool), others = pool->waiting;
   size_t total = wg__pool_total(pool);
   uint64_t ms = config->pool.connect_timeout_ms;
   if (connecting > 0 || total < config->pool.pool_size) {
@@ -87,7 +87,7 @@ void wg__pool_forget(wg_db_req *req) {
   wg_deadline_stop(&req->deadline);
   pthread_mutex_lock(&local->pool->lock);
   if (req->state == REQ_QUEUED)
-    wg_list_remove(&local->pool->waiters, &req->node);
+    wg__queue_drop(req);
   else if (req->state == REQ_GRANTED)
     wg_list_remove(&local->granted, &req->node);
   req->state = REQ_NONE;
@@ -97,9 +97,12 @@ void wg__pool_forget(wg_db_req *req) {
 /** Both are on this thread; the request is in no list any more, the server LEASED. */
 static void lease(wg_db_req *req, wg_server *srv) {
   wg_pool *pool = srv->pool;
-  uint64_t waited_ms = wg__db_now(srv->local->worker) - req->since_ms;
+  uint64_t now = wg__db_now(srv->local->worker), waited_ms = now - req->since_ms;
   wg_deadline_stop(&req->deadline);
   pthread_mutex_lock(&pool->lock);
+  srv->since_ms = now; /* from guest to guest it was LEASED before: last in the list by age */
+  wg_list_remove(&pool->servers[SRV_LEASED], &srv->by_state);
+  wg_list_push_back(&pool->servers[SRV_LEASED], &srv->by_state);
   if (srv->leased++ > 0) pool->stats.reuses++;
   wg__pool_count_wait(pool, waited_ms);
   pthread_mutex_unlock(&pool->lock);
@@ -117,19 +120,47 @@ static void unhealthy(wg_server *srv, wg_db_cause cause) {
   wg__server_enter(srv, SRV_CLOSED);
 }
 
+/** No server is free for it now: it waits for its turn. */
+static void enqueue(wg_local *local, wg_db_req *req) {
+  wg_pool *pool = local->pool;
+  const wg_pool_config *c = &pool->config->pool;
+  wg_error err;
+  wg_turn *turn = wg__turn_of(req->impl, local);
+  if (!turn) {
+    wg_error_set(&err, WG_NOMEM, 0, "database '%s': out of memory", pool->config->name);
+    wg__req_fail(req, &err);
+    return;
+  }
+  pthread_mutex_lock(&pool->lock);
+  /* Whom a connection is being made for, or can be, does not wait for another guest. */
+  size_t queued = pool->waiting, total = wg__pool_total(pool);
+  size_t room = (c->pool_size > total ? c->pool_size - total : 0) + wg__pool_coming(pool);
+  bool full = queued >= c->max_waiters + room;
+  if (!full) wg__queue_push(turn, req);
+  pthread_mutex_unlock(&pool->lock);
+  if (full) {
+    wg_error_set(&err, WG_EXHAUSTED, 0,
+                 "database '%s': %zu guests wait for its %u connections already (SQLSTATE 53300)",
+                 pool->config->name, queued, c->pool_size);
+    wg_error_hint(&err, "raise pool_size or max_waiters of [databases.%s]", pool->config->name);
+    wg__req_fail(req, &err);
+    return;
+  }
+  start_queue_deadline(local, req);
+  wg__pool_pump(local);
+}
+
 void wg__pool_ask(wg_local *local, wg_db_req *req) {
   wg_pool *pool = local->pool;
   wg_deadline_init(&req->deadline, NULL);
-  req->impl2 = local;
   req->since_ms = wg__db_now(local->worker);
   for (;;) {
     pthread_mutex_lock(&pool->lock);
-    wg_server *srv = wg_list_empty(&pool->waiters)
-                         ? WG_ITEM(wg_list_first(&local->idle), wg_server, by_local)
-                         : NULL;
-    if (!srv) break;
-    wg__server_enter_locked(srv, SRV_LEASED);
+    wg_server *srv =
+        pool->waiting == 0 ? WG_ITEM(wg_list_first(&local->idle), wg_server, by_local) : NULL;
+    if (srv) wg__server_enter_locked(srv, SRV_LEASED);
     pthread_mutex_unlock(&pool->lock);
+    if (!srv) break;
     wg__server_entered(srv);
     if (wg__server_alive(srv)) {
       lease(req, srv);
@@ -137,25 +168,7 @@ void wg__pool_ask(wg_local *local, wg_db_req *req) {
     }
     unhealthy(srv, WG_DB_CAUSE_LOST);
   }
-  /* Whom a connection is being made for, or can be, does not wait for another guest. */
-  size_t queued = pool->waiters.count, limit = pool->config->pool.pool_size;
-  size_t total = wg__pool_total(pool),
-         room = (limit > total ? limit - total : 0) + pool_coming(pool);
-  if (queued >= pool->config->pool.max_waiters + room) {
-    pthread_mutex_unlock(&pool->lock);
-    wg_error err;
-    wg_error_set(&err, WG_EXHAUSTED, 0,
-                 "database '%s': %zu guests wait for its %u connections already (SQLSTATE 53300)",
-                 pool->config->name, queued, pool->config->pool.pool_size);
-    wg_error_hint(&err, "raise pool_size or max_waiters of [databases.%s]", pool->config->name);
-    wg__req_fail(req, &err);
-    return;
-  }
-  wg_list_push_back(&pool->waiters, &req->node);
-  req->state = REQ_QUEUED;
-  pthread_mutex_unlock(&pool->lock);
-  start_queue_deadline(local, req);
-  wg__pool_pump(local);
+  enqueue(local, req);
 }
 
 /** Fails the guests of this worker that wait for the pool, `most` of them. */
@@ -164,13 +177,8 @@ static void fail_own(wg_local *local, size_t most, const wg_error *err) {
   wg_error mine = *err;
   while (most-- > 0) {
     pthread_mutex_lock(&pool->lock);
-    wg_node *n = wg_list_first(&pool->waiters);
-    while (n && local_of(req_of(n)) != local) n = wg_list_next(&pool->waiters, n);
-    wg_db_req *req = n ? req_of(n) : NULL;
-    if (req) {
-      wg_list_remove(&pool->waiters, &req->node);
-      req->state = REQ_NONE;
-    }
+    wg_db_req *req = wg__queue_first_of(local);
+    if (req) wg__queue_take(req);
     pthread_mutex_unlock(&pool->lock);
     if (!req) return;
     wg_deadline_stop(&req->deadline);
@@ -186,7 +194,7 @@ static void give(wg_server *srv) {
   wg_pool *pool = srv->pool;
   wg_db_worker *w = local->worker;
   pthread_mutex_lock(&pool->lock);
-  wg_db_req *req = req_of(wg_list_first(&pool->waiters));
+  wg_db_req *req = wg__queue_first(pool);
   if (!req) {
     bool keep = w->state == WORKER_RUNNING && !w->freeing;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
@@ -200,10 +208,9 @@ static void give(wg_server *srv) {
     }
     return;
   }
-  wg_list_remove(&pool->waiters, &req->node);
+  wg__queue_take(req);
   wg_local *to = local_of(req);
   if (to == local) {
-    req->state = REQ_NONE;
     pthread_mutex_unlock(&pool->lock);
     lease(req, srv);
     return;
@@ -243,10 +250,7 @@ void wg__pool_arrived(wg_server *srv) {
   if (req) {
     wg_list_remove(&local->granted, &req->node);
     req->state = REQ_NONE;
-    if (!fit) { /* back to where it was: first */
-      wg_list_push_front(&pool->waiters, &req->node);
-      req->state = REQ_QUEUED;
-    }
+    if (!fit) wg__queue_push_front(req->impl2, req);
   }
   pthread_mutex_unlock(&pool->lock);
   if (!fit) {
@@ -264,7 +268,7 @@ typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY 
 
 static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_pool *pool = local->pool;
-  if (wg_list_empty(&pool->waiters)) return PUMP_REST;
+  if (pool->waiting == 0) return PUMP_REST;
   *srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local);
   if (*srv) {
     wg__server_enter_locked(*srv, SRV_LEASED);
@@ -277,13 +281,16 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
     if (n) wake(WG_CONTAINER(n, wg_local, by_pool));
     return PUMP_REST;
   }
-  size_t coming = pool_coming(pool), total = wg__pool_total(pool);
-  if (total >= pool->config->pool.pool_size || pool->waiters.count <= coming) return PUMP_REST;
+  size_t coming = wg__pool_coming(pool), total = wg__pool_total(pool);
+  if (total >= pool->config->pool.pool_size || pool->waiting <= coming) return PUMP_REST;
 
-  /* The first `coming` waiters are provided for; the worker of the next one connects for it. */
-  wg_node *n = wg_list_first(&pool->waiters);
-  for (size_t i = 0; i < coming; i++) n = wg_list_next(&pool->waiters, n);
-  wg_local *next = local_of(req_of(n));
+  /* The first `coming` turns are provided for; the worker of the next one connects for it. */
+  wg_node *n = wg_list_first(&pool->turns);
+  for (size_t i = 0; i < coming; i++) {
+    n = wg_list_next(&pool->turns, n);
+    if (!n) n = wg_list_first(&pool->turns);
+  }
+  wg_local *next = WG_CONTAINER(n, wg_turn, by_pool)->local;
   if (next != local) {
     wake(next);
     return PUMP_REST;
@@ -338,12 +345,13 @@ void wg__pool_on_ready(wg_server *srv) {
     pthread_mutex_unlock(&pool->lock);
     if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
     srv->logged_in = true;
+    wg__care_born(srv);
     wg__tell_connected(srv);
   }
   if (srv->state == SRV_RESETTING) wg__tell_reset(srv);
   if (srv->state == SRV_PINGING) { /* keeps its place among the idle, unless somebody waits */
     pthread_mutex_lock(&pool->lock);
-    bool rest = wg_list_empty(&pool->waiters) && srv->local->worker->state == WORKER_RUNNING;
+    bool rest = pool->waiting == 0 && srv->local->worker->state == WORKER_RUNNING;
     if (rest) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
     if (rest) {
@@ -412,6 +420,13 @@ void wg__pool_close(wg_server *srv) {
   wg__pool_pump(local); /* there is room for another one now */
 }
 
+void wg__pool_discard(wg_server *srv, unsigned end) {
+  wg_local *local = srv->local;
+  srv->end = end;
+  wg__server_enter(srv, SRV_CLOSED);
+  wg__pool_pump(local); /* there is room for another one now */
+}
+
 void wg__pool_lost(wg_server *srv) {
   wg_local *local = srv->local;
   unhealthy(srv, WG_DB_CAUSE_LOST);
@@ -421,30 +436,25 @@ void wg__pool_lost(wg_server *srv) {
 /** What becomes of a server that no session and no cancel request holds. */
 static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg_local *local = srv->local;
-  if (fit && srv->doubtful) {
-    wg__server_bye(srv);
-    fit = false;
-  }
-  if (fit && dirty && local->pool->config->pool.reset == WG_DB_RESET_CLOSE) {
-    srv->end = END_POLICY;
-    wg__server_bye(srv);
-    fit = false;
-  }
-  if (fit && dirty && local->worker->state != WORKER_RUNNING) {
+  unsigned end = END_UNKNOWN;
+  if (wg__care_expired(srv)) end = END_LIFETIME;
+  if (dirty && local->pool->config->pool.reset == WG_DB_RESET_CLOSE) end = END_POLICY;
+  if (dirty && local->worker->state != WORKER_RUNNING) {
     pthread_mutex_lock(&local->pool->lock);
-    fit = !wg_list_empty(&local->pool->waiters);
+    if (local->pool->waiting == 0) end = END_STOP;
     pthread_mutex_unlock(&local->pool->lock);
-    if (!fit) {
-      srv->end = END_STOP;
-      wg__server_bye(srv);
-    }
   }
-  if (!fit)
+  if (srv->doubtful) end = END_GUEST;
+  if (!fit) {
     wg__pool_close(srv);
-  else if (dirty)
+  } else if (end != END_UNKNOWN) {
+    wg__server_bye(srv);
+    wg__pool_discard(srv, end);
+  } else if (dirty) {
     wg__server_reset(srv, dirty);
-  else
+  } else {
     give(srv);
+  }
 }
 
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
@@ -464,27 +474,11 @@ void wg__pool_unfenced(wg_server *srv) {
   settle(srv, true, &srv->left);
 }
 
-void wg__pool_reap(wg_server *srv) {
-  wg_local *local = srv->local;
-  pthread_mutex_lock(&srv->pool->lock);
-  srv->pool->stats.reaped++;
-  pthread_mutex_unlock(&srv->pool->lock);
-  srv->end = END_IDLE;
-  if (srv->state == SRV_IDLE) wg__server_bye(srv);
-  wg__pool_close(srv);
-  wg__tell_pool(local);
-}
-
-void wg__pool_health(wg_server *srv) {
-  wg__tell_pool(srv->local);
-  wg__server_ping(srv);
-}
-
 /* ---- the end ---- */
 
 void wg__pool_free(wg_pool *pool) {
   for (size_t i = 0; i < SRV_STATES; i++) WG_ASSERT(wg_list_empty(&pool->servers[i]));
-  WG_ASSERT(wg_list_empty(&pool->locals) && wg_list_empty(&pool->waiters));
+  WG_ASSERT(wg_list_empty(&pool->locals) && pool->waiting == 0);
   pthread_mutex_destroy(&pool->lock);
   wg_tls_cache_release(&pool->resume);
   wg_tls_free(pool->tls);
@@ -500,7 +494,9 @@ void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
   local->worker = w;
   wg_list_init(&local->idle);
   wg_list_init(&local->granted);
+  wg_list_init(&local->turns);
   wg_deadline_init(&local->retry, on_retry);
+  wg__care_init(local);
   local->connect = wg_deadlines_class(w->deadlines, c->connect_timeout_ms);
   local->talk = wg_deadlines_class(w->deadlines, DB_RESET_TIMEOUT_MS);
   local->retry_class = wg_deadlines_class(w->deadlines, DB_RETRY_MS);
@@ -520,6 +516,7 @@ void wg__local_free(wg_local *local) {
   wg_pool *pool = local->pool;
   WG_ASSERT(wg_list_empty(&local->idle) && wg_list_empty(&local->granted));
   wg_deadline_stop(&local->retry);
+  wg_deadline_stop(&local->tidy);
   pthread_mutex_lock(&pool->lock);
   pool->stats.received += atomic_load_explicit(&local->received, memory_order_relaxed);
   pool->stats.sent += atomic_load_explicit(&local->sent, memory_order_relaxed);

@@ -149,6 +149,7 @@ void wg__server_entered(wg_server *srv) {
   case SRV_IDLE:
     if (!srv->idle_end.of) wg_deadline_start(local->idle_timeout, &srv->idle_end);
     wg_deadline_start(local->health, &srv->next_ping);
+    if (srv->life_end_ms) wg__care_start(local);
     wg__server_arm(srv, WG_WATCH_READ); /* a server that hangs up is noticed at once */
     break;
   case SRV_RESETTING:
@@ -432,6 +433,25 @@ static void server_connected(wg_server *srv) {
   wg__server_talk(srv);
 }
 
+enum { TCP_PROBES = 3 };
+
+/** So that a peer which vanished without a word is noticed. What the kernel refuses, it refuses: a
+ *  failure is no reason to give up. */
+static void tcp_tune(wg_server *srv) {
+  const wg_pool_config *c = &srv->pool->config->pool;
+  int on = 1, probes = TCP_PROBES, idle_s = (int)((c->tcp_keepalive_ms + 999) / 1000);
+  int between_s = idle_s / TCP_PROBES > 0 ? idle_s / TCP_PROBES : 1;
+  unsigned unconfirmed_ms = c->tcp_user_timeout_ms;
+  if (idle_s) {
+    setsockopt(srv->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof between_s);
+    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  }
+  if (unconfirmed_ms)
+    setsockopt(srv->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unconfirmed_ms, sizeof unconfirmed_ms);
+}
+
 /** Tries addresses until one is on its way. */
 static void server_dial(wg_server *srv) {
   wg_deadline_stop(&srv->step);
@@ -448,7 +468,7 @@ static void server_dial(wg_server *srv) {
     if (a->ss_family != AF_UNIX) {
       int on = 1; /* both only help: a failure is no reason to give up */
       setsockopt(srv->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      setsockopt(srv->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+      tcp_tune(srv);
     }
     bool now = connect(srv->fd, (const struct sockaddr *)a, len) == 0;
     if (!now && errno != EINPROGRESS) {

@@ -738,6 +738,7 @@ wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err) {
   if (!g) return wg_error_set(err, WG_NOMEM, 0, "guest: out of memory");
   g->worker = w;
   wg_list_init(&g->reqs);
+  wg_list_init(&g->turns);
   wg_list_init(&g->sessions);
   wg_node_init(&g->by_worker);
   wg_list_push_back(&w->guests, &g->by_worker);
@@ -752,6 +753,7 @@ void wg_db_guest_free(wg_db_guest *g) {
   for (wg_node *n; (n = wg_list_first(&g->sessions));)
     session_free(WG_CONTAINER(n, wg_session, by_guest));
   wg_list_remove(&g->worker->guests, &g->by_worker);
+  wg__turns_free(g);
   free(g->slots);
   free(g);
 }

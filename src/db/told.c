@@ -24,6 +24,7 @@ static const char *const ends[SRV_ENDS] = {
     [WG_DB_CAUSE_LOST] = "lost",
     [END_UNKNOWN] = "canceled",
     [END_IDLE] = "idle",
+    [END_LIFETIME] = "lifetime",
     [END_GUEST] = "guest",
     [END_POLICY] = "policy",
     [END_STOP] = "stop",
@@ -66,7 +67,7 @@ void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
   out->active = (uint32_t)pool->servers[SRV_LEASED].count;
   out->idle = (uint32_t)pool->servers[SRV_IDLE].count;
   out->total = (uint32_t)wg__pool_total(pool);
-  out->waiting = (uint32_t)pool->waiters.count;
+  out->waiting = (uint32_t)pool->waiting;
   for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n)) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_pool);
     out->waiting += (uint32_t)local->granted.count;
@@ -135,7 +136,7 @@ void wg__tell_slow(wg_local *local, uint64_t waited_ms) {
   if (!wg_log_enabled(WG_LOG_WARN) || !wg_log_allow(&local->slow_limit, 1, now, &held)) return;
   pthread_mutex_lock(&pool->lock);
   size_t active = pool->servers[SRV_LEASED].count, total = wg__pool_total(pool);
-  size_t waiting = pool->waiters.count;
+  size_t waiting = pool->waiting;
   wg_server *oldest = WG_ITEM(wg_list_first(&pool->servers[SRV_LEASED]), wg_server, by_state);
   if (oldest) { /* they are in order of their leases */
     longest = now > oldest->since_ms ? now - oldest->since_ms : 0;
@@ -155,7 +156,7 @@ void wg__tell_pool(wg_local *local) {
   pthread_mutex_lock(&pool->lock);
   bool due = now - pool->logged_ms >= DB_STATS_LOG_MS && pool->stats.leases != pool->logged_leases;
   size_t active = pool->servers[SRV_LEASED].count, idle = pool->servers[SRV_IDLE].count;
-  size_t total = wg__pool_total(pool), waiting = pool->waiters.count;
+  size_t total = wg__pool_total(pool), waiting = pool->waiting;
   if (due) {
     pool->logged_ms = now;
     pool->logged_leases = pool->stats.leases;

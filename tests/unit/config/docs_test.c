@@ -123,6 +123,8 @@ static const struct {
     {"Pause after a failed database connect, doubled each time: first", "50ms",
      "src/db/db_internal.h", "DB_BACKOFF_MIN_MS = 50"},
     {"The same: longest", "2s", "src/db/db_internal.h", "DB_BACKOFF_MAX_MS = 2000"},
+    {"How often `max_lifetime` and `min_idle` of a pool are seen to", "1s", "src/db/db_internal.h",
+     "DB_TIDY_MS = 1000"},
     {"Message of a database server that the host itself reads", "64 KiB", "src/db/wire/wire.h",
      "WG_WIRE_IN_MAX = 64 * 1024"},
     {"PEM file of `tls_ca`, `tls_cert`, `tls_key`", "4 MiB", "src/db/tls.h",

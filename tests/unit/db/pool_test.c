@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* US-111, US-113: the pool of one key: reuse, limit, queue, reaping, health, failures, drain. */
+/* US-111, US-113: the pool of one key: reuse, limit, queue, failures, drain. */
 #include "db/db_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -168,119 +168,6 @@ static void test_no_waiters(void **state) {
     db_run_until(&f.one, &r[i].done);
     assert_int_equal(r[i].code, WG_OK);
   }
-  db_fixture_stop(&f);
-}
-
-/* US-113: idle connections go after their time, busy ones and fresh ones do not. */
-static void test_us113_idle_reaped(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  f.database.pool.health_interval_ms = 0;
-  db_fixture_start(&f);
-  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
-  close_ok(&f, a);
-  db_run_until_stats(&f, 1, 1, 2);
-  db_advance(&f, 200000);
-  close_ok(&f, b);
-  db_run_until_stats(&f, 0, 2, 2);
-  db_advance(&f, 99000);
-  db_run_until_stats(&f, 0, 2, 2);
-  db_advance(&f, 1001);
-  db_run_until_stats(&f, 0, 1, 1);
-  assert_int_equal(db_stats(&f).reaped, 1);
-  db_advance(&f, 200000);
-  db_run_until_stats(&f, 0, 0, 0);
-  assert_int_equal(db_stats(&f).reaped, 2);
-  db_fixture_stop(&f);
-  assert_int_equal(f.mock.terminates, 2); /* politely */
-}
-
-/* Pings do not keep an idle connection alive. */
-static void test_pings_do_not_delay_reaping(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
-  for (int i = 1; i <= 9; i++) {
-    db_advance(&f, 30001);
-    db_run_until_stats(&f, 0, 1, 1);
-    assert_int_equal(f.mock.pings, i);
-  }
-  db_advance(&f, 30001);
-  db_run_until_stats(&f, 0, 0, 0);
-  assert_int_equal(db_stats(&f).reaped, 1);
-  db_fixture_stop(&f);
-}
-
-/* A ping is no use by a guest: the order of the idle stays. */
-static void test_pings_keep_lifo(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  db_fixture_start(&f);
-  uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
-  char last[16], now[16];
-  pid_of(&f, a, last);
-  pid_of(&f, b, last);
-  close_ok(&f, a);
-  db_run_until_stats(&f, 1, 1, 2);
-  db_advance(&f, 10000);
-  close_ok(&f, b);
-  db_run_until_stats(&f, 0, 2, 2);
-  db_advance(&f, 20001);
-  db_run_until_stats(&f, 0, 2, 2);
-  assert_int_equal(f.mock.pings, 1); /* a */
-  pid_of(&f, db_open(&f, f.guest), now);
-  assert_string_equal(now, last);
-  db_fixture_stop(&f);
-}
-
-/* US-113: a connection whose ping fails, or is not answered, is removed. */
-static void test_us113_failing_ping(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
-  f.mock.ping_fails = true;
-  db_advance(&f, 30001);
-  db_run_until_stats(&f, 0, 0, 0);
-  assert_int_equal(db_stats(&f).unhealthy, 1);
-  f.mock.ping_fails = false;
-  f.mock.ping_hangs = true;
-  close_ok(&f, db_open(&f, f.guest));
-  db_run_until_stats(&f, 0, 1, 1);
-  db_advance(&f, 30001);
-  assert_int_equal(db_stats(&f).total, 1);
-  assert_int_equal(db_stats(&f).idle, 0); /* nobody is given it meanwhile */
-  db_advance(&f, 5001);
-  db_run_until_stats(&f, 0, 0, 0);
-  assert_int_equal(db_stats(&f).unhealthy, 2);
-  db_fixture_stop(&f);
-}
-
-/* A connection that the server closed while idle is noticed, and never handed out. */
-static void test_idle_closed_by_server(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
-  mock_pg_kill(&f.mock);
-  db_run_until_stats(&f, 0, 0, 0);
-  assert_int_equal(db_stats(&f).unhealthy, 1);
-  /* and when the loop has not yet seen it: the peek before the lease does */
-  close_ok(&f, db_open(&f, f.guest));
-  db_run_until_stats(&f, 0, 1, 1);
-  mock_pg_terminate(&f.mock);
-  while (f.mock.open) uv_sleep(1);
-  uint64_t h = db_open(&f, f.guest);
-  char pid[16];
-  pid_of(&f, h, pid);
-  assert_string_equal(pid, "3");
-  assert_int_equal(db_stats(&f).unhealthy, 2);
   db_fixture_stop(&f);
 }
 
@@ -671,65 +558,6 @@ static void test_stats_equal_lists(void **state) {
   db_fixture_stop(&f);
 }
 
-/* US-111: statistics are events at level info: at most one a minute, and only when there is news. */
-static char logged[65536];
-static size_t logged_len;
-static void on_line(void *user, const char *line, size_t len) {
-  (void)user;
-  if (logged_len + len < sizeof logged) {
-    memcpy(logged + logged_len, line, len);
-    logged_len += len;
-  }
-  logged[logged_len] = '\0';
-}
-static unsigned count_of(const char *what) {
-  unsigned n = 0;
-  for (const char *p = logged; (p = strstr(p, what)); p++) n++;
-  return n;
-}
-
-static void test_us111_events(void **state) {
-  (void)state;
-  db_fixture f;
-  db_fixture_init(&f);
-  f.mock.auth = MOCK_CLEARTEXT;
-  db_fixture_start(&f);
-  wg_log_setup(WG_LOG_DEBUG, WG_LOG_LOGFMT, 2);
-  wg__log_sink(on_line, NULL);
-  logged_len = 0;
-  db_advance(&f, 60000);
-  uint64_t h = db_open(&f, f.guest);
-  close_ok(&f, h);
-  db_run_until_stats(&f, 0, 1, 1);
-  assert_int_equal(count_of("db_pool"), 1);
-  assert_non_null(strstr(logged, "database=main"));
-  assert_non_null(strstr(logged, "active=1 idle=0 total=1 waiting=0"));
-  h = db_open(&f, f.guest);
-  close_ok(&f, h);
-  db_run_until_stats(&f, 0, 1, 1);
-  assert_int_equal(count_of("db_pool"), 1);
-  db_advance(&f, 60001); /* pinged, and told of it */
-  db_run_until_stats(&f, 0, 1, 1);
-  assert_int_equal(count_of("db_pool"), 2);
-  db_advance(&f, 60001); /* nothing new since */
-  db_run_until_stats(&f, 0, 1, 1);
-  assert_int_equal(count_of("db_pool"), 2);
-  for (int i = 0; i < 2; i++) { /* sslmode=prefer: answered, and hinted at once in a life */
-    wg_error err;
-    uint8_t no[4];
-    h = db_connect(&f, f.guest, &err);
-    db_send(&f, f.guest, h, "\0\0\0\010\004\322\026\057", 8);
-    assert_int_equal(wg_db_recv(f.guest, h, no, sizeof no, &err), 1);
-    assert_int_equal(no[0], 'N');
-    db_greet(&f, f.guest, h);
-    close_ok(&f, h);
-  }
-  assert_int_equal(count_of("db_guest_asked_tls"), 1);
-  assert_null(strstr(logged, "secret"));
-  wg__log_sink(NULL, NULL);
-  db_fixture_stop(&f);
-}
-
 static void test_shutdown_in_every_state(void **state) {
   (void)state;
   for (int stage = 0; stage < 6; stage++) { /* the fixture's end asserts that nothing is left */
@@ -768,11 +596,6 @@ int main(void) {
       cmocka_unit_test(test_us113_fifo),
       cmocka_unit_test(test_max_waiters),
       cmocka_unit_test(test_no_waiters),
-      cmocka_unit_test(test_us113_idle_reaped),
-      cmocka_unit_test(test_pings_do_not_delay_reaping),
-      cmocka_unit_test(test_pings_keep_lifo),
-      cmocka_unit_test(test_us113_failing_ping),
-      cmocka_unit_test(test_idle_closed_by_server),
       cmocka_unit_test(test_failed_reset),
       cmocka_unit_test(test_reset_interrupted),
       cmocka_unit_test(test_reset_close),
@@ -790,7 +613,6 @@ int main(void) {
       cmocka_unit_test(test_drain_deadline_cuts),
       cmocka_unit_test(test_cancel_at_each_state),
       cmocka_unit_test(test_stats_equal_lists),
-      cmocka_unit_test(test_us111_events),
       cmocka_unit_test(test_shutdown_in_every_state),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
