@@ -15,7 +15,7 @@
   missing error fields                  unit db/faults test_missing_error_fields
   unknown auth method                   unit db/faults test_unknown_auth_methods
   a server that stalls in every state   unit db/faults test_stalls_in_every_state_of_a_log_in; of TLS:
-  of login                              unit db/server
+  of login                              unit db/tls
   kill -9 in mid-result                 test_postgres.py test_us_114_kill_9_of_a_backend_in_mid_result
   network cut and delay                 test_a_cut_at_any_byte; test_postgres.py
                                         test_connection_cut_in_mid_result, test_slow_network

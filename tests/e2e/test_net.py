@@ -235,6 +235,8 @@ def test_rules_live_through_a_reload(warp, echo, tmp_path):
 def test_a_rule_that_is_none_is_told_with_its_place(warp, tmp_path):
     (tmp_path / "warp.toml").write_text('[net]\nallow = [\n  "api.example.com:443",\n  "10.0.0.0/8",\n]\n')
     out = warp("validate", cwd=tmp_path)
-    assert out.returncode == 1
-    assert "warp.toml:4:3: '10.0.0.0/8' has no port" in out.stderr
-    assert "hint: write 10.0.0.0/8:443, or 10.0.0.0/8:* for all ports" in out.stderr
+    assert out.returncode == 1 and out.stdout == ""
+    assert out.stderr == (
+        "error: warp.toml:4:3: '10.0.0.0/8' has no port\n"
+        "hint: write 10.0.0.0/8:443, or 10.0.0.0/8:* for all ports\n"
+    )

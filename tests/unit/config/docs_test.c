@@ -150,6 +150,8 @@ static const struct {
     {"The same: of them for the host itself, which dials databases", "128", "src/dns/lookup.c",
      "OWN_PLACES = 128"},
     {"The same, an instance", "256", "src/engine/engine_internal.h", "WG_LOOKUPS_MAX = 256"},
+    {"A connection that was refused is logged again, if it is tried again, after", "60s",
+     "src/engine/bridge_tcp.c", "AGAIN_S = 60"},
     {"Rules of `allow`", "1024", "src/net/allow.h", "WG_ALLOW_RULES_MAX = 1024"},
     {"Addresses of a name in `allow` hold for their TTL and", "60s", "src/net/allow.h",
      "WG_ALLOW_GRACE_S = 60"},
