@@ -76,13 +76,21 @@ static void until_read(db_fixture *f, unsigned n) {
   assert_int_equal(f->mock.cancels_read, n);
 }
 
+/** A query that only a cancel ends, once the server has begun it. */
+static void sleep_long(db_fixture *f, wg_db_guest *g, uint64_t h) {
+  unsigned before = f->mock.sleeps;
+  db_query(f, g, h, "SLEEP");
+  for (int i = 0; i < 5000 && f->mock.sleeps == before; i++) uv_sleep(1);
+  assert_int_equal(f->mock.sleeps, before + 1);
+}
+
 static void test_us112_cancel(void **state) {
   (void)state;
   db_fixture f;
   start(&f, 1); /* the request itself needs no connection of the pool */
   key k;
   uint64_t h = greeted(&f, f.guest, &k);
-  db_query(&f, f.guest, h, "SLEEP");
+  sleep_long(&f, f.guest, h);
   uint64_t c = cancel(&f, f.guest, &k);
   expect_end(&f, f.guest, c);
   assert_int_equal(f.mock.cancels, 1);
@@ -105,7 +113,7 @@ static void test_through_connect(void **state) {
   start(&f, 2);
   key k;
   uint64_t h = greeted(&f, f.guest, &k);
-  db_query(&f, f.guest, h, "SLEEP");
+  sleep_long(&f, f.guest, h);
   uint64_t c = db_connect(&f, f.guest, NULL);
   assert_int_equal(db_stats(&f).active, 2);
   say_cancel(&f, f.guest, c, &k);
@@ -157,7 +165,7 @@ static void test_not_across_databases(void **state) {
   two[0].port = two[1].port = f.mock.port;
   key k;
   uint64_t h = greeted(&f, f.guest, &k), c = 0;
-  db_query(&f, f.guest, h, "SLEEP");
+  sleep_long(&f, f.guest, h);
   assert_int_equal(wg_db_open(f.guest, "elsewhere", 9, f.mock.port, &c, NULL), WG_OK);
   say_cancel(&f, f.guest, c, &k);
   expect_end(&f, f.guest, c);
@@ -325,7 +333,7 @@ static void test_under_tls(void **state) {
     db_fixture_start(&f);
     key k;
     uint64_t h = greeted(&f, f.guest, &k);
-    db_query(&f, f.guest, h, "SLEEP");
+    sleep_long(&f, f.guest, h);
     expect_end(&f, f.guest, cancel(&f, f.guest, &k));
     assert_int_equal(f.mock.cancels_tls, 1);
     expect_canceled(&f, f.guest, h);
@@ -376,7 +384,7 @@ static void test_for_another_workers_session(void **state) {
   pair_start(&p);
   key k;
   uint64_t h = greeted(&p.f, p.f.guest, &k);
-  db_query(&p.f, p.f.guest, h, "SLEEP");
+  sleep_long(&p.f, p.f.guest, h);
   uint64_t c = cancel(&p.f, p.guest2, &k);
   uint8_t byte;
   assert_int_equal(wg_db_recv(p.guest2, c, &byte, 1, NULL), WG_AGAIN);

@@ -454,6 +454,7 @@ static void take_cancel(conn *c) {
 /** Runs until it is canceled. What was canceled before it began is forgotten. */
 static bool sleep_long(conn *c) {
   atomic_store(&c->canceled, false);
+  atomic_fetch_add(&c->m->sleeps, 1);
   for (;;) {
     char byte;
     if (atomic_load(&c->canceled))

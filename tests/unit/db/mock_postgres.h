@@ -81,6 +81,7 @@ typedef struct mock_pg {
   _Atomic bool tls_asked; /* SSLRequest came */
   char sni[256]; /* of the last connection */
   _Atomic unsigned cancels_read, cancels; /* requests: that came; that were acted on */
+  _Atomic unsigned sleeps; /* that began */
   _Atomic unsigned cancels_tls; /* that came under TLS */
   _Atomic unsigned stalled; /* connections that stall_at holds */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
