@@ -180,6 +180,11 @@ static void session_refuse(wg_session *s, const wg_error *why) {
   session_changed(s);
 }
 
+static void session_return(const wg_session *s, wg_server *srv, bool fit) {
+  bool dirty = s->used || s->wire->touched || !wg_list_empty(&srv->cancels);
+  wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
+}
+
 /** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
  *  linked any more. */
 static void session_free(wg_session *s) {
@@ -195,8 +200,7 @@ static void session_free(wg_session *s) {
   wg_list_remove(&g->sessions, &s->by_guest);
   if (srv) {
     bool fit = s->state != SES_SETTING && srv->ops->idle(&s->wire->track);
-    bool dirty = s->used || s->wire->touched || !wg_list_empty(&srv->cancels);
-    wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
+    session_return(s, srv, fit);
   }
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
@@ -516,6 +520,21 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
   return (ssize_t)n;
 }
 
+/** Nothing more will come, and nothing is owed. */
+static bool session_over(const wg_session *s) {
+  return s->state == SES_ENDED && s->srv->ops->idle(&s->wire->track);
+}
+
+/** A guest that has said good-bye, and was told all it asked for, needs the server no more, however
+ *  long it keeps its socket. `s` may be gone afterwards. */
+static void session_part(wg_session *s) {
+  if (!session_over(s)) return;
+  wg_server *srv = session_detach(s);
+  session_enter(s, SES_LOST); /* what the guest reads: what is left, then the end */
+  s->swallowed = true;
+  session_return(s, srv, true);
+}
+
 ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, wg_error *err) {
   wg_error ignored;
   if (!err) err = &ignored;
@@ -527,7 +546,9 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
   switch (s->state) {
   case SES_RUNNING:
     if (s->swallowed) return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
-    return session_send(s, p, n, err);
+    n = (size_t)session_send(s, p, n, err);
+    if ((ssize_t)n > 0) session_part(s);
+    return (ssize_t)n;
   case SES_STARTING:
   case SES_GREETING: return greet(s, p, n, err);
   case SES_QUEUED:
@@ -540,11 +561,6 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
 }
 
 /* ---- bytes to the guest ---- */
-
-/** Nothing more will come, and nothing is owed. */
-static bool session_over(const wg_session *s) {
-  return s->state == SES_ENDED && s->srv->ops->idle(&s->wire->track);
-}
 
 static bool session_readable(const wg_session *s) {
   if (wg_buf_len(&s->to_guest) || (s->shut & WG_WATCH_READ)) return true;
@@ -602,6 +618,7 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
   if (wg_buf_len(&s->to_guest) == 0 &&
       (s->state == SES_RUNNING || (s->state == SES_ENDED && !session_over(s)))) {
     ssize_t n = session_recv(s, p, cap, err);
+    if (n > 0) session_part(s);
     if (n != 0) return n;
     s = session_find(g, handle, err); /* lost; the callbacks of that may have closed it */
     if (!s) return WG_INVALID;
@@ -713,7 +730,29 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   }
   if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) session_enter(s, SES_LOST);
   session_changed(s);
+  s = session_find(g, handle, NULL); /* callbacks may have closed it */
+  if (s) session_part(s);
   return WG_OK;
+}
+
+/** Takes what the server has said by now and the guest did not wait for: a driver that met an error may
+ *  close in front of the ReadyForQuery behind it.
+ *  @return false: the session is gone */
+static bool session_settle(wg_session *s) {
+  enum { READS = 4 };
+  wg_db_guest *g = s->guest;
+  uint64_t handle = s->handle;
+  for (int i = 0; i < READS && (s->state == SES_RUNNING || s->state == SES_ENDED); i++) {
+    uint8_t rest[4096];
+    wg_error ignored;
+    if (s->swallowed || s->srv->ops->idle(&s->wire->track)) break;
+    s->srv->readable = true; /* nobody has looked since */
+    ssize_t n = session_recv(s, rest, sizeof rest, &ignored);
+    s = session_find(g, handle, NULL); /* lost; the callbacks of that may have closed it */
+    if (!s) return false;
+    if (n <= 0) break;
+  }
+  return true;
 }
 
 wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err) {
@@ -729,7 +768,7 @@ wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err) {
     w->guards = guard.next;
     if (!guard.s) return WG_OK;
   }
-  session_free(s);
+  if (session_settle(s)) session_free(s);
   return WG_OK;
 }
 

@@ -166,6 +166,53 @@ static void test_half_close(void **state) {
   db_fixture_stop(&f);
 }
 
+/* After Terminate the server is the next guest's, also while the socket stays open. */
+static void test_good_bye_gives_the_server_back(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  uint64_t h[3];
+  char pid[3][16];
+  for (int i = 0; i < 3; i++) {
+    h[i] = open_at(&f, f.database.host);
+    db_greet(&f, f.guest, h[i]);
+    db_ask(&f, f.guest, h[i], "PID", pid[i], sizeof pid[i]);
+    assert_string_equal(pid[i], pid[0]);
+    db_send(&f, f.guest, h[i], "X\0\0\0\4", 5);
+    db_run_until_stats(&f, 0, 1, 1);
+    uint8_t byte;
+    assert_int_equal(wg_db_recv(f.guest, h[i], &byte, 1, NULL), 0);
+    assert_int_equal(wg_db_send(f.guest, h[i], &byte, 1, NULL), WG_LOST);
+  }
+  for (int i = 0; i < 3; i++) db_close(f.guest, h[i]);
+  assert_int_equal(f.mock.logins, 1);
+  db_fixture_stop(&f);
+}
+
+/* A driver that met an error may not wait for the ReadyForQuery behind it: its server is kept. */
+static void test_close_in_front_of_ready(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  for (int i = 0; i < 3; i++) {
+    uint64_t h = open_at(&f, f.database.host);
+    db_greet(&f, f.guest, h);
+    db_query(&f, f.guest, h, "PID");
+    uint8_t byte;
+    wg_error err;
+    assert_int_equal(db_recv(&f, f.guest, h, &byte, 1, &err), 1);
+    uv_sleep(20); /* the rest of the answer is there, and nobody reads it */
+    db_send(&f, f.guest, h, "X\0\0\0\4", 5);
+    db_close(f.guest, h);
+    db_run_until_stats(&f, 0, 1, 1);
+  }
+  assert_int_equal(f.mock.logins, 1);
+  db_fixture_stop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_start_up_chooses),
@@ -174,6 +221,8 @@ int main(void) {
       cmocka_unit_test(test_waits_its_turn),
       cmocka_unit_test(test_guest_free_at_each_point),
       cmocka_unit_test(test_half_close),
+      cmocka_unit_test(test_good_bye_gives_the_server_back),
+      cmocka_unit_test(test_close_in_front_of_ready),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
