@@ -198,6 +198,18 @@ def test_sqlx_sees_the_servers_errors(ask):
     assert lines[7].startswith("ok") and lines[8] == "ok"
 
 
+@DRIVERS
+def test_an_error_costs_no_session(ask, postgres, kind):
+    """Drivers close without waiting for all that follows an error."""
+    before = postgres.logins()
+    verb = "query" if kind == "tokio" else "rows"
+    for_all = [step for _ in range(5) for step in ("connect a", f"{verb} a {word('SELECT nonsense')}", "close a")]
+    lines = list(ask(kind, *for_all, pool_size=1))
+    assert all(line.startswith("error 42703%20") for line in lines[1::3])
+    assert lines[0::3] == lines[2::3] == ["ok"] * 5
+    assert postgres.logins() - before <= 2, "one login, and another one at most when the server was slow"
+
+
 def test_a_pool_in_the_guest_is_on_top_of_the_hosts(ask, postgres):
     before = postgres.logins()
     lines = list(ask("sqlx", f"pool 3 30 {word('SELECT pg_backend_pid()::text')}", pool_size=3))
@@ -214,6 +226,14 @@ def test_prepared_statements_pipelining_and_time_limits(ask):
     assert lines[1] == "ok 200" and lines[2] == "ok" + " 42" * 20
     assert lines[3] == "error timeout"
     assert lines[5:] == ["ok", "ok 5", "ok |slow", "ok"]
+
+
+def test_a_cancel_request_ends_the_statement(ask):
+    start = time.monotonic()
+    lines = list(ask("tokio", "connect a", f"cancel a 200 {word('SELECT pg_sleep(20)')}",
+                     f"query a {word('SELECT 5')}", "close a"))  # fmt: skip
+    assert lines[1].startswith("error 57014%20") and lines[2] == "ok 5"
+    assert time.monotonic() - start < 15
 
 
 @COMMANDS
@@ -320,6 +340,16 @@ def test_the_next_connection_sees_nothing_of_the_last_one(ask):
     ))  # fmt: skip
     assert lines[7] == "ok" and lines[8] == lines[1]
     assert lines[9] == "ok 1" and lines[10] == "ok 0"
+
+
+@COMMANDS
+def test_good_bye_gives_the_session_back_though_the_socket_stays_open(ask, postgres, kind):
+    bye = "terminate a" if kind == "std" else f"send a {word(b'X' + bytes([0, 0, 0, 4]))}"
+    pid = word("SELECT pg_backend_pid()")
+    lines = list(ask(kind, f"connect a {PLACE}", f"startup a warpgrid {postgres.user}", f"query a {pid}", bye,
+                     f"connect b {PLACE}", f"startup b warpgrid {postgres.user}", f"query b {pid}", pool_size=1,
+                     connect_timeout="3s"))  # fmt: skip
+    assert lines[4:6] == ["ok", "ok"] and lines[2] == lines[6], lines
 
 
 @COMMANDS
