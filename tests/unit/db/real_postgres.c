@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/real_postgres.h"
+#include <arpa/inet.h>
+#include <glob.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char bin[256], dir[64];
+static uint16_t port;
+
+#define CHECK(x)                                                                  \
+  do {                                                                            \
+    if (!(x)) {                                                                   \
+      fprintf(stderr, "real_postgres.c:%d: %s; see %s/log\n", __LINE__, #x, dir); \
+      abort();                                                                    \
+    }                                                                             \
+  } while (0)
+
+/* PostgreSQL refuses to run as root. */
+static int as_owner(const char *fmt, ...) {
+  char command[1024], whole[2048];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(command, sizeof command, fmt, ap);
+  va_end(ap);
+  const char *who = geteuid() == 0 ? "runuser -u postgres -- " : "";
+  snprintf(whole, sizeof whole, "cd %s && %s%s >> %s/log 2>&1", dir, who, command, dir);
+  return system(whole);
+}
+
+static void put(const char *name, const char *text, mode_t mode) {
+  char path[300];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  FILE *f = fopen(path, "w");
+  CHECK(f);
+  fputs(text, f);
+  fclose(f);
+  chmod(path, mode);
+}
+
+static uint16_t free_port(void) {
+  struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t len = sizeof in;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK(bind(fd, (struct sockaddr *)&in, len) == 0);
+  getsockname(fd, (struct sockaddr *)&in, &len);
+  close(fd);
+  return ntohs(in.sin_port);
+}
+
+bool real_postgres_start(const char *seed) {
+  glob_t g;
+  const char *given = getenv("WARPGRID_PG_BINDIR");
+  if (given) {
+    snprintf(bin, sizeof bin, "%s", given);
+  } else if (glob("/usr/lib/postgresql/*/bin", 0, NULL, &g) == 0) {
+    snprintf(bin, sizeof bin, "%s", g.gl_pathv[g.gl_pathc - 1]);
+    globfree(&g);
+  }
+  if (!bin[0]) {
+    printf("PostgreSQL's server programs are not installed: skipped\n");
+    return false;
+  }
+  snprintf(dir, sizeof dir, "/tmp/wg_pg_realXXXXXX");
+  CHECK(mkdtemp(dir));
+  struct passwd *owner = geteuid() == 0 ? getpwnam("postgres") : NULL;
+  if (owner) CHECK(chown(dir, owner->pw_uid, owner->pw_gid) == 0);
+  put("log", "", 0666);
+  put("role.sql",
+      "CREATE ROLE app LOGIN PASSWORD 'secret';\nCREATE ROLE other;\nGRANT other TO app;\n"
+      "CREATE DATABASE shop;\n",
+      0644);
+  put("seed.sql", seed, 0644);
+  put("hba.conf",
+      "local all all trust\nhost all postgres 127.0.0.1/32 trust\n"
+      "host all all 127.0.0.1/32 scram-sha-256\n",
+      0644);
+  CHECK(as_owner("%s/initdb -N -D %s/data -A trust -U postgres --no-locale -E UTF8", bin, dir) ==
+        0);
+  for (int tries = 0;; tries++) { /* somebody else may take the port meanwhile */
+    port = free_port();
+    if (as_owner("%s/pg_ctl -w -D %s/data -l %s/data/log -o '-F -p %u -k %s -c "
+                 "listen_addresses=127.0.0.1 -c max_connections=20 -c hba_file=%s/hba.conf' start",
+                 bin, dir, dir, port, dir, dir) == 0)
+      break;
+    CHECK(tries < 5);
+  }
+  CHECK(as_owner("%s/psql -v ON_ERROR_STOP=1 -h %s -p %u -U postgres -f role.sql", bin, dir,
+                 port) == 0);
+  CHECK(as_owner("%s/psql -v ON_ERROR_STOP=1 -h %s -p %u -U postgres -d shop -f seed.sql", bin, dir,
+                 port) == 0);
+  return true;
+}
+
+void real_postgres_stop(void) {
+  char command[300];
+  if (!dir[0]) return;
+  as_owner("%s/pg_ctl -D %s/data -m immediate stop", bin, dir);
+  snprintf(command, sizeof command, "rm -rf %s", dir);
+  CHECK(system(command) == 0);
+}
+
+uint16_t real_postgres_port(void) { return port; }

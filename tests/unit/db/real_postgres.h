@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** @file real_postgres.h  A PostgreSQL cluster of its own in a temporary folder, on a free port of
+ *  127.0.0.1: roles "app" (password "secret", scram-sha-256) and the superuser "postgres" (trusted),
+ *  database "shop". WARPGRID_PG_BINDIR names its programs where they are not found. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+/** @param seed  SQL that the superuser runs in "shop"
+ *  @return false: PostgreSQL is not installed, which was said. Aborts on failure. */
+bool real_postgres_start(const char *seed);
+/** NULL-safe: does nothing when it was not started. */
+void real_postgres_stop(void);
+uint16_t real_postgres_port(void);
