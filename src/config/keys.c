@@ -152,7 +152,8 @@ const cfg_key cfg_keys[] = {
                 "long; 0: as the kernel has it"),
     KEY(CFG_POOL, "reset", CFG_CHOICE, POOL(reset), .choices = "discard|close",
         .standard = "discard", .live = true,
-        .help = "Between two guests: clear the session and reuse it, or close it"),
+        .help = "Between two guests: clear the session and reuse it, or close it; what clearing "
+                "leaves is told in architecture.md"),
     KEY(CFG_POOL, "spin", CFG_CHOICE, POOL(spin), .choices = "auto|off", .standard = "auto",
         .live = true,
         .help = "`auto`: a worker that has nothing else to do looks for an answer for up to 150 us "

@@ -1,6 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file postgres.h  What the parts of the Postgres codec share. Chapter and section numbers are
  *  of PostgreSQL's documentation, chapter "Frontend/Backend Protocol". */
+/* What does not pass unchanged between a guest and its server; all else does.
+ *
+ *   from the guest
+ *     SSLRequest, GSSENCRequest   answered 'N': inside the process there is nothing to encrypt
+ *     StartupMessage              answered from memory; parameters that differ from the server's
+ *                                 session are set there by set_config(); `replication` is refused
+ *     password messages           the server's log-in is the host's; a session that sends one is
+ *                                 passed on and not used again
+ *     CancelRequest               its key is ours: the server is told its own, or nothing
+ *     Terminate                   withheld, and what follows it: it ends the guest's session only
+ *   from the server
+ *     its log-in                  Authentication*, NegotiateProtocolVersion, errors of it: the pool's
+ *     BackendKeyData              withheld: the guest has a key of its own, void at its close
+ *     answers to reset and ping   the pool's
+ *
+ * SQL is not looked at: what it changes in the session is undone by the reset. */
 #pragma once
 #include "db/wire/scram.h"
 #include "db/wire/wire.h"

@@ -9,7 +9,7 @@
 /* What a guest meets instead of a server's start-up (section 55.2.1):
  *
  *   ASKED --SSLRequest | GSSENCRequest, answered 'N'--> ASKED
- *   ASKED --CancelRequest--> ENDED
+ *   ASKED --CancelRequest, its key told to the caller--> ENDED
  *   ASKED --StartupMessage, and no server yet--> ASKED, with the packet kept
  *   ASKED --StartupMessage, nothing to set--> READY
  *   ASKED --StartupMessage with settings--> SETTING --the server took them--> READY

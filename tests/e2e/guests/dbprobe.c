@@ -8,7 +8,7 @@
  *     param=NAME=VALUE          one more start-up parameter
  *     keep=1                    leaves the connection open at the end
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
- *   GET /trap, /spin            with a connection in hand
+ *   GET /trap, /spin            with a connection in hand, on which q=SQL was run
  *   GET /env                    the environment */
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,16 +240,24 @@ static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
   wg_http_header(res, "x-timeouts", timeouts);
 }
 
+/* A connection in hand, in the state that the SQL left it in. */
+static bool in_hand(wg_http_request *req, wg_http_response *res, conn *c) {
+  wg_str text = wg_http_query_param(req, "q");
+  if (!conn_open(c, req)) return false;
+  if (text.ptr != NULL) run(c, res, text);
+  return true;
+}
+
 void wg_http_handle(wg_http_request *req, wg_http_response *res) {
   conn c = {.retry = flag(req, "retry")};
   wg_str path = wg_http_path(req);
   if (wg_str_is(path, "/sql")) {
     sql(req, res, &c);
   } else if (wg_str_is(path, "/trap")) {
-    if (conn_open(&c, req)) __builtin_trap();
+    if (in_hand(req, res, &c)) __builtin_trap();
     tell_error(res, &c);
   } else if (wg_str_is(path, "/spin")) {
-    if (conn_open(&c, req))
+    if (in_hand(req, res, &c))
       for (volatile uint32_t i = 0;; i = i + 1) {
       }
     tell_error(res, &c);

@@ -413,8 +413,11 @@ static void test_half_conversations(void **state) {
     db_ask(&f, f.guest, h, "SELECT pg_backend_pid()", pid, sizeof pid);
     wg_buf b = fresh();
     switch (how) {
-    case 0: put(&b, 'Q', "SELECT 1", 9); break; /* the answer is not read */
-    case 1: put(&b, 'Q', "COPY (SELECT 1) FROM STDIN", 10); break; /* an error, not read */
+    case 0: put(&b, 'Q', "SELECT pg_sleep(1)", 19); break; /* the answer is not awaited */
+    case 1: /* nor that of the second of two */
+      put(&b, 'Q', "SELECT 1", 9);
+      put(&b, 'Q', "SELECT pg_sleep(1)", 19);
+      break;
     case 2: put_run(&b, "SELECT 1"); break; /* no Sync */
     case 3: wg_buf_put(&b, "Q\0\0", 3); break; /* half a header */
     case 4: put(&b, 'Q', "COPY shop_items FROM STDIN", 27); break;
