@@ -118,6 +118,8 @@ struct wg_server {
 
 /** Makes a server in SRV_RESOLVING. The pool's mutex is held. NULL: out of memory. */
 wg_server *wg__server_new(wg_local *local);
+/** Its address was no good: the name is looked up afresh next time. */
+void wg__server_distrust(const wg_server *srv);
 /** Tells the server goodbye, without waiting: it is about to be closed in good order. */
 void wg__server_bye(wg_server *srv);
 /** Begins; may end in wg__pool_on_ready() or wg__pool_on_failed() before it returns. */

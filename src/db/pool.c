@@ -387,6 +387,8 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
     wg__pool_pump(local);
     return;
   }
+  /* A server that moved (failover) has another address by now. */
+  if (srv->state != SRV_RESOLVING && cause != WG_DB_CAUSE_AUTH) wg__server_distrust(srv);
   srv->end = cause;
   wg__server_enter(srv, SRV_CLOSED);
   pthread_mutex_lock(&pool->lock);

@@ -306,6 +306,12 @@ void wg__server_arm(wg_server *srv, unsigned events) {
 
 /* ---- from a name to a connection ---- */
 
+void wg__server_distrust(const wg_server *srv) {
+  const wg_database_config *config = srv->pool->config;
+  const char *name = config->address ? config->address : config->host;
+  if (name[0] != '/') wg_dns_distrust(srv->local->worker->dns, name, strlen(name));
+}
+
 static void server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate,
                         const char *what) {
   wg_error err;

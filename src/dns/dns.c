@@ -436,6 +436,19 @@ static void ask_records(wg_dns *d, const wg_dns_question *q, wg_dns_req *req) {
   }
 }
 
+void wg_dns_distrust(wg_dns *d, const char *name, size_t len) {
+  static const wg__dns_kind kinds[] = {WG__DNS_ADDRESSES, WG__DNS_ROOTED};
+  wg_dns_addr literal;
+  wg_dns_name host;
+  const char *why;
+  if (wg_dns_literal(name, len, &literal) || !wg_dns_normalise(name, len, &host, &why)) return;
+  uint64_t now = wg_now_ms(&d->loop.clock);
+  for (size_t i = 0; i < WG_COUNT(kinds); i++) {
+    wg__dns_entry *e = wg__dns_cache_find(&d->cache, kinds[i], &host);
+    if (e && e->expires_ms > now) e->expires_ms = now;
+  }
+}
+
 static void req_begin(wg_dns_req *req, dns_want want,
                       void (*done)(wg_dns_req *req, const wg_error *err), void *user) {
   *req = (wg_dns_req){.done = done, .user = user, .want = (uint8_t)want, .guest = true};

@@ -107,5 +107,10 @@ void wg_dns_resolve(wg_dns *d, const char *name, size_t len, wg_dns_req *req,
 /** Synchronous: req is the caller's again, and its callback does not come. Harmless after it came. */
 void wg_dns_cancel(wg_dns *d, wg_dns_req *req);
 
+/** What was told of the name's addresses leads nowhere (a failover, perhaps): the next question asks
+ *  again, however long the answer may be kept. Allocates nothing; a literal, or a name that is not
+ *  cached, is fine. */
+void wg_dns_distrust(wg_dns *d, const char *name, size_t len);
+
 /** An address for connect(2). @return its size */
 socklen_t wg_dns_sockaddr(const wg_dns_addr *a, uint16_t port, struct sockaddr_storage *out);

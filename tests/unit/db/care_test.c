@@ -2,11 +2,14 @@
 /* US-111, US-113: what a pool does as time goes by, and what it tells: idle and lifetime limits, health
  * checks, the minimum of idle connections, the line of statistics. */
 #include "db/db_fixture.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -352,6 +355,41 @@ static void test_min_idle_on_two_workers(void **state) {
   db_fixture_stop(&f);
 }
 
+/* ---- peers that vanish ---- */
+
+static int option_of(const db_fixture *f, int level, int name) {
+  const wg_server *srv = WG_CONTAINER(wg_list_first(&f->one.w->servers), wg_server, by_worker);
+  int value = -1;
+  socklen_t len = sizeof value;
+  assert_int_equal(getsockopt(srv->fd, level, name, &value, &len), 0);
+  return value;
+}
+
+/* US-111: the kernel is told how long a silent or deaf peer is borne. */
+static void test_us111_tcp_settings(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.pool.tcp_keepalive_ms = 6500;
+  f.database.pool.tcp_user_timeout_ms = 12345;
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  assert_int_equal(option_of(&f, SOL_SOCKET, SO_KEEPALIVE), 1);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_KEEPIDLE), 7);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_KEEPINTVL), 2);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_KEEPCNT), 3);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_USER_TIMEOUT), 12345);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_NODELAY), 1);
+  db_fixture_stop(&f);
+
+  db_fixture_init(&f); /* 0: as the kernel has it */
+  db_fixture_start(&f);
+  close_ok(&f, db_open(&f, f.guest));
+  assert_int_equal(option_of(&f, SOL_SOCKET, SO_KEEPALIVE), 0);
+  assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
+  db_fixture_stop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us113_idle_reaped),
@@ -365,6 +403,7 @@ int main(void) {
       cmocka_unit_test(test_min_idle),
       cmocka_unit_test(test_min_idle_makes_no_storm),
       cmocka_unit_test(test_min_idle_on_two_workers),
+      cmocka_unit_test(test_us111_tcp_settings),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,6 +143,24 @@ static void us_107_the_cap_shortens_long_ones(void **state) {
   assert_int_equal(f->metrics.hits, 0);
 }
 
+/* US-111: who could not reach what was told asks again, however long that may be kept. */
+static void us_111_a_distrusted_answer_is_asked_again(void **state) {
+  fixture *f = *state;
+  resolve(f, "long.example.test");
+  resolve(f, "long.example.test");
+  assert_int_equal(f->metrics.hits, 1);
+  wg_dns_distrust(f->dns, "LONG.example.test.", 18);
+  resolve(f, "long.example.test");
+  assert_int_equal(f->metrics.hits, 1);
+  assert_int_equal(f->metrics.misses, 2);
+  resolve(f, "long.example.test"); /* the new answer is as good as any */
+  assert_int_equal(f->metrics.hits, 2);
+  wg_dns_distrust(f->dns, "192.0.2.1", 9);
+  wg_dns_distrust(f->dns, "never.asked.test", 16);
+  wg_dns_distrust(f->dns, "no name", 7);
+  assert_int_equal(f->metrics.entries, 1);
+}
+
 static void us_107_both_families_in_turn(void **state) {
   fixture *f = *state;
   resolve(f, "dual.example.test");
@@ -555,6 +573,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(us_107_the_ttl_of_the_zone_holds),
       TEST(us_107_the_cap_shortens_long_ones),
+      TEST(us_111_a_distrusted_answer_is_asked_again),
       TEST(us_107_both_families_in_turn),
       TEST(a_chain_of_aliases_has_the_least_ttl),
       TEST(us_106_a_name_that_does_not_exist),
