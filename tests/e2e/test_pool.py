@@ -130,6 +130,7 @@ def test_us_111_failover_of_the_address_behind_a_name(site, postgres):
             with site.serve(env={"TEST_DB_PASSWORD": postgres.password}) as server:
                 assert get(server, "/sql?q=select+1").status == 200
                 assert (old.accepted, new.accepted) == (1, 0)
+                wait_until(lambda: site.stats()["databases"][0]["idle"] == 1, "it is clean")
                 registry.put(name, "127.0.0.3")
                 old.refuse()
                 old.cut()

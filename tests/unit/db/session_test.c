@@ -160,7 +160,7 @@ static void test_unclean_leave_closes_server(void **state) {
     const char *bytes;
     size_t n;
   } leave[] = {
-      {"Q\0\0\0\010PID", 9},                /* the answer is not read */
+      {"Q\0\0\0\011HANG", 10},              /* the answer has not come */
       {"Q\0\0\0\010P", 6},                  /* half a message */
       {"Q", 1},
       {"P\0\0\0\010\0\0\0\0", 9},           /* no Sync */
