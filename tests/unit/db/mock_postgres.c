@@ -34,7 +34,7 @@ typedef struct conn {
   bool failed;       /* extended query: skip until Sync */
   bool set_config;   /* the unnamed statement is one */
   char prepared[PREPARED_MAX][64];
-  unsigned said;     /* messages of the log-in */
+  _Atomic unsigned said; /* messages, as long as stall_at looks at them */
   uint8_t *received;
   size_t received_len;
   pthread_t thread;
@@ -149,7 +149,7 @@ static bool send_msg(conn *c, char type, const void *body, size_t n) {
   msg[0] = (uint8_t)type;
   put32(msg + 1, (uint32_t)n + 4);
   if (n) memcpy(msg + 5, body, n);
-  bool stall = ++c->said == atomic_load(&c->m->stall_at);
+  bool stall = atomic_fetch_add(&c->said, 1) + 1 == atomic_load(&c->m->stall_at);
   size_t whole = !stall ? n + 5 : atomic_load(&c->m->stall_half) ? (n + 5) / 2 : 0;
   bool ok = write_all(c, msg, whole);
   if (stall) {
@@ -796,6 +796,7 @@ static void each_open(mock_pg *m, void (*fn)(conn *c)) {
 static void conn_cut(conn *c) { shutdown(c->fd, SHUT_RDWR); }
 static void conn_terminate(conn *c) {
   CHECK(!c->ssl); /* its thread's own */
+  atomic_store(&c->said, 1u << 30); /* it is not to wait here */
   send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
   shutdown(c->fd, SHUT_RDWR);
 }
