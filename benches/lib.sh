@@ -111,7 +111,7 @@ native_from() {
 # native NAME [LIBS...]: the same of benches/native.
 native() { native_from "$root/benches/native/$1.c" "$@"; }
 
-median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {printf "%.6g\n", NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
+median() { printf '%s\n' "$@" | sort -g | awk '{v[NR]=$1} END {printf "%.10g\n", NR % 2 ? v[(NR+1)/2] : (v[NR/2]+v[NR/2+1])/2}'; }
 over() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a / b}'; }
 # field NAME TEXT: the value of NAME=value.
 field() { sed -n "s/.*\\b$1=\\([0-9.]*\\).*/\\1/p" <<<"$2" | tail -n 1; }
@@ -237,14 +237,14 @@ rust_guest() {
 
 # ---- sides that take turns ----
 
-declare -A seen medians p50s
+declare -A seen medians side_p50s
 # take_turns FIELD SIDE...: runs run_SIDE of each, $rounds times, in the other direction every second
 # time, and keeps the FIELD= of the line that each prints.
 take_turns() {
   local field=$1 round side line value reversed=
   shift
   for side in "$@"; do
-    seen[$side]= p50s[$side]=
+    seen[$side]= side_p50s[$side]=
     reversed="$side $reversed"
   done
   for ((round = 1; round <= rounds; round++)); do
@@ -254,7 +254,7 @@ take_turns() {
       value=$(field "$field" "$line")
       [ -n "$value" ] || die "$side printed no $field: '$line'"
       seen[$side]+=" $value"
-      p50s[$side]+=" $(field p50_us "$line")"
+      side_p50s[$side]+=" $(field p50_us "$line")"
       say "round $round $side: $line"
     done
   done
@@ -278,10 +278,10 @@ median_ratio() {
 # median of the rounds' medians, which a busy machine disturbs less.
 compare() {
   ratio_result "$1" "$(median_ratio "$2" "$3")" "${medians[$2]}" "${medians[$3]}" "$4" "${5:-us}"
-  [[ ${p50s[$2]} =~ [0-9] && ${p50s[$3]} =~ [0-9] ]] || return 0
+  [[ ${side_p50s[$2]} =~ [0-9] && ${side_p50s[$3]} =~ [0-9] ]] || return 0
   local a b
   # shellcheck disable=SC2086
-  a=$(median ${p50s[$2]}) b=$(median ${p50s[$3]})
+  a=$(median ${side_p50s[$2]}) b=$(median ${side_p50s[$3]})
   printf '  %s p50: ratio=%s ours=%sus peer=%sus\n' "$1" "$(over "$a" "$b")" "$a" "$b"
 }
 
