@@ -17,24 +17,30 @@ enum {
 };
 
 typedef enum wg_db_protocol { WG_DB_POSTGRES, WG_DB_MYSQL, WG_DB_REDIS } wg_db_protocol;
+/** Who logs in to a server. */
+typedef enum wg_db_auth {
+  WG_DB_AUTH_SERVICE, /**< the host, with its own credentials; guests need none */
+  WG_DB_AUTH_GUEST, /**< the host, with those of the guest; sessions are shared among equal ones */
+  WG_DB_AUTH_RELAY /**< the guest itself; its connection is nobody else's */
+} wg_db_auth;
 typedef enum wg_db_spin { WG_DB_SPIN_AUTO, WG_DB_SPIN_OFF } wg_db_spin;
 typedef enum wg_db_reset { WG_DB_RESET_DISCARD, WG_DB_RESET_CLOSE } wg_db_reset;
 
 /** Pool figures; `[shims.database_proxy]` gives the defaults that `[databases.NAME]` overrides. */
 typedef struct wg_pool_config {
-  uint32_t pool_size;               /**< connections a key may have, all workers; 1..10000 */
-  uint32_t max_waiters;             /**< guests queued for one key */
-  uint32_t connect_timeout_ms;      /**< deadline of a guest's connect, queueing included */
-  uint32_t idle_timeout_ms;         /**< an idle connection is closed after this; 0 = never */
-  uint32_t health_interval_ms;      /**< idle connections are pinged this often; 0 = never */
-  uint32_t recv_timeout_ms;         /**< of shim `recv`; 0 = none */
-  uint32_t send_timeout_ms;         /**< of shim `send`; 0 = none */
-  uint32_t slow_wait_ms;            /**< a guest that waits longer is logged; 0 = none */
-  uint32_t drain_timeout_ms;        /**< in-flight work may take this long at stop */
-  uint32_t min_idle;                /**< idle connections to keep ready; at most pool_size */
-  uint32_t max_lifetime_ms;         /**< a connection is closed at this age; 0 = never */
-  uint32_t tcp_keepalive_ms;        /**< silence before the kernel probes; 0 = never */
-  uint32_t tcp_user_timeout_ms;     /**< unanswered bytes end a connection; 0 = the kernel's */
+  uint32_t pool_size; /**< connections a key may have, all workers; 1..10000 */
+  uint32_t max_waiters; /**< guests queued for one key */
+  uint32_t connect_timeout_ms; /**< deadline of a guest's connect, queueing included */
+  uint32_t idle_timeout_ms; /**< an idle connection is closed after this; 0 = never */
+  uint32_t health_interval_ms; /**< idle connections are pinged this often; 0 = never */
+  uint32_t recv_timeout_ms; /**< of shim `recv`; 0 = none */
+  uint32_t send_timeout_ms; /**< of shim `send`; 0 = none */
+  uint32_t slow_wait_ms; /**< a guest that waits longer is logged; 0 = none */
+  uint32_t drain_timeout_ms; /**< in-flight work may take this long at stop */
+  uint32_t min_idle; /**< idle connections to keep ready; at most pool_size */
+  uint32_t max_lifetime_ms; /**< a connection is closed at this age; 0 = never */
+  uint32_t tcp_keepalive_ms; /**< silence before the kernel probes; 0 = never */
+  uint32_t tcp_user_timeout_ms; /**< unanswered bytes end a connection; 0 = the kernel's */
   wg_db_reset reset;
   wg_db_spin spin; /**< look for answers for a short time before the worker sleeps */
 } wg_pool_config;
@@ -43,8 +49,8 @@ typedef struct wg_pool_config {
 typedef enum wg_tls_mode {
   WG_TLS_AUTO, /**< VERIFY_FULL; none to this machine, unless another key asks for TLS */
   WG_TLS_DISABLE,
-  WG_TLS_ALLOW,   /**< in plain text, with TLS when the server refuses that */
-  WG_TLS_PREFER,  /**< with TLS, in plain text when the server cannot */
+  WG_TLS_ALLOW, /**< in plain text, with TLS when the server refuses that */
+  WG_TLS_PREFER, /**< with TLS, in plain text when the server cannot */
   WG_TLS_REQUIRE, /**< the server may be anybody; its issuer is checked when `ca` is given */
   WG_TLS_VERIFY_CA,
   WG_TLS_VERIFY_FULL
@@ -63,23 +69,26 @@ typedef struct wg_tls_config {
   wg_tls_negotiation negotiation;
   wg_tls_version min_version;
   wg_tls_binding channel_binding;
-  char *ca;            /**< PEM file of issuers; NULL: the system's */
-  char *cert;          /**< PEM file of the host's own certificate and its chain; NULL: none */
-  char *key;           /**< its private key; NULL: in `cert` */
-  char *server_name;   /**< NULL: that of the database */
+  char *ca; /**< PEM file of issuers; NULL: the system's */
+  char *cert; /**< PEM file of the host's own certificate and its chain; NULL: none */
+  char *key; /**< its private key; NULL: in `cert` */
+  char *server_name; /**< NULL: that of the database */
   struct wg_tls *made; /**< from the files, by whoever read them: src/db/tls.h. NULL: not yet */
 } wg_tls_config;
 
 /** One `[databases.NAME]`. `auth = "service"`: the host holds user and password. */
 typedef struct wg_database_config {
-  char *name;          /**< the table's name; for logs and statistics */
+  char *name; /**< the table's name; for logs and statistics */
   wg_db_protocol protocol;
-  char *host;          /**< what guests say; also what is dialled unless `address` is set */
+  char *host; /**< what guests say; also what is dialled unless `address` is set */
   uint16_t port;
   char *address; /**< NULL, or where the server really is: name, IP, or "/dir" of its socket */
   uint16_t address_port; /**< 0: the same as port */
   char *database; /**< NULL: any name the guest asks for */
-  char *user; /**< the role the host logs in as */
+  wg_db_auth auth;
+  uint32_t
+      credential_ttl_ms; /**< GUEST: sessions are reused so long after a log-in proved the password */
+  char *user; /**< SERVICE: the role the host logs in as; NULL: none is named */
   wg_secret password; /**< empty: none */
   wg_tls_config tls;
   wg_pool_config pool;

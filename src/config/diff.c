@@ -117,6 +117,7 @@ bool wg_config_same_databases(const wg_config *a, const wg_config *b) {
     if (!same_text(x->name, y->name) || x->protocol != y->protocol ||
         !same_text(x->host, y->host) || x->port != y->port || !same_text(x->address, y->address) ||
         x->address_port != y->address_port || !same_text(x->database, y->database) ||
+        x->auth != y->auth || x->credential_ttl_ms != y->credential_ttl_ms ||
         !same_text(x->user, y->user) || !same_secret(&x->password, &y->password) ||
         !same_pool(&x->pool, &y->pool) || !wg_tls_same(&x->tls, &y->tls) || !same_place(a, b, x))
       return false;

@@ -172,8 +172,17 @@ const cfg_key cfg_keys[] = {
         .help = "Port of `address`; not set: `port`"),
     KEY(CFG_DATABASE, "database", CFG_STRING, DB(database), .live = true,
         .help = "Database that guests may use; not set: any that the user may"),
+    KEY(CFG_DATABASE, "auth", CFG_CHOICE, DB(auth), .choices = "service|guest|relay",
+        .standard = "service", .live = true,
+        .help = "Who logs in. `service`: the host with `user` and `password`, guests need none; "
+                "`guest`: the host with the guest's own, asked for in clear inside of the process; "
+                "`relay`: the guest itself, on a connection that nobody shares"),
+    KEY(CFG_DATABASE, "credential_ttl", CFG_DURATION, DB(credential_ttl_ms), RANGE(0, DAY),
+        .standard = "60s", .live = true,
+        .help = "`auth = \"guest\"`: connections are reused for so long after a log-in proved the "
+                "password; a password that changed on the server works no longer than this"),
     KEY(CFG_DATABASE, "user", CFG_STRING, DB(user), .live = true,
-        .help = "User that the host logs in as; guests need no credentials"),
+        .help = "User that the host logs in as (`auth = \"service\"`)"),
     KEY(CFG_DATABASE, "password", CFG_SECRET, DB(password), .live = true,
         .help = "Its password; better `${VARIABLE}` than the text itself"),
     KEY(CFG_DATABASE, "password_env", CFG_SECRET_ENV, DB(password), .live = true,

@@ -360,13 +360,6 @@ static void put_others(writer *w, const char *prefix) {
     begin(w, "enabled", '{');
     text(w, "type", "boolean");
     end(w, '}');
-  } else if (strcmp(prefix, "databases.NAME") == 0) {
-    begin(w, "auth", '{');
-    begin(w, "enum", '[');
-    text(w, NULL, "service");
-    end(w, ']');
-    text(w, "description", "Who logs in: the host");
-    end(w, '}');
   } else if (strcmp(prefix, "services.NAME") == 0) {
     put_variables(w, "env");
   }

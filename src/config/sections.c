@@ -79,9 +79,6 @@ void cfg_lower(char *text) {
     if (*text >= 'A' && *text <= 'Z') *text = (char)(*text - 'A' + 'a');
 }
 
-/** "auth" has one value so far: the host logs in with its own credentials. */
-static bool is_auth_key(const cfg_node *n) { return strcmp(n->key, "auth") == 0; }
-
 static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
   static const uint16_t ports[] = {5432, 3306, 6379};
   if (!d->host) {
@@ -112,7 +109,7 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
     wg_error_hint(r->err, "raise pool_size, or lower min_idle");
     return WG_CONFIG;
   }
-  if (!d->user && d->protocol != WG_DB_REDIS) {
+  if (!d->user && d->protocol != WG_DB_REDIS && d->auth == WG_DB_AUTH_SERVICE) {
     cfg_fail(r, table->line, table->column, "database '%s' needs 'user'", d->name);
     wg_error_hint(r->err, "add to [databases.%s]: user = \"NAME\" and password = \"${VARIABLE}\"",
                   d->name);
@@ -124,6 +121,28 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
 static const cfg_node *value_of(const cfg_node *table, const char *key) {
   const cfg_node *n = cfg_child(table, key);
   return n ? n : table;
+}
+
+/** A password that nobody uses, and what cannot be relayed. */
+static wg_code database_check_auth(cfg_reader *r, const cfg_node *table,
+                                   const wg_database_config *d) {
+  static const char *const passwords[] = {"password", "password_env", "password_file"};
+  if (d->auth == WG_DB_AUTH_SERVICE) return WG_OK;
+  for (size_t i = 0; i < WG_COUNT(passwords); i++) {
+    const cfg_node *n = cfg_child(table, passwords[i]);
+    if (!n) continue;
+    cfg_fail(r, n->line, n->column, "'%s' is not used: with this 'auth' guests bring their own",
+             passwords[i]);
+    wg_error_hint(r->err, "leave it out, or set auth = \"service\"");
+    return WG_CONFIG;
+  }
+  const cfg_node *n = value_of(table, "channel_binding");
+  if (d->auth == WG_DB_AUTH_RELAY && d->tls.channel_binding == WG_TLS_BINDING_REQUIRE)
+    return cfg_fail(
+        r, n->value_line, n->value_column,
+        "'channel_binding' cannot be required with auth = \"relay\": the guest does not "
+        "see the TLS channel");
+  return WG_OK;
 }
 
 /** Keys of TLS that contradict each other, and the files that they name. */
@@ -198,16 +217,10 @@ static wg_code read_database(cfg_reader *r, const cfg_node *table) {
   wg_code code = cfg_defaults(r, CFG_DATABASE, d);
   if (code != WG_OK) return code;
   const cfg_target targets[] = {{CFG_DATABASE, d}, {CFG_POOL, &d->pool}};
-  code = cfg_read_table(r, table, targets, WG_COUNT(targets), is_auth_key);
+  code = cfg_read_table(r, table, targets, WG_COUNT(targets), NULL);
   if (code != WG_OK) return code;
-  for (const cfg_node *n = table->child; n; n = n->next) {
-    if (!is_auth_key(n)) continue;
-    if (n->type != WGRT_TOML_STRING) return cfg_fail_type(r, n, "a string");
-    if (strcmp(n->text, "service") != 0)
-      return cfg_fail(r, n->value_line, n->value_column,
-                      "'auth' must be \"service\" in this version, got \"%s\"", n->text);
-  }
   code = database_check(r, table, d);
+  if (code == WG_OK) code = database_check_auth(r, table, d);
   if (code == WG_OK) code = database_check_tls(r, table, d);
   return code == WG_OK ? database_check_unique(r, table, d) : code;
 }

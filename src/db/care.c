@@ -9,6 +9,11 @@
  *  one attempt at a time. */
 #include "db/db_internal.h"
 
+/** Without a guest there is nobody to log in as, unless the host does. */
+static size_t min_idle_of(const wg_pool *pool) {
+  return pool->auth == WG_DB_AUTH_SERVICE ? pool->config->pool.min_idle : 0;
+}
+
 /* ---- idle connections ---- */
 
 void wg__pool_reap(wg_server *srv) {
@@ -16,7 +21,7 @@ void wg__pool_reap(wg_server *srv) {
   wg_pool *pool = srv->pool;
   pthread_mutex_lock(&pool->lock);
   size_t idle = pool->servers[SRV_IDLE].count + pool->servers[SRV_PINGING].count;
-  bool keep = idle <= pool->config->pool.min_idle && local->worker->state == WORKER_RUNNING;
+  bool keep = idle <= min_idle_of(pool) && local->worker->state == WORKER_RUNNING;
   if (!keep) pool->stats.reaped++;
   pthread_mutex_unlock(&pool->lock);
   if (keep) {
@@ -80,7 +85,7 @@ static size_t own_ready(const wg_local *local) {
 /** A part of min_idle for each worker, the rest to the first ones. The lock is held. */
 static size_t own_share(const wg_local *local) {
   const wg_pool *pool = local->pool;
-  size_t min = pool->config->pool.min_idle, count = pool->locals.count, index = 0;
+  size_t min = min_idle_of(pool), count = pool->locals.count, index = 0;
   for (wg_node *n = wg_list_first(&pool->locals); n && n != &local->by_pool;
        n = wg_list_next(&pool->locals, n))
     index++;
@@ -95,7 +100,7 @@ static wg_server *refill_next(wg_local *local) {
   wg_server *srv = NULL;
   pthread_mutex_lock(&pool->lock);
   size_t ready = pool->servers[SRV_IDLE].count + wg__pool_coming(pool);
-  bool lacks = ready < c->min_idle && own < own_share(local) && pool->waiting == 0 &&
+  bool lacks = ready < min_idle_of(pool) && own < own_share(local) && pool->waiting == 0 &&
                wg__pool_total(pool) < c->pool_size;
   bool failing = pool->failures > 0 &&
                  (wg__pool_connecting(pool) > 0 || wg__db_now(local->worker) < pool->retry_ms);
@@ -113,7 +118,7 @@ static void refill(wg_local *local) {
 
 static void on_tidy(wg_deadline *d) {
   wg_local *local = WG_CONTAINER(d, wg_local, tidy);
-  bool min_idle = local->pool->config->pool.min_idle > 0;
+  bool min_idle = min_idle_of(local->pool) > 0;
   if (local->worker->state != WORKER_RUNNING) return;
   close_expired(local);
   if (min_idle) refill(local);

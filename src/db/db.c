@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/db_internal.h"
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +24,7 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   wg_db *db = calloc(1, sizeof *db);
   if (!db) return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
   db->config = config;
+  wg_random_bytes(db->salt, sizeof db->salt);
   pthread_mutex_init(&db->lock, NULL);
   pthread_mutex_init(&db->cancel_lock, NULL);
   for (size_t i = 0; i < WG_COUNT(db->keys); i++) wg_list_init(&db->keys[i]);
@@ -62,42 +63,60 @@ static bool same(const char *a, const char *b) { return a == b || (a && b && str
 
 /** Everything that a connection is fixed to by its log-in. */
 static bool pool_serves(const wg_pool *pool, const wg_database_config *config, const char *database,
-                        const uint8_t digest[32]) {
+                        const char *user, const uint8_t digest[32]) {
   const wg_database_config *c = pool->config;
-  return c->protocol == config->protocol && c->port == config->port &&
+  return c->auth == config->auth && c->protocol == config->protocol && c->port == config->port &&
          c->address_port == config->address_port && same(c->host, config->host) &&
          same(c->address, config->address) && same(pool->database, database) &&
-         same(c->user, config->user) && memcmp(pool->digest, digest, 32) == 0 &&
+         same(pool->user, user) && CRYPTO_memcmp(pool->digest, digest, 32) == 0 &&
          wg_tls_same(&c->tls, &config->tls);
+}
+
+/** SHA-256 of the salt and the password, so that the digest is of no use elsewhere. */
+static wg_code digest_of(const wg_db *db, const char *password, size_t len, uint8_t digest[32],
+                         wg_error *err) {
+  EVP_MD_CTX *c = EVP_MD_CTX_new();
+  bool ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1 &&
+            EVP_DigestUpdate(c, db->salt, sizeof db->salt) == 1 &&
+            EVP_DigestUpdate(c, password, len) == 1 && EVP_DigestFinal_ex(c, digest, NULL) == 1;
+  EVP_MD_CTX_free(c);
+  if (ok) return WG_OK;
+  return wg_error_set(err, WG_IO, 0, "databases: the crypto library cannot compute SHA-256");
 }
 
 /** The pool of a key, made at need. The db's lock is held. */
 static wg_code pool_find(wg_db *db, const wg_database_config *config, const char *database,
-                         wg_pool **out, wg_error *err) {
+                         const wg_credentials *who, wg_pool **out, wg_error *err) {
   uint8_t digest[32];
-  if (!SHA256((const uint8_t *)(config->password.len ? config->password.bytes : ""),
-              config->password.len, digest))
-    return wg_error_set(err, WG_IO, 0, "databases: the crypto library cannot compute SHA-256");
+  bool guest = config->auth == WG_DB_AUTH_GUEST;
+  const char *user = config->auth == WG_DB_AUTH_SERVICE ? config->user : guest ? who->user : NULL;
+  const char *password = guest ? who->password : config->password.len ? config->password.bytes : "";
+  wg_code code =
+      digest_of(db, password, guest ? who->password_len : config->password.len, digest, err);
+  if (code != WG_OK) return code;
   for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
     wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
-    if (!pool_serves(pool, config, database, digest)) continue;
+    if (!pool_serves(pool, config, database, user, digest)) continue;
     *out = pool;
     return WG_OK;
   }
   if (db->pools.count >= DB_POOLS_MAX) {
     wg_error_set(err, WG_EXHAUSTED, 0, "database '%s': %d pools exist already", config->name,
                  DB_POOLS_MAX);
-    wg_error_hint(err, "guests asked for that many database names; declare `database`");
+    wg_error_hint(err, "guests asked for that many databases, or as that many users");
     return WG_EXHAUSTED;
   }
   wg_pool *pool = calloc(1, sizeof *pool);
   if (pool) pool->database = strdup(database);
-  if (!pool || !pool->database) {
+  if (pool && user) pool->user = strdup(user);
+  if (!pool || !pool->database || (user && !pool->user)) {
+    if (pool) free(pool->database), free(pool->user);
     free(pool);
     return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   }
   pool->db = db;
   pool->config = config;
+  pool->auth = config->auth;
   pool->ops = wg_wire_of(config->protocol);
   memcpy(pool->digest, digest, 32);
   wg_tls_cache_init(&pool->resume);
@@ -111,11 +130,32 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   return WG_OK;
 }
 
+/** Guests' keys come and go: this worker's sides of those that nobody uses, and pools that were
+ *  only ours, go before a new one is made. */
+static void sweep(wg_db_worker *w) {
+  for (wg_node *n = wg_list_first(&w->locals), *next; n; n = next) {
+    wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
+    wg_pool *pool = local->pool;
+    next = wg_list_next(&w->locals, n);
+    if (pool->auth != WG_DB_AUTH_GUEST || !wg__local_unused(local)) continue;
+    for (wg_node *g = wg_list_first(&w->guests); g; g = wg_list_next(&w->guests, g))
+      wg__turns_forget(WG_CONTAINER(g, wg_db_guest, by_worker), local);
+    pthread_mutex_lock(&w->db->lock); /* before the pool's own: nobody finds it meanwhile */
+    wg__local_free(local);
+    if (wg_list_empty(&pool->locals)) {
+      wg_list_remove(&w->db->pools, &pool->by_db);
+      wg__pool_free(pool);
+    }
+    pthread_mutex_unlock(&w->db->lock);
+  }
+}
+
 static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
-                         wg_local **out, wg_error *err) {
+                         const wg_credentials *who, wg_local **out, wg_error *err) {
   wg_pool *pool = NULL;
+  if (config->auth == WG_DB_AUTH_GUEST) sweep(w);
   pthread_mutex_lock(&w->db->lock);
-  wg_code code = pool_find(w->db, config, database, &pool, err);
+  wg_code code = pool_find(w->db, config, database, who, &pool, err);
   pthread_mutex_unlock(&w->db->lock);
   if (code != WG_OK) return code;
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
@@ -137,30 +177,33 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
 }
 
 wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const char *database,
-                        size_t database_len, wg_local **out, wg_error *err) {
+                        size_t database_len, const wg_credentials *who, wg_local **out,
+                        wg_error *err) {
   const wg_config *all = w->db->config;
-  bool declared = false;
+  bool declared = false, guest = config->auth == WG_DB_AUTH_GUEST;
   for (size_t i = 0; i < all->database_count && !declared; i++) {
     declared = config == &all->databases[i];
-    if (!declared || !config->database) continue;
+    if (!declared || !config->database || guest) continue;
     if (!w->by_database[i]) {
-      wg_code code = local_new(w, config, config->database, &w->by_database[i], err);
+      wg_code code = local_new(w, config, config->database, who, &w->by_database[i], err);
       if (code != WG_OK) return code;
     }
     *out = w->by_database[i];
     return WG_OK;
   }
-  if (!declared) return local_new(w, config, config->database, out, err); /* of this machine */
+  if (guest && config->database) return local_new(w, config, config->database, who, out, err);
+  if (!declared) return local_new(w, config, config->database, who, out, err); /* this machine's */
   /* As the server itself does, an unnamed database is the one named like the user. */
-  char *name = database_len ? strndup(database, database_len) : strdup(config->user);
+  char *name =
+      database_len ? strndup(database, database_len) : strdup(who ? who->user : config->user);
   if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   wg_code code = WG_OK;
-  wg_node *n = wg_list_first(&w->locals);
+  wg_node *n = guest ? NULL : wg_list_first(&w->locals);
   for (; n; n = wg_list_next(&w->locals, n)) {
     *out = WG_CONTAINER(n, wg_local, by_worker);
     if ((*out)->pool->config == config && strcmp((*out)->pool->database, name) == 0) break;
   }
-  if (!n) code = local_new(w, config, name, out, err);
+  if (!n) code = local_new(w, config, name, who, out, err);
   free(name);
   return code;
 }
@@ -217,8 +260,10 @@ static wg_code keep_ready(wg_db_worker *w, wg_error *err) {
   for (size_t i = 0; i < c->database_count; i++) {
     const wg_database_config *d = &c->databases[i];
     wg_local *local;
-    if (d->pool.min_idle == 0 || !d->database || !wg_wire_of(d->protocol)) continue;
-    wg_code code = wg__worker_pool(w, d, NULL, 0, &local, err);
+    if (d->pool.min_idle == 0 || d->auth != WG_DB_AUTH_SERVICE || !d->database ||
+        !wg_wire_of(d->protocol))
+      continue;
+    wg_code code = wg__worker_pool(w, d, NULL, 0, NULL, &local, err);
     if (code != WG_OK) return code;
     wg_deadline_start(local->retry_class, &local->tidy);
   }

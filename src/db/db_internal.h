@@ -152,6 +152,8 @@ bool wg__server_fill(wg_server *srv, int *sys);
 
 /** Log-in, reset, ping: goes on with what the state is about. */
 void wg__server_talk(wg_server *srv);
+/** Begins the log-in; a guest that does it itself gets the connection as it is. */
+void wg__server_login(wg_server *srv);
 /** Hangs up and dials the same address once more, as `second_try`. May end in
  *  wg__pool_on_failed() before it returns.  @return false: out of memory, nothing was done */
 bool wg__server_redial(wg_server *srv);
@@ -171,13 +173,22 @@ unsigned wg__secure_ready(wg_server *srv, unsigned events);
 
 /* ---- a pool key: pool.c ---- */
 
+/** Who a guest says it is; borrowed. */
+typedef struct wg_credentials {
+  const char *user;
+  const char *password; /* not NUL-terminated; NULL with auth other than "guest" */
+  size_t password_len;
+} wg_credentials;
+
 struct wg_pool {
   wg_node by_db;
   wg_db *db;
   const wg_database_config *config;
   const wg_wire_ops *ops;
-  char *database; /* as logged in to */
-  uint8_t digest[32]; /* of the credentials: SHA-256 */
+  wg_db_auth auth;
+  char *database; /* as logged in to; RELAY: as the guest asks for */
+  char *user; /* logged in as; RELAY: NULL */
+  uint8_t digest[32]; /* of the password: SHA-256, salted */
   wg_tls_cache resume; /* has a lock of its own */
   pthread_mutex_t lock;
   /* under the lock */
@@ -186,6 +197,8 @@ struct wg_pool {
   wg_list turns; /* of wg_turn.by_pool: guests that wait, whose turn it is first */
   size_t waiting; /* requests of all turns */
   wg_list locals; /* of wg_local.by_pool */
+  wg_secret password; /* GUEST: while there are connections or waiters */
+  uint64_t proved_ms; /* GUEST: when a log-in last proved the password */
   uint32_t failures; /* attempts that failed since the last that did not */
   uint64_t retry_ms; /* no attempt before this */
   wg_error last_error; /* of the last attempt */
@@ -204,6 +217,8 @@ struct wg_turn {
 
 /** The guest's place in the queue of this pool, made at its first wait.  @return NULL: no memory */
 wg_turn *wg__turn_of(wg_db_guest *g, wg_local *local);
+/** The local is about to go; none of the guest's requests may be queued at it. */
+void wg__turns_forget(wg_db_guest *g, const wg_local *local);
 /** None of its requests may be queued. */
 void wg__turns_free(wg_db_guest *g);
 /* The rest with the pool's lock held. */
@@ -237,8 +252,9 @@ struct wg_local {
 };
 
 /** Leases a server for the request or queues it. Ends in wg__session_granted() or in a failure of
- *  the request. */
-void wg__pool_ask(wg_local *local, wg_db_req *req);
+ *  the request.
+ *  @param who  borrowed for the call; NULL unless auth = "guest" */
+void wg__pool_ask(wg_local *local, wg_db_req *req, const wg_credentials *who);
 /** Takes a queued request out: canceled. */
 void wg__pool_forget(wg_db_req *req);
 /** A server is clean and free: for the first waiter, or idle. */
@@ -300,10 +316,15 @@ void wg__tell_closed(const wg_server *srv);
 void wg__tell_slow(wg_local *local, uint64_t waited_ms);
 /** Now and then: the pool's gauges. */
 void wg__tell_pool(wg_local *local);
+/** GUEST: the connection may not be lent any more: the password may have changed since it was
+ *  proved. The lock is held. */
+bool wg__pool_stale(const wg_server *srv, uint64_t now_ms);
 /** Counts and copies; any thread. */
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */
 void wg__pool_free(wg_pool *pool);
+/** True when nothing of the pool lives on any worker, nor waits. */
+bool wg__local_unused(wg_local *local);
 /** Fills a zeroed local; linking it is the caller's. */
 void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w);
 /** Worker is going: takes the local out of its pool and frees it. */
@@ -313,6 +334,7 @@ void wg__local_free(wg_local *local);
 
 struct wg_db {
   const wg_config *config;
+  uint8_t salt[16]; /* of the digests of passwords */
   pthread_mutex_t lock; /* guards what is below */
   wg_list pools;
   wg_list loopbacks; /* of loopback.c; its members are immutable */
@@ -348,10 +370,11 @@ struct wg_db_worker {
 };
 
 /** The worker's side of the pool for a database of warp.toml; both are made at need.
- *  @param database  the guest's wish, used where `config` names none */
+ *  @param database  the guest's wish, used where `config` names none
+ *  @param who       NULL: the service */
 WG_MUSTCHECK wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config,
-                                     const char *database, size_t database_len, wg_local **out,
-                                     wg_error *err);
+                                     const char *database, size_t database_len,
+                                     const wg_credentials *who, wg_local **out, wg_error *err);
 static inline uint64_t wg__db_now(const wg_db_worker *w) { return wg_now_ms(&w->loop->clock); }
 /** A server is gone: perhaps draining is done. */
 void wg__worker_check_drained(wg_db_worker *w);
@@ -384,6 +407,9 @@ struct wg_session {
   wg_db_req lease; /* QUEUED */
   char *host; /* STARTING: where the guest's socket is connected to */
   uint16_t port;
+  const wg_database_config *config; /* of a guest's connect; NULL: the start-up chooses */
+  char *given_user; /* of the same, with its password */
+  wg_secret given;
   wg_wire_guest *wire;
   wg_session_state state; /* changed by session_enter() only */
   bool used; /* the server saw something of this guest */

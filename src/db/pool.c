@@ -120,8 +120,23 @@ static void unhealthy(wg_server *srv, wg_db_cause cause) {
   wg__server_enter(srv, SRV_CLOSED);
 }
 
+/* ---- what guests' own passwords opened ---- */
+
+bool wg__pool_stale(const wg_server *srv, uint64_t now_ms) {
+  const wg_pool *pool = srv->pool;
+  if (pool->auth != WG_DB_AUTH_GUEST) return false;
+  uint64_t age = now_ms - pool->proved_ms, ttl = pool->config->credential_ttl_ms;
+  return age > ttl || (age == ttl && srv->leased > 0);
+}
+
+static void expire(wg_server *srv) {
+  srv->end = END_POLICY;
+  wg__server_bye(srv);
+  wg__server_enter(srv, SRV_CLOSED);
+}
+
 /** No server is free for it now: it waits for its turn. */
-static void enqueue(wg_local *local, wg_db_req *req) {
+static void enqueue(wg_local *local, wg_db_req *req, const wg_credentials *who) {
   wg_pool *pool = local->pool;
   const wg_pool_config *c = &pool->config->pool;
   wg_error err;
@@ -136,8 +151,15 @@ static void enqueue(wg_local *local, wg_db_req *req) {
   size_t queued = pool->waiting, total = wg__pool_total(pool);
   size_t room = (c->pool_size > total ? c->pool_size - total : 0) + wg__pool_coming(pool);
   bool full = queued >= c->max_waiters + room;
-  if (!full) wg__queue_push(turn, req);
+  wg_code code = WG_OK;
+  if (!full && who && pool->auth == WG_DB_AUTH_GUEST && pool->password.len == 0)
+    code = wg_secret_set(&pool->password, who->password, who->password_len, &err);
+  if (!full && code == WG_OK) wg__queue_push(turn, req);
   pthread_mutex_unlock(&pool->lock);
+  if (code != WG_OK) {
+    wg__req_fail(req, &err);
+    return;
+  }
   if (full) {
     wg_error_set(&err, WG_EXHAUSTED, 0,
                  "database '%s': %zu guests wait for its %u connections already (SQLSTATE 53300)",
@@ -150,7 +172,7 @@ static void enqueue(wg_local *local, wg_db_req *req) {
   wg__pool_pump(local);
 }
 
-void wg__pool_ask(wg_local *local, wg_db_req *req) {
+void wg__pool_ask(wg_local *local, wg_db_req *req, const wg_credentials *who) {
   wg_pool *pool = local->pool;
   wg_deadline_init(&req->deadline, NULL);
   req->since_ms = wg__db_now(local->worker);
@@ -158,17 +180,22 @@ void wg__pool_ask(wg_local *local, wg_db_req *req) {
     pthread_mutex_lock(&pool->lock);
     wg_server *srv =
         pool->waiting == 0 ? WG_ITEM(wg_list_first(&local->idle), wg_server, by_local) : NULL;
+    bool stale = srv && wg__pool_stale(srv, req->since_ms);
     if (srv) wg__server_enter_locked(srv, SRV_LEASED);
     pthread_mutex_unlock(&pool->lock);
     if (!srv) break;
     wg__server_entered(srv);
+    if (stale) {
+      expire(srv);
+      continue;
+    }
     if (wg__server_alive(srv)) {
       lease(req, srv);
       return;
     }
     unhealthy(srv, WG_DB_CAUSE_LOST);
   }
-  enqueue(local, req);
+  enqueue(local, req, who);
 }
 
 /** Fails the guests of this worker that wait for the pool, `most` of them. */
@@ -195,8 +222,14 @@ static void give(wg_server *srv) {
   wg_db_worker *w = local->worker;
   pthread_mutex_lock(&pool->lock);
   wg_db_req *req = wg__queue_first(pool);
+  if (wg__pool_stale(srv, wg__db_now(w))) {
+    pthread_mutex_unlock(&pool->lock);
+    expire(srv);
+    wg__pool_pump(local);
+    return;
+  }
   if (!req) {
-    bool keep = w->state == WORKER_RUNNING && !w->freeing;
+    bool keep = w->state == WORKER_RUNNING && !w->freeing && pool->auth != WG_DB_AUTH_RELAY;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
     if (keep) {
@@ -268,7 +301,11 @@ typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY 
 
 static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_pool *pool = local->pool;
-  if (pool->waiting == 0) return PUMP_REST;
+  if (pool->waiting == 0) {
+    if (wg__pool_total(pool) == 0)
+      wg_secret_release(&pool->password); /* the next guest brings it */
+    return PUMP_REST;
+  }
   *srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local);
   if (*srv) {
     wg__server_enter_locked(*srv, SRV_LEASED);
@@ -342,6 +379,7 @@ void wg__pool_on_ready(wg_server *srv) {
     pool->stats.connects++;
     pool->failures = 0;
     pool->retry_ms = 0;
+    pool->proved_ms = wg__db_now(srv->local->worker);
     pthread_mutex_unlock(&pool->lock);
     if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
     srv->logged_in = true;
@@ -461,6 +499,7 @@ static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
 
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg__tell_pool(srv->local);
+  if (srv->pool->auth == WG_DB_AUTH_RELAY) fit = false; /* it is of no other guest */
   wg__tell_returned(srv, fit, dirty != NULL);
   if (!fit || wg_list_empty(&srv->cancels)) {
     settle(srv, fit, dirty);
@@ -484,8 +523,20 @@ void wg__pool_free(wg_pool *pool) {
   pthread_mutex_destroy(&pool->lock);
   wg_tls_cache_release(&pool->resume);
   wg_tls_free(pool->tls);
+  wg_secret_release(&pool->password);
+  free(pool->user);
   free(pool->database);
   free(pool);
+}
+
+bool wg__local_unused(wg_local *local) {
+  wg_pool *pool = local->pool;
+  pthread_mutex_lock(&pool->lock);
+  bool unused = pool->waiting == 0 && wg__pool_total(pool) == 0;
+  for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
+    unused = unused && wg_list_empty(&WG_CONTAINER(n, wg_local, by_pool)->granted);
+  pthread_mutex_unlock(&pool->lock);
+  return unused;
 }
 
 void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
@@ -508,8 +559,9 @@ void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
   }
   if (c->recv_timeout_ms) local->recv = wg_deadlines_class(w->deadlines, c->recv_timeout_ms);
   if (c->send_timeout_ms) local->send = wg_deadlines_class(w->deadlines, c->send_timeout_ms);
-  if (c->idle_timeout_ms)
-    local->idle_timeout = wg_deadlines_class(w->deadlines, c->idle_timeout_ms);
+  uint64_t idle_ms = c->idle_timeout_ms, ttl = pool->config->credential_ttl_ms;
+  if (pool->auth == WG_DB_AUTH_GUEST && (idle_ms == 0 || ttl < idle_ms)) idle_ms = ttl ? ttl : 1;
+  if (idle_ms) local->idle_timeout = wg_deadlines_class(w->deadlines, idle_ms);
   if (c->health_interval_ms)
     local->health = wg_deadlines_class(w->deadlines, c->health_interval_ms);
 }

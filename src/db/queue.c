@@ -32,6 +32,17 @@ wg_turn *wg__turn_of(wg_db_guest *g, wg_local *local) {
   return t;
 }
 
+void wg__turns_forget(wg_db_guest *g, const wg_local *local) {
+  for (wg_node *n = wg_list_first(&g->turns), *next; n; n = next) {
+    wg_turn *t = WG_CONTAINER(n, wg_turn, by_guest);
+    next = wg_list_next(&g->turns, n);
+    if (t->local != local) continue;
+    WG_ASSERT(wg_list_empty(&t->reqs));
+    wg_list_remove(&g->turns, n);
+    free(t);
+  }
+}
+
 void wg__turns_free(wg_db_guest *g) {
   for (wg_node *n; (n = wg_list_first(&g->turns));) {
     wg_turn *t = WG_CONTAINER(n, wg_turn, by_guest);

@@ -71,10 +71,7 @@ static bool secure_open(wg_server *srv) {
   return false;
 }
 
-static void secure_plain(wg_server *srv) {
-  wg__server_enter(srv, SRV_LOGIN);
-  wg__server_talk(srv);
-}
+static void secure_plain(wg_server *srv) { wg__server_login(srv); }
 
 /** The server's answer is whole.  @return true to go on with the handshake */
 static bool secure_answered(wg_server *srv, bool granted) {
@@ -145,8 +142,7 @@ static void secure_done(wg_server *srv) {
          WG_KV_S("resumed", wg_tls_resumed(srv->tls) ? "yes" : "no"));
   srv->readable = true; /* it may have read more than the handshake */
   srv->blocked = wg_tls_unsent(srv->tls) != 0;
-  wg__server_enter(srv, SRV_LOGIN);
-  wg__server_talk(srv);
+  wg__server_login(srv);
 }
 
 void wg__secure_talk(wg_server *srv) {

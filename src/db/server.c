@@ -34,9 +34,10 @@ static void on_next_ping(wg_deadline *d);
 static void server_dial(wg_server *srv);
 
 static wg_wire_server *wire_new(const wg_pool *pool) {
-  wg_wire_login login = {.user = pool->config->user,
+  bool guest = pool->auth == WG_DB_AUTH_GUEST;
+  wg_wire_login login = {.user = pool->user,
                          .database = pool->database,
-                         .password = &pool->config->password,
+                         .password = guest ? &pool->password : &pool->config->password,
                          .binding = pool->config->tls.channel_binding};
   return pool->ops->server_new(&login);
 }
@@ -280,6 +281,8 @@ bool wg__server_alive(wg_server *srv) {
 }
 
 void wg__server_bye(wg_server *srv) {
+  if (srv->pool->auth == WG_DB_AUTH_RELAY && !srv->session)
+    return; /* perhaps nobody has logged in */
   srv->ops->bye(srv->wire, &srv->out);
   wg__server_flush(srv);
 }
@@ -435,8 +438,15 @@ static void server_connected(wg_server *srv) {
     wg__secure_talk(srv);
     return;
   }
+  wg__server_login(srv);
+}
+
+void wg__server_login(wg_server *srv) {
   wg__server_enter(srv, SRV_LOGIN);
-  wg__server_talk(srv);
+  if (srv->pool->auth == WG_DB_AUTH_RELAY)
+    wg__pool_on_ready(srv); /* the guest does */
+  else
+    wg__server_talk(srv);
 }
 
 enum { TCP_PROBES = 3 };

@@ -205,6 +205,8 @@ static void session_free(wg_session *s) {
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
   free(s->host);
+  free(s->given_user);
+  wg_secret_release(&s->given);
   free(s);
 }
 
@@ -262,6 +264,30 @@ static wg_code check_room(const wg_db_guest *g, size_t more, wg_error *err) {
                       "connect: this instance has %d connections open already", DB_SESSIONS_MAX);
 }
 
+/** Guests that log in for themselves do so in their start-up, so the handle comes at once. */
+static void connect_late(wg_db_guest *g, const wg_database_config *config,
+                         const wg_db_target *target, wg_db_req *req) {
+  wg_session *s = session_new(g, wg_wire_of(config->protocol), SES_STARTING);
+  wg_error err;
+  wg_code code = s ? WG_OK : WG_NOMEM;
+  if (s) {
+    s->config = config;
+    if (config->auth == WG_DB_AUTH_GUEST && target->user_len && target->password_len) {
+      s->given_user = strndup(target->user, target->user_len);
+      code = s->given_user ? wg_secret_set(&s->given, target->password, target->password_len, &err)
+                           : WG_NOMEM;
+    }
+  }
+  if (code != WG_OK) {
+    if (s) session_free(s);
+    wg_error_set(&err, WG_NOMEM, 0, "connect: out of memory");
+    req_end(req, &err);
+    return;
+  }
+  req->handle = s->handle;
+  req_end(req, NULL);
+}
+
 void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
                    void (*done)(wg_db_req *req, const wg_error *err), void *user) {
   const wg_database_config *config;
@@ -274,10 +300,15 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
   if (code == WG_OK && g->worker->state != WORKER_RUNNING)
     code = wg_error_set(&err, WG_REFUSED, 0, "database '%s': the host is stopping", config->name);
   if (code == WG_OK) code = check_room(g, 0, &err);
+  if (code == WG_OK && config->auth != WG_DB_AUTH_SERVICE) {
+    connect_late(g, config, target, req);
+    return;
+  }
   if (code == WG_OK)
-    code = wg__worker_pool(g->worker, config, target->database, target->database_len, &local, &err);
+    code = wg__worker_pool(g->worker, config, target->database, target->database_len, NULL, &local,
+                           &err);
   if (code == WG_OK)
-    wg__pool_ask(local, req);
+    wg__pool_ask(local, req, NULL);
   else
     req_end(req, &err);
 }
@@ -334,14 +365,18 @@ static void hint_tls(wg_session *s) {
                            "sslmode=disable saves the question, sslmode=require fails"));
 }
 
-/** The start-up is whole: asks the pool for the server that it means. */
-static void session_ask(wg_session *s) {
-  wg_db_worker *w = s->guest->worker;
+/** The database that the start-up means. */
+static wg_code session_match(const wg_session *s, const wg_database_config **out, wg_error *err) {
   const wg_wire_guest *wire = s->wire;
-  const wg_database_config *config;
-  wg_local *local = NULL;
-  wg_error err;
+  const wg_database_config *c = s->config;
   size_t database_len = wire->database ? strlen(wire->database) : 0;
+  if (c) {
+    *out = c;
+    if (!c->database || !wire->database || strcmp(c->database, wire->database) == 0) return WG_OK;
+    return wg_error_set(err, WG_REFUSED, 0,
+                        "database \"%.200s\" is not the one that this connection was opened for",
+                        wire->database);
+  }
   wg_db_target target = {.protocol = wire->ops->protocol,
                          .host = s->host,
                          .host_len = strlen(s->host),
@@ -350,11 +385,36 @@ static void session_ask(wg_session *s) {
                          .database_len = database_len,
                          .user = wire->user,
                          .user_len = wire->user ? strlen(wire->user) : 0};
-  wg_code code = wg__target_match(w->db->config, &target, &config, &err);
+  return wg__target_match(s->guest->worker->db->config, &target, out, err);
+}
+
+/** The start-up is whole: asks the guest for its password where that is wanted, then the pool for
+ *  the server that it means. */
+static void session_ask(wg_session *s) {
+  wg_db_worker *w = s->guest->worker;
+  const wg_wire_guest *wire = s->wire;
+  const wg_database_config *config = NULL;
+  wg_local *local = NULL;
+  wg_error err;
+  wg_code code = session_match(s, &config, &err);
   if (code == WG_OK && w->state != WORKER_RUNNING)
     code = wg_error_set(&err, WG_IO, 0, "database '%s': the host is stopping (SQLSTATE 57P01)",
                         config->name);
-  if (code == WG_OK) code = wg__worker_pool(w, config, wire->database, database_len, &local, &err);
+  wg_credentials who = {wire->user, wire->password, wire->password_len};
+  if (code == WG_OK) {
+    bool guest = config->auth == WG_DB_AUTH_GUEST;
+    if (guest && !who.password && s->given.len && strcmp(s->given_user, wire->user) == 0) {
+      who.password = s->given.bytes;
+      who.password_len = s->given.len;
+    }
+    if (guest && !who.password) {
+      wire->ops->ask_password(s->wire, &s->to_guest);
+      session_changed(s);
+      return;
+    }
+    code = wg__worker_pool(w, config, wire->database, wire->database ? strlen(wire->database) : 0,
+                           config->auth == WG_DB_AUTH_SERVICE ? NULL : &who, &local, &err);
+  }
   if (code != WG_OK) {
     session_refuse(s, &err);
     return;
@@ -362,7 +422,7 @@ static void session_ask(wg_session *s) {
   s->lease = (wg_db_req){.impl = s->guest, .session = s};
   wg_node_init(&s->lease.node);
   session_enter(s, SES_QUEUED);
-  wg__pool_ask(local, &s->lease); /* `s` may be gone afterwards */
+  wg__pool_ask(local, &s->lease, &who); /* `s` may be gone afterwards */
 }
 
 /** The start-up is a cancel request. It needs no server of its own. `s` may be gone afterwards. */
@@ -392,7 +452,8 @@ static void session_leased(wg_session *s, wg_server *srv) {
 
 static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
   wg_server *srv = s->srv;
-  wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL};
+  wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL,
+                           .relay = srv && srv->pool->auth == WG_DB_AUTH_RELAY};
   size_t taken = 0;
   wg_buf none;
   wg_buf_init(&none, 1);
@@ -425,6 +486,13 @@ static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
       return (ssize_t)taken;
     }
     wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
+  }
+  if (step == WG_WIRE_OK && policy.relay) {
+    if (!wg__server_flush(srv)) {
+      session_lose(s, "the server closed the connection");
+      return (ssize_t)taken;
+    }
+    wg__server_arm(srv, WG_WATCH_READ); /* somebody may wait for the answer already */
   }
   session_greeted(s, step);
   session_changed(s);
@@ -514,6 +582,7 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
   }
   s->wire->track = track;
   if (track.ended) {
+    if (srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(srv); /* it is the server's end, too */
     session_enter(s, SES_ENDED);
     session_changed(s);
   }
@@ -726,6 +795,7 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   s->shut |= how;
   if ((how & WG_WATCH_WRITE) && s->state == SES_RUNNING) {
     s->wire->track.ended = true;
+    if (s->srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(s->srv);
     session_enter(s, SES_ENDED);
   }
   if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) session_enter(s, SES_LOST);

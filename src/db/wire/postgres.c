@@ -528,6 +528,7 @@ const wg_wire_ops wg_wire_postgres = {
     .track_client = pg_track_client,
     .track_server = pg_track_server,
     .idle = pg_idle,
+    .ask_password = pg_ask_password,
     .refuse = pg_refuse,
     .farewell = pg_farewell,
 };

@@ -15,12 +15,20 @@
  *   ASKED --StartupMessage with settings--> SETTING --the server took them--> READY
  *   ASKED | SETTING --refused: ErrorResponse--> ENDED
  *
- * No password is asked for: the session behind has been authenticated with the credentials that
- * warp.toml names for the service, whatever user the guest says. */
+ * With auth = "service" no password is asked for: the session behind has been authenticated with the
+ * credentials that warp.toml names, whatever user the guest says. With "guest" the kept packet waits
+ * for the guest's own, in clear: nothing of it leaves the process but by the log-in that proves it.
+ * With "relay" the packet goes to the server as it is, and the guest answers what that asks. */
 
-enum { PG_SETTINGS_MAX = 128, PG_TEXT_MAX = 200 };
+enum { PG_SETTINGS_MAX = 128, PG_TEXT_MAX = 200, PG_PASSWORD_MAX = 4096 };
 
-typedef enum pg_greet_state { GREET_ASKED, GREET_SETTING, GREET_READY, GREET_ENDED } pg_greet_state;
+typedef enum pg_greet_state {
+  GREET_ASKED,
+  GREET_PASSWORD,
+  GREET_SETTING,
+  GREET_READY,
+  GREET_ENDED
+} pg_greet_state;
 
 typedef struct pg_guest {
   wg_wire_guest base;
@@ -29,6 +37,7 @@ typedef struct pg_guest {
   bool leasing;          /* the packet waits for a server */
   bool refused;          /* SETTING: the server said no */
   wg_buf packet;         /* a start-up packet that came in parts */
+  wg_buf secret;         /* a password message, whole or in parts */
 } pg_guest;
 
 /** One parameter of the start-up; borrows from the packet or from `options`. */
@@ -46,14 +55,23 @@ typedef struct pg_startup {
   size_t unknown_count;
 } pg_startup;
 
+static void secret_drop(pg_guest *g) {
+  if (g->secret.data) wg_wipe(g->secret.data, g->secret.cap);
+  wg_buf_release(&g->secret);
+  g->base.password = NULL;
+  g->base.password_len = 0;
+}
+
 static void greet_enter(pg_guest *g, pg_greet_state next) {
   switch (next) {
-  case GREET_ASKED: WG_ASSERT(false); break;
+  case GREET_ASKED: WG_ASSERT(g->state == GREET_PASSWORD); break;
+  case GREET_PASSWORD: WG_ASSERT(g->state == GREET_ASKED && g->leasing); break;
   case GREET_SETTING: WG_ASSERT(g->state == GREET_ASKED); break;
   case GREET_READY:
   case GREET_ENDED:
-    WG_ASSERT(g->state == GREET_ASKED || g->state == GREET_SETTING);
+    WG_ASSERT(g->state != GREET_READY && g->state != GREET_ENDED);
     wg_buf_release(&g->packet);
+    secret_drop(g);
     break;
   }
   g->state = next;
@@ -65,6 +83,7 @@ wg_wire_guest *pg_guest_new(void) {
   g->base.ops = &wg_wire_postgres;
   g->base.track.txn = 'I';
   wg_buf_init(&g->packet, PG_STARTUP_MAX);
+  wg_buf_init(&g->secret, PG_PASSWORD_MAX + 6);
   return &g->base;
 }
 
@@ -72,6 +91,7 @@ void pg_guest_free(wg_wire_guest *base) {
   pg_guest *g = (pg_guest *)base;
   if (!g) return;
   wg_buf_release(&g->packet);
+  secret_drop(g);
   free(g);
 }
 
@@ -304,6 +324,13 @@ static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_polic
              policy->database);
     step = greet_refuse(g, to_guest, "3D000", message, hint);
   } else {
+    if (policy->relay) {
+      wg_buf_put(to_server, wg_buf_head(&g->packet), wg_buf_len(&g->packet));
+      g->base.track.tainted = true; /* never pooled */
+      greet_enter(g, GREET_READY);
+      free(u.options);
+      return WG_WIRE_OK;
+    }
     if (version != PG_PROTOCOL_3_0 || u.unknown_count) put_negotiate(to_guest, &u);
     if (put_settings(s, &u, to_server) == 0) {
       step = greet_welcome(g, s, to_guest);
@@ -330,6 +357,58 @@ static wg_wire_step greet_wish(pg_guest *g, wg_reader body, wg_buf *to_guest) {
   g->base.user = u.user;
   g->base.database = u.database && u.database[0] ? u.database : NULL;
   g->leasing = true;
+  return WG_WIRE_LEASE;
+}
+
+void pg_ask_password(wg_wire_guest *base, wg_buf *to_guest) {
+  pg_guest *g = (pg_guest *)base;
+  size_t at = pg_begin(to_guest, 'R');
+  wg_buf_put_u32(to_guest, 3); /* AuthenticationCleartextPassword */
+  pg_end(to_guest, at);
+  greet_enter(g, GREET_PASSWORD);
+}
+
+/** PasswordMessage: type, length, the text and a NUL. */
+static wg_wire_step greet_password(pg_guest *g, const uint8_t *p, size_t n, size_t *taken,
+                                   wg_buf *to_guest) {
+  for (;;) {
+    size_t have = wg_buf_len(&g->secret), want = 5;
+    const uint8_t *head = wg_buf_head(&g->secret);
+    if (have && head[0] == 'X') { /* the rest of its goodbye, too */
+      *taken = n;
+      greet_enter(g, GREET_ENDED);
+      return WG_WIRE_END;
+    }
+    if (have && head[0] != 'p')
+      return greet_refuse(g, to_guest, "08P01", "expected a password", NULL);
+    if (have >= 5) {
+      wg_reader r = wg_reader_of(head + 1, 4);
+      uint32_t length = wg_take_u32(&r);
+      if (length < 5 || length > PG_PASSWORD_MAX + 5)
+        return greet_refuse(g, to_guest, "08P01", "invalid length of password message", NULL);
+      want = (size_t)length + 1;
+      if (have == want) break;
+    }
+    if (*taken == n) return WG_WIRE_MORE;
+    size_t part = n - *taken < want - have ? n - *taken : want - have;
+    if (have == 0) {
+      (void)wg_buf_reserve(&g->secret,
+                           PG_PASSWORD_MAX + 6); /* never moved: no copy is left behind */
+      part = 1;
+    }
+    wg_buf_put(&g->secret, p + *taken, part);
+    *taken += part;
+    if (g->secret.failed) return WG_WIRE_MORE;
+  }
+  const uint8_t *text = wg_buf_head(&g->secret) + 5;
+  size_t len = wg_buf_len(&g->secret) - 6;
+  if (text[len] != 0 || memchr(text, 0, len))
+    return greet_refuse(g, to_guest, "08P01", "invalid password packet", NULL);
+  if (len == 0)
+    return greet_refuse(g, to_guest, "28P01", "empty password returned by client", NULL);
+  greet_enter(g, GREET_ASKED);
+  g->base.password = (const char *)text;
+  g->base.password_len = len;
   return WG_WIRE_LEASE;
 }
 
@@ -392,13 +471,19 @@ wg_wire_step pg_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire
                       const uint8_t *p, size_t n, size_t *taken, wg_buf *to_guest,
                       wg_buf *to_server, wg_error *err) {
   pg_guest *g = (pg_guest *)base;
-  WG_ASSERT(g->state == GREET_ASKED);
   wg_wire_step step = WG_WIRE_MORE;
   *taken = 0;
-  if (g->leasing) {
+  if (g->state == GREET_PASSWORD) {
+    step = greet_password(g, p, n, taken, to_guest);
+    if (!g->secret.failed && !to_guest->failed) return step;
+  } else {
+    WG_ASSERT(g->state == GREET_ASKED);
+  }
+  if (g->leasing && g->state == GREET_ASKED) {
     WG_ASSERT(server && n == 0);
     g->leasing = false;
     g->base.user = g->base.database = NULL;
+    secret_drop(g);
     step = greet_packet(g, (pg_server *)server, policy, to_guest, to_server);
   }
   while (step == WG_WIRE_MORE && *taken < n) {
@@ -423,7 +508,7 @@ wg_wire_step pg_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire
       step = greet_packet(g, (pg_server *)server, policy, to_guest, to_server);
     }
   }
-  if (g->packet.failed || to_guest->failed || to_server->failed) {
+  if (g->packet.failed || g->secret.failed || to_guest->failed || to_server->failed) {
     wg_error_set(err, WG_NOMEM, 0, "postgres: no memory for the guest's start-up");
     return WG_WIRE_ERROR;
   }

@@ -91,6 +91,8 @@ typedef struct wg_wire_track {
 typedef struct wg_wire_guest {
   const wg_wire_ops *ops;
   wg_wire_track track;
+  const char *password; /**< with LEASE, after ask_password(): not NUL-terminated; else NULL */
+  size_t password_len;
   const char *user, *database; /**< with LEASE: the guest's wish, until the next call; NULL: none */
   uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
@@ -100,6 +102,7 @@ typedef struct wg_wire_guest {
 /** What a guest may ask for in its start-up. Borrowed for the call. */
 typedef struct wg_wire_policy {
   const char *database; /**< the only one; NULL: the codec does not look */
+  bool relay; /**< the guest logs in itself: its start-up goes to the server as it is */
 } wg_wire_policy;
 
 struct wg_wire_ops {
@@ -168,6 +171,8 @@ struct wg_wire_ops {
                                wg_error *err);
   /** True when nobody owes anybody anything, so that reset() can follow. */
   bool (*idle)(const wg_wire_track *t);
+  /** After LEASE: appends the demand for the guest's password; LEASE comes again with it. */
+  void (*ask_password)(wg_wire_guest *g, wg_buf *to_guest);
   /** Appends what tells a guest in its start-up that it gets no session. */
   void (*refuse)(const wg_error *why, wg_buf *to_guest);
   /** Appends what tells the guest that the server is gone, when its stream stands at a boundary

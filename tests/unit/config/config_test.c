@@ -223,8 +223,15 @@ static void database_mistakes(void **state) {
               "w.toml:1:12: database 'd': the host name 'a..b' has an empty label", NULL);
   parse_fails("[databases.d]\nuser = 'u'\nport = 70000",
               "w.toml:3:8: 'port' must be from 1 to 65535, got 70000", NULL);
-  parse_fails("[databases.d]\nuser = 'u'\nauth = 'guest'",
-              "w.toml:3:8: 'auth' must be \"service\" in this version, got \"guest\"", NULL);
+  parse_fails("[databases.d]\nuser = 'u'\nauth = 'nobody'",
+              "w.toml:3:8: 'auth' must be one of service|guest|relay, got \"nobody\"", NULL);
+  parse_fails("[databases.d]\nauth = 'guest'\npassword = 'p'",
+              "w.toml:3:1: 'password' is not used: with this 'auth' guests bring their own", NULL);
+  parse_fails(
+      "[databases.d]\nauth = 'relay'\ntls = 'require'\nchannel_binding = 'require'",
+      "w.toml:4:19: 'channel_binding' cannot be required with auth = \"relay\": the guest does "
+      "not see the TLS channel",
+      NULL);
   parse_fails("[databases.d]\nuser = 'u'\npassword = 'a'\npassword_env = 'HOME'",
               "w.toml:4:1: 'password_env' was given in another form in line 3", NULL);
   parse_fails("[databases.d]\nuser = 'u'\npassword = '${WG_TEST_NONE}'",

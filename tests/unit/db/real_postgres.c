@@ -107,4 +107,10 @@ void real_postgres_stop(void) {
   CHECK(system(command) == 0);
 }
 
+bool real_postgres_sql(const char *sql) {
+  put("more.sql", sql, 0644);
+  return as_owner("%s/psql -v ON_ERROR_STOP=1 -h %s -p %u -U postgres -d shop -f more.sql", bin,
+                  dir, port) == 0;
+}
+
 uint16_t real_postgres_port(void) { return port; }

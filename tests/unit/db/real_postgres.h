@@ -11,4 +11,6 @@
 bool real_postgres_start(const char *seed);
 /** NULL-safe: does nothing when it was not started. */
 void real_postgres_stop(void);
+/** SQL that the superuser runs in "shop"; false: refused, see the log. */
+bool real_postgres_sql(const char *sql);
 uint16_t real_postgres_port(void);
