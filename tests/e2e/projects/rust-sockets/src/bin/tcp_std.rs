@@ -2,6 +2,7 @@
 //! Sockets of the standard library. A connection has a NAME:
 //!
 //! ```text
+//! resolve HOST                     ok ADDRESS...
 //! connect NAME HOST PORT           ok: HOST is a name or an address
 //! write NAME BYTES                 ok COUNT: of one call
 //! read NAME MAX                    ok BYTES: of one call; "ok " at the end of the stream
@@ -25,7 +26,7 @@ use rust_sockets::steps::{Step, escape, ok};
 use rust_sockets::wire;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
 type Sockets = HashMap<String, TcpStream>;
@@ -50,6 +51,10 @@ fn run(s: &Step, sockets: &mut Sockets) -> io::Result<String> {
         return Ok("ok".into());
     }
     match s.verb() {
+        "resolve" => {
+            let found = (name, 0).to_socket_addrs()?;
+            return Ok(ok(found.map(|address| address.ip())));
+        }
         "udp" => {
             let sent =
                 UdpSocket::bind("0.0.0.0:0")?.send_to(b"hello", (name, s.number(2, 0) as u16))?;
