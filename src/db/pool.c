@@ -440,7 +440,7 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
   if (wg_log_allow(&local->fail_limit, 1, now, &held))
     wg_log(&local->worker->log, WG_LOG_WARN, "db_connect_failed",
            WG_KV_S("database", pool->config->name), WG_KV_S("error", err.msg),
-           WG_KV_U("suppressed", held));
+           WG_KV_S("hint", err.hint), WG_KV_U("suppressed", held));
   /* Without any connection left the queue has nothing to wait for, and pump fails all of it. With
    * some, the guest that this attempt was for gets the answer; but a server that is merely full
    * will serve it through one of those. */

@@ -77,6 +77,25 @@ static void test_us111_modes(void **state) {
   }
 }
 
+/* US-111: without tls_ca the system's issuers count; where those are, OpenSSL's environment says. */
+static void test_us111_issuers_of_the_system(void **state) {
+  (void)state;
+  const char *files[] = {certs_path("ca", "crt"), certs_path("strangers", "crt")};
+  for (int i = 0; i < 2; i++) {
+    db_fixture f;
+    tls_init(&f, "server", WG_TLS_VERIFY_FULL);
+    f.database.tls.ca = NULL;
+    setenv("SSL_CERT_FILE", files[i], 1);
+    db_fixture_start(&f);
+    if (i == 0)
+      works(&f, true);
+    else
+      fails(&f, WG_AUTH, "is from an issuer that is not trusted: 'test authority'");
+    db_fixture_stop(&f);
+    unsetenv("SSL_CERT_FILE");
+  }
+}
+
 /* `require` without a file of issuers takes anybody, as in libpq. */
 static void test_require_takes_anybody(void **state) {
   (void)state;
@@ -614,6 +633,7 @@ int main(void) {
       cmocka_unit_test(test_us111_modes),
       cmocka_unit_test(test_require_takes_anybody),
       cmocka_unit_test(test_us111_refused_certificates),
+      cmocka_unit_test(test_us111_issuers_of_the_system),
       cmocka_unit_test(test_us111_what_auto_stands_for),
       cmocka_unit_test(test_us111_which_name_is_checked),
       cmocka_unit_test(test_us111_auto_on_this_machine),
