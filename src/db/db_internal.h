@@ -144,6 +144,8 @@ void wg__server_arm(wg_server *srv, unsigned events);
  *  @return bytes; 0 at the end of the stream (read); -errno. Keep `readable` and `blocked`. */
 ssize_t wg__server_read(wg_server *srv, uint8_t *p, size_t cap);
 ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n);
+/** Lets the next read ask the kernel again, though the last one has drained the socket. */
+void wg__server_look(wg_server *srv);
 /** Writes what `out` holds.  @return false when the connection is lost */
 bool wg__server_flush(wg_server *srv);
 /** Reads all there is into `in`.  @return false when the connection is lost; *sys says why (0: the

@@ -234,6 +234,11 @@ ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n) {
   return moved(srv, &srv->local->sent, server_write(srv, p, n));
 }
 
+void wg__server_look(wg_server *srv) {
+  srv->readable = true;
+  if (srv->tls) wg_tls_readable(srv->tls);
+}
+
 bool wg__server_flush(wg_server *srv) {
   if (srv->out.failed) return false; /* out of memory: half a request is worse than none */
   while (wg_buf_len(&srv->out) && !srv->blocked) {
@@ -562,8 +567,8 @@ void wg__server_talk(wg_server *srv) {
     }
     if (!up || !wg__server_flush(srv)) {
       if (up && !last) { /* what it said before it went may still be there to read */
-        if (srv->tls) wg_tls_readable(srv->tls);
-        srv->readable = last = true;
+        wg__server_look(srv);
+        last = true;
         continue;
       }
       server_lost(srv, sys);

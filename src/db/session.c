@@ -572,7 +572,7 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
       /* Broken, but what the server said before it went may still be there to read. */
       s->wire->track.tainted = true;
       s->swallowed = true;
-      srv->readable = true;
+      wg__server_look(srv);
       return (ssize_t)n;
     }
     if ((size_t)done < pass) {
@@ -816,7 +816,7 @@ static bool session_settle(wg_session *s) {
     uint8_t rest[4096];
     wg_error ignored;
     if (s->swallowed || s->srv->ops->idle(&s->wire->track)) break;
-    s->srv->readable = true; /* nobody has looked since */
+    wg__server_look(s->srv); /* nobody has since */
     ssize_t n = session_recv(s, rest, sizeof rest, &ignored);
     s = session_find(g, handle, NULL); /* lost; the callbacks of that may have closed it */
     if (!s) return false;

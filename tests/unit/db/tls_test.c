@@ -5,6 +5,7 @@
 #include "db/db_fixture.h"
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -603,6 +604,24 @@ static void test_server_goes(void **state) {
   db_fixture_stop(&f);
 }
 
+/* What has come and was not waited for is taken before the connection goes back, under TLS as well:
+ * a guest that closes in front of the last answer costs no connection. */
+static void test_close_before_the_answer_is_read(void **state) {
+  (void)state;
+  db_fixture f;
+  tls_init(&f, "server", WG_TLS_VERIFY_FULL);
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  db_query(&f, f.guest, h, "PID");
+  const wg_server *srv = WG_CONTAINER(wg_list_first(&f.one.w->servers), wg_server, by_worker);
+  struct pollfd answer = {srv->fd, POLLIN, 0}; /* it is there, and nobody has looked */
+  assert_int_equal(poll(&answer, 1, 5000), 1);
+  db_close(f.guest, h);
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(f.mock.resets, 1);
+  db_fixture_stop(&f);
+}
+
 /* Files that are wrong are told when they are needed, should nobody have looked before. */
 static void test_bad_files(void **state) {
   (void)state;
@@ -651,6 +670,7 @@ int main(void) {
       cmocka_unit_test(test_us111_settings_are_of_the_key),
       cmocka_unit_test(test_server_goes),
       cmocka_unit_test(test_bad_files),
+      cmocka_unit_test(test_close_before_the_answer_is_read),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
