@@ -47,11 +47,33 @@ void wg_db_free(wg_db *db) {
   free(db);
 }
 
+/** Guests' keys of one database are one line: users and passwords are nobody's business. */
+static bool shown_together(const wg_pool *a, const wg_pool *b) {
+  return a->auth == WG_DB_AUTH_GUEST && a->config == b->config &&
+         strcmp(a->database, b->database) == 0;
+}
+
+static bool shown_before(const wg_db *db, const wg_pool *pool) {
+  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+    const wg_pool *other = WG_CONTAINER(n, wg_pool, by_db);
+    if (other == pool) return false;
+    if (shown_together(pool, other)) return true;
+  }
+  return false;
+}
+
 void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user) {
   pthread_mutex_lock(&db->lock);
   for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
-    wg_db_stats stats;
+    const wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
+    if (shown_before(db, pool)) continue;
+    wg_db_stats stats, more;
     wg__pool_stats(WG_CONTAINER(n, wg_pool, by_db), &stats);
+    for (wg_node *o = wg_list_next(&db->pools, n); o; o = wg_list_next(&db->pools, o)) {
+      if (!shown_together(pool, WG_CONTAINER(o, wg_pool, by_db))) continue;
+      wg__pool_stats(WG_CONTAINER(o, wg_pool, by_db), &more);
+      wg__stats_add(&stats, &more);
+    }
     cb(user, &stats);
   }
   pthread_mutex_unlock(&db->lock);

@@ -321,6 +321,8 @@ void wg__tell_pool(wg_local *local);
 /** GUEST: the connection may not be lent any more: the password may have changed since it was
  *  proved. The lock is held. */
 bool wg__pool_stale(const wg_server *srv, uint64_t now_ms);
+/** Adds counts and gauges; the names stay. */
+void wg__stats_add(wg_db_stats *to, const wg_db_stats *more);
 /** Counts and copies; any thread. */
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */

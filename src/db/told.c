@@ -78,6 +78,27 @@ void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
   pthread_mutex_unlock(&pool->lock);
 }
 
+void wg__stats_add(wg_db_stats *to, const wg_db_stats *more) {
+  to->active += more->active;
+  to->idle += more->idle;
+  to->total += more->total;
+  to->waiting += more->waiting;
+  to->limit += more->limit;
+  to->connects += more->connects;
+  to->leases += more->leases;
+  to->reuses += more->reuses;
+  to->wait_ms_total += more->wait_ms_total;
+  for (size_t i = 0; i < WG_COUNT(to->waits); i++) to->waits[i] += more->waits[i];
+  to->resets += more->resets;
+  to->timeouts += more->timeouts;
+  to->failures += more->failures;
+  to->reaped += more->reaped;
+  to->unhealthy += more->unhealthy;
+  for (size_t i = 0; i < WG_COUNT(to->by_cause); i++) to->by_cause[i] += more->by_cause[i];
+  to->received += more->received;
+  to->sent += more->sent;
+}
+
 /* ---- a connection's life ---- */
 
 static const wg_log_ctx *log_of(const wg_server *srv) { return &srv->local->worker->log; }

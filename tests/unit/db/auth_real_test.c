@@ -186,6 +186,11 @@ static void us_112_both_at_once(void **state) {
   }
 }
 
+static void count_line(void *user, const wg_db_stats *s) {
+  (*(unsigned *)user)++;
+  assert_string_equal(s->database, "shop");
+}
+
 /* The key is the user as well as the password, and a session is used again by its own only. */
 static void us_112_same_password_other_user(void **state) {
   (void)state;
@@ -199,6 +204,10 @@ static void us_112_same_password_other_user(void **state) {
   db_ask(&f, f.guest, h, "SELECT session_user", name, sizeof name);
   assert_string_equal(name, "twin");
   assert_int_not_equal(app, twin);
+  unsigned lines = 0;
+  wg_db_each_stats(f.db, count_line, &lines);
+  assert_int_equal(lines, 1); /* of two keys */
+  assert_int_equal(db_stats(&f).total, 2);
   db_close(f.guest, h);
   assert_int_equal(visit(&f, "app", "secret"), app);
   assert_int_equal(visit(&f, "nobody", "secret"), 0);
