@@ -666,8 +666,13 @@ static ssize_t session_recv(wg_session *s, uint8_t *p, size_t cap, wg_error *err
   ssize_t n = wg__server_read(srv, p, cap);
   if (n == -EAGAIN) return WG_AGAIN;
   if (n > 0) {
-    if (srv->ops->track_server(&s->wire->track, srv->wire, p, (size_t)n, err) == WG_WIRE_OK)
+    if (srv->ops->track_server(&s->wire->track, srv->wire, p, (size_t)n, err) == WG_WIRE_OK) {
+      if (srv->wire->told_key && !s->key) { /* once, in a log-in that is relayed */
+        s->wire->key = srv->wire->told_key;
+        wg__cancel_register(s);
+      }
       return n;
+    }
     s->wire->track.server.left = 1; /* somewhere within a message that will not end */
     srv->end = WG_DB_CAUSE_PROTOCOL;
     session_lose(s, err->msg);

@@ -135,13 +135,28 @@ static wg_wire_step on_server_message_begin(wg_wire_track *t, pg_server *s, wg_e
     wg_buf_clear(&s->capture);
     if (t->server.left > PG_PARAM_BYTES_MAX) t->tainted = true;
     break;
+  case 'K': wg_buf_clear(&s->capture); /* fall through */
   case 'W': /* CopyBothResponse: replication */
   case 'R':
-  case 'K':
   case 'v': t->tainted = true; break;
   default: break;
   }
   return WG_WIRE_OK;
+}
+
+/** A guest's own log-in is what BackendKeyData ends; the pool's is over when a guest comes. */
+static bool relays_key(const wg_wire_track *t, const pg_server *s) {
+  return t->server.type == 'K' && t->server.length == 12 && s->state <= PG_ASKED &&
+         s->base.told_key == 0;
+}
+
+static void on_key(pg_server *s) {
+  wg_reader r = wg_reader_of(wg_buf_head(&s->capture), wg_buf_len(&s->capture));
+  uint32_t pid = wg_take_u32(&r), key = wg_take_u32(&r);
+  if (r.failed) return; /* no memory: its guest cannot cancel */
+  s->pid = pid;
+  s->key = key;
+  s->base.told_key = (uint64_t)pid << 32 | key;
 }
 
 static wg_wire_step on_server_message_end(wg_wire_track *t, pg_server *s, wg_error *err) {
@@ -159,6 +174,9 @@ static wg_wire_step on_server_message_end(wg_wire_track *t, pg_server *s, wg_err
         !pg_param_take(s, wg_reader_of(wg_buf_head(&s->capture), wg_buf_len(&s->capture))))
       t->tainted = true; /* what this session would tell the next guest is no longer sure */
     break;
+  case 'K':
+    if (relays_key(t, s) && wg_buf_len(&s->capture)) on_key(s);
+    break;
   default: break;
   }
   return WG_WIRE_OK;
@@ -175,7 +193,7 @@ wg_wire_step pg_track_server(wg_wire_track *t, wg_wire_server *base, const uint8
         w->first = p[i];
         w->body = true;
       }
-      if (w->type == 'S' && !t->tainted) wg_buf_put(&s->capture, p + i, part);
+      if ((w->type == 'S' && !t->tainted) || relays_key(t, s)) wg_buf_put(&s->capture, p + i, part);
       w->left -= part;
       i += part;
     } else {

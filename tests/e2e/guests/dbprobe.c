@@ -6,6 +6,7 @@
  *                               503 (anything else) with `SQLSTATE message`
  *     host= port= db= user=     instead of DB_HOST, DB_PORT, DB_NAME, DB_USER
  *     param=NAME=VALUE          one more start-up parameter
+ *     password=                 said when it is asked for in clear; give=1: in the connect as well
  *     keep=1                    leaves the connection open at the end
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
  *   GET /trap, /spin            with a connection in hand, on which q=SQL was run
@@ -133,7 +134,9 @@ static void server_error(conn *c, int status, const uint8_t *p, size_t len) {
 static bool conn_open(conn *c, wg_http_request *req) {
   const char *host = setting(req, "host", "DB_HOST"), *port = setting(req, "port", "DB_PORT");
   const char *db = setting(req, "db", "DB_NAME"), *user = setting(req, "user", "DB_USER");
+  const char *password = setting(req, "password", "DB_PASSWORD");
   wg_pg_config config = {.host = host, .port = (uint16_t)atoi(port), .database = db, .user = user};
+  if (flag(req, "give")) config.password = password;
   wg_db_error err;
   if (!wg_db_connect(WG_DB_KIND_POSTGRES, &config, &c->handle, &err)) {
     fail_db(c, &err);
@@ -167,6 +170,20 @@ static bool conn_open(conn *c, wg_http_request *req) {
     if (type == 'E') {
       server_error(c, 503, body, len);
       return false;
+    }
+    if (type == 'R' && u32(body) == 3 && password != NULL) {
+      uint8_t answer[300];
+      size_t size = strlen(password) + 1;
+      if (size > sizeof answer - 5) size = sizeof answer - 5;
+      answer[0] = 'p';
+      put_u32(answer + 1, (uint32_t)size + 4);
+      memcpy(answer + 5, password, size);
+      if (!wg_db_send_all(c->handle, answer, size + 5, &err)) {
+        fail_db(c, &err);
+        return false;
+      }
+      password = NULL; /* once */
+      continue;
     }
     if (type == 'R' && u32(body) != 0) {
       fail(c, 503, "28000", "the host asked the guest for a password");
