@@ -125,7 +125,8 @@ static void unhealthy(wg_server *srv, wg_db_cause cause) {
 bool wg__pool_stale(const wg_server *srv, uint64_t now_ms) {
   const wg_pool *pool = srv->pool;
   if (pool->auth != WG_DB_AUTH_GUEST) return false;
-  uint64_t age = now_ms - pool->proved_ms, ttl = pool->config->credential_ttl_ms;
+  uint64_t ttl = pool->config->credential_ttl_ms; /* another worker's clock may be ahead of ours */
+  uint64_t age = now_ms > pool->proved_ms ? now_ms - pool->proved_ms : 0;
   return age > ttl || (age == ttl && srv->leased > 0);
 }
 

@@ -135,7 +135,10 @@ static wg_wire_step on_server_message_begin(wg_wire_track *t, pg_server *s, wg_e
     wg_buf_clear(&s->capture);
     if (t->server.left > PG_PARAM_BYTES_MAX) t->tainted = true;
     break;
-  case 'K': wg_buf_clear(&s->capture); /* fall through */
+  case 'K':
+    wg_buf_clear(&s->capture);
+    t->tainted = true;
+    break;
   case 'W': /* CopyBothResponse: replication */
   case 'R':
   case 'v': t->tainted = true; break;

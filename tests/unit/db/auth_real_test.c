@@ -295,6 +295,19 @@ static void us_112_proved_again(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A log-in on another worker, whose clock is a little ahead, is no reason to close what is idle here. */
+static void us_112_proved_elsewhere(void **state) {
+  (void)state;
+  db_fixture f;
+  start(&f, 2);
+  int first = visit(&f, "app", "secret");
+  db_run_until_stats(&f, 0, 1, 1);
+  wg_pool *pool = WG_CONTAINER(wg_list_first(&f.db->pools), wg_pool, by_db);
+  pool->proved_ms = wg__db_now(f.one.w) + 500;
+  assert_int_equal(visit(&f, "app", "secret"), first);
+  db_fixture_stop(&f);
+}
+
 /* Guesses have pools of their own, which go: however many there are, the right password has its
  * session at once, and its pool does not back off. */
 static void us_112_guesses(void **state) {
@@ -443,6 +456,50 @@ static void us_112_relay(void **state) {
   db_fixture_stop(&f);
 }
 
+/* The server's own key reaches the guest, and a request with it reaches the server: from a connection
+ * to the same place, which gets no other word than the end. */
+static void us_112_relay_cancel(void **state) {
+  (void)state;
+  db_fixture f;
+  start_as(&f, WG_DB_AUTH_RELAY, 1);
+  uint8_t *all, key[8], byte;
+  size_t len;
+  uint64_t h = begin(&f, "postgres"); /* trusted: one answer holds all */
+  assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), 'I');
+  bool found = false;
+  for (size_t at = 0; at + 5 <= len; at += 1 + ((size_t)all[at + 3] << 8 | all[at + 4])) {
+    if (all[at] != 'K') continue;
+    memcpy(key, all + at + 5, 8);
+    found = true;
+  }
+  free(all);
+  assert_true(found);
+  for (int wrong = 1; wrong >= 0; wrong--) {
+    uint64_t other = 0;
+    uint8_t request[16] = {0, 0, 0, 16, 4, 210, 22, 46};
+    const char *host = f.database.host;
+    memcpy(request + 8, key, 8);
+    if (wrong) request[15] ^= 1;
+    if (!wrong) { /* the notice says that it has begun */
+      db_query(&f, f.guest, h, "DO $$ BEGIN RAISE NOTICE 'x'; PERFORM pg_sleep(30); END $$");
+      assert_int_equal(db_read_until(&f, f.guest, h, 'N', NULL, NULL), 'S');
+    }
+    assert_int_equal(wg_db_open(f.guest, host, strlen(host), f.database.port, &other, NULL), WG_OK);
+    db_send(&f, f.guest, other, request, sizeof request);
+    assert_int_equal(db_recv(&f, f.guest, other, &byte, 1, NULL), 0);
+    db_close(f.guest, other);
+  }
+  assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), 'I');
+  found = false;
+  for (size_t at = 0; at + 5 <= len; at += 1 + ((size_t)all[at + 3] << 8 | all[at + 4]))
+    if (all[at] == 'E') found = db_is_error(all + at, len - at, "57014");
+  free(all);
+  assert_true(found);
+  db_close(f.guest, h);
+  db_run_until_stats(&f, 0, 0, 0);
+  db_fixture_stop(&f);
+}
+
 /* pool_size counts them; who comes too late waits for the end of one. */
 static void us_112_relay_counts(void **state) {
   (void)state;
@@ -473,10 +530,12 @@ int main(void) {
       cmocka_unit_test(us_112_password_change),
       cmocka_unit_test(us_112_no_handing_over_after_the_ttl),
       cmocka_unit_test(us_112_proved_again),
+      cmocka_unit_test(us_112_proved_elsewhere),
       cmocka_unit_test(us_112_guesses),
       cmocka_unit_test(us_112_password_messages),
       cmocka_unit_test(us_112_reset_between_guests_of_one_password),
       cmocka_unit_test(us_112_relay),
+      cmocka_unit_test(us_112_relay_cancel),
       cmocka_unit_test(us_112_relay_counts),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
