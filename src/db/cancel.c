@@ -304,7 +304,7 @@ static void on_cancel_watch(void *user, unsigned events) {
 }
 
 static void cancel_dial(wg_cancel *c) {
-  struct sockaddr_storage a;
+  struct sockaddr_storage a = {0};
   socklen_t len = sizeof a;
   wg_error err;
   const wg_loop *loop = c->at->loop;

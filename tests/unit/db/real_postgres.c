@@ -74,13 +74,14 @@ bool real_postgres_start(const char *seed) {
   if (owner) CHECK(chown(dir, owner->pw_uid, owner->pw_gid) == 0);
   put("log", "", 0666);
   put("role.sql",
-      "CREATE ROLE app LOGIN PASSWORD 'secret';\nCREATE ROLE other;\nGRANT other TO app;\n"
+      "CREATE ROLE app LOGIN PASSWORD 'secret';\n"
+      "SET password_encryption = 'md5';\nCREATE ROLE app_md5 LOGIN PASSWORD 'secret';\n"
       "CREATE DATABASE shop;\n",
       0644);
   put("seed.sql", seed, 0644);
   put("hba.conf",
       "local all all trust\nhost all postgres 127.0.0.1/32 trust\n"
-      "host all all 127.0.0.1/32 scram-sha-256\n",
+      "host all app_md5 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n",
       0644);
   CHECK(as_owner("%s/initdb -N -D %s/data -A trust -U postgres --no-locale -E UTF8", bin, dir) ==
         0);
@@ -113,4 +114,9 @@ bool real_postgres_sql(const char *sql) {
                   dir, port) == 0;
 }
 
+void real_postgres_restart(void) {
+  CHECK(as_owner("%s/pg_ctl -w -m fast -D %s/data -l %s/data/log restart", bin, dir, dir) == 0);
+}
+
 uint16_t real_postgres_port(void) { return port; }
+const char *real_postgres_dir(void) { return dir; }
