@@ -797,7 +797,9 @@ static void conn_cut(conn *c) { shutdown(c->fd, SHUT_RDWR); }
 static void conn_terminate(conn *c) {
   CHECK(!c->ssl); /* its thread's own */
   atomic_store(&c->said, 1u << 30); /* it is not to wait here */
-  send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
+  struct pollfd room = {c->fd, POLLOUT, 0};
+  if (poll(&room, 1, 0) == 1) /* else it would wait for the reader, who may be the caller */
+    send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
   shutdown(c->fd, SHUT_RDWR);
 }
 void mock_pg_kill(mock_pg *m) { each_open(m, conn_cut); }
