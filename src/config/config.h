@@ -76,6 +76,23 @@ typedef struct wg_tls_config {
   struct wg_tls *made; /**< from the files, by whoever read them: src/db/tls.h. NULL: not yet */
 } wg_tls_config;
 
+/** libpq's target_session_attrs: what a server must be. */
+typedef enum wg_db_target_attrs {
+  WG_DB_TARGET_ANY,
+  WG_DB_TARGET_READ_WRITE,
+  WG_DB_TARGET_READ_ONLY,
+  WG_DB_TARGET_PRIMARY,
+  WG_DB_TARGET_STANDBY,
+  WG_DB_TARGET_PREFER_STANDBY
+} wg_db_target_attrs;
+
+/** One of `addresses`. */
+typedef struct wg_db_host {
+  char *name; /**< name or IP address, without brackets */
+  uint16_t port;
+} wg_db_host;
+enum { WG_DB_HOSTS_MAX = 16 };
+
 /** One `[databases.NAME]`. `auth = "service"`: the host holds user and password. */
 typedef struct wg_database_config {
   char *name; /**< the table's name; for logs and statistics */
@@ -84,6 +101,10 @@ typedef struct wg_database_config {
   uint16_t port;
   char *address; /**< NULL, or where the server really is: name, IP, or "/dir" of its socket */
   uint16_t address_port; /**< 0: the same as port */
+  char **addresses; /**< "HOST:PORT", NULL-terminated, in place of `address`; NULL: none */
+  wg_db_host *hosts; /**< the same, parsed */
+  size_t host_count;
+  wg_db_target_attrs target_attrs;
   char *database; /**< NULL: any name the guest asks for */
   wg_db_auth auth;
   uint32_t

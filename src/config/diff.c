@@ -2,6 +2,7 @@
 /** @file diff.c  What differs between two configurations, for a reload. */
 #include "config/keys.h"
 #include "config/read.h"
+#include "db/db.h"
 #include "db/tls.h"
 
 #include <stdio.h>
@@ -98,13 +99,19 @@ static const wg_registry_entry *registered(const wg_config *c, const char *name)
 }
 
 /** Whether a name stands for the same addresses: where it is dialled is part of what it is. */
-static bool same_place(const wg_config *a, const wg_config *b, const wg_database_config *d) {
-  const char *name = d->address ? d->address : d->host;
+static bool same_name(const wg_config *a, const wg_config *b, const char *name) {
   const wg_registry_entry *x = registered(a, name), *y = registered(b, name);
   if (!x || !y) return x == y;
   if (x->address_count != y->address_count) return false;
   for (size_t i = 0; i < x->address_count; i++)
     if (strcmp(x->addresses[i], y->addresses[i]) != 0) return false;
+  return true;
+}
+
+static bool same_place(const wg_config *a, const wg_config *b, const wg_database_config *d) {
+  if (d->host_count == 0) return same_name(a, b, d->address ? d->address : d->host);
+  for (size_t i = 0; i < d->host_count; i++)
+    if (!same_name(a, b, d->hosts[i].name)) return false;
   return true;
 }
 
@@ -119,7 +126,8 @@ bool wg_config_same_databases(const wg_config *a, const wg_config *b) {
         x->address_port != y->address_port || !same_text(x->database, y->database) ||
         x->auth != y->auth || x->credential_ttl_ms != y->credential_ttl_ms ||
         !same_text(x->user, y->user) || !same_secret(&x->password, &y->password) ||
-        !same_pool(&x->pool, &y->pool) || !wg_tls_same(&x->tls, &y->tls) || !same_place(a, b, x))
+        !same_pool(&x->pool, &y->pool) || !wg_db_same_hosts(x, y) ||
+        !wg_tls_same(&x->tls, &y->tls) || !same_place(a, b, x))
       return false;
   }
   return true;

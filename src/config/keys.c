@@ -170,6 +170,15 @@ const cfg_key cfg_keys[] = {
                 "the folder of its Unix socket"),
     KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535), .live = true,
         .help = "Port of `address`; not set: `port`"),
+    KEY(CFG_DATABASE, "addresses", CFG_STRINGS, DB(addresses), .live = true,
+        .help = "In place of `address`: up to 16 servers, `HOST:PORT` each, that are tried in this "
+                "order for each connection, the time of `connect_timeout` shared among them; one "
+                "that refuses the credentials ends the search"),
+    KEY(CFG_DATABASE, "target_session_attrs", CFG_CHOICE, DB(target_attrs),
+        .choices = "any|read-write|read-only|primary|standby|prefer-standby", .standard = "any",
+        .live = true,
+        .help = "As libpq's: what a server must be to be used; needs PostgreSQL 14 or newer. "
+                "An unused connection is closed when its server is that no more"),
     KEY(CFG_DATABASE, "database", CFG_STRING, DB(database), .live = true,
         .help = "Database that guests may use; not set: any that the user may"),
     KEY(CFG_DATABASE, "auth", CFG_CHOICE, DB(auth), .choices = "service|guest|relay",

@@ -145,6 +145,48 @@ static wg_code database_check_auth(cfg_reader *r, const cfg_node *table,
   return WG_OK;
 }
 
+/** `addresses` and what goes with it; fills hosts. */
+static wg_code database_check_hosts(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
+  const cfg_node *n = value_of(table, "target_session_attrs");
+  if (d->target_attrs != WG_DB_TARGET_ANY && d->protocol != WG_DB_POSTGRES)
+    return cfg_fail(r, n->value_line, n->value_column,
+                    "'target_session_attrs' is for databases of protocol \"postgres\"");
+  if (!cfg_child(table, "addresses")) return WG_OK;
+  size_t count = 0;
+  while (d->addresses && d->addresses[count]) count++;
+  n = value_of(table, "addresses");
+  if (d->address || d->address_port) {
+    cfg_fail(r, n->value_line, n->value_column,
+             "'addresses' and 'address' or 'address_port' contradict each other");
+    wg_error_hint(r->err, "write all servers into 'addresses', as HOST:PORT");
+    return WG_CONFIG;
+  }
+  if (count == 0 || count > WG_DB_HOSTS_MAX)
+    return cfg_fail(r, n->value_line, n->value_column,
+                    "'addresses' needs 1 to %d addresses, has %zu", WG_DB_HOSTS_MAX, count);
+  d->hosts = calloc(count, sizeof *d->hosts);
+  if (!d->hosts) return cfg_nomem(r);
+  for (const char *const *a = (const char *const *)d->addresses; *a; a++) {
+    char host[256];
+    uint16_t port = 0;
+    wg_error why;
+    bool ok = (*a)[0] != ':' && wg_listen_parse(*a, host, &port, &why) == WG_OK && port > 0 &&
+              database_host_ok(host, false);
+    if (!ok) {
+      cfg_fail(r, n->value_line, n->value_column, "'addresses': '%s' is not a host and a port", *a);
+      wg_error_hint(r->err, "write HOST:PORT, such as db1.example.com:5432 or [2001:db8::1]:5432");
+      return WG_CONFIG;
+    }
+    cfg_lower(host);
+    wg_db_host *h = &d->hosts[d->host_count];
+    h->port = port;
+    h->name = strdup(host);
+    if (!h->name) return cfg_nomem(r);
+    d->host_count++;
+  }
+  return WG_OK;
+}
+
 /** Keys of TLS that contradict each other, and the files that they name. */
 static wg_code database_check_tls(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
   wg_tls_config *t = &d->tls;
@@ -221,6 +263,7 @@ static wg_code read_database(cfg_reader *r, const cfg_node *table) {
   if (code != WG_OK) return code;
   code = database_check(r, table, d);
   if (code == WG_OK) code = database_check_auth(r, table, d);
+  if (code == WG_OK) code = database_check_hosts(r, table, d);
   if (code == WG_OK) code = database_check_tls(r, table, d);
   return code == WG_OK ? database_check_unique(r, table, d) : code;
 }
@@ -238,6 +281,9 @@ void cfg_database_release(wg_database_config *d) {
   free(d->name);
   free(d->host);
   free(d->address);
+  cfg_free_list(d->addresses);
+  for (size_t i = 0; i < d->host_count; i++) free(d->hosts[i].name);
+  free(d->hosts);
   free(d->database);
   free(d->user);
   wg_secret_release(&d->password);

@@ -43,6 +43,7 @@ struct wg_cancel {
   const wg_wire_ops *ops;
   wg_pool *pool;
   wg_wire_server *wire; /* to ask for TLS with; NULL: not */
+  size_t host; /* of `srv` */
   wg_tls_mode tls_mode; /* of `srv`; WG_TLS_DISABLE: plain text */
   wg_tls_conn *tls;
   int fd;
@@ -255,11 +256,12 @@ static void cancel_secure(wg_cancel *c) {
   wg_error err;
   if (!c->tls) {
     const wg_database_config *config = c->pool->config;
-    const char *dialled = config->address ? config->address : config->host;
+    const char *dialled = wg__hosts_name_at(config, c->host);
     if (c->wire && !cancel_ask_tls(c)) return;
     wg_tls *tls = wg__secure_settings(c->pool, &err);
-    if (!tls || wg_tls_open(tls, c->fd, c->tls_mode, wg_tls_name_of(config, dialled), c->ops->alpn,
-                            &c->pool->resume, &c->tls, &err) != WG_OK) {
+    if (!tls ||
+        wg_tls_open(tls, c->fd, c->tls_mode, wg_tls_name_of(config, dialled), c->ops->alpn,
+                    config->host_count > 1 ? NULL : &c->pool->resume, &c->tls, &err) != WG_OK) {
       cancel_fail(c, "TLS", err.msg);
       return;
     }
@@ -309,6 +311,7 @@ static void cancel_dial(wg_cancel *c) {
   wg_error err;
   const wg_loop *loop = c->at->loop;
   c->fd = -1;
+  c->host = c->srv->host;
   if (getpeername(c->srv->fd, (struct sockaddr *)&a, &len) == 0)
     c->fd = socket(a.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   bool now = c->fd >= 0 && connect(c->fd, (struct sockaddr *)&a, len) == 0;

@@ -90,8 +90,8 @@ static bool pool_serves(const wg_pool *pool, const wg_database_config *config, c
   return c->auth == config->auth && c->protocol == config->protocol && c->port == config->port &&
          c->address_port == config->address_port && same(c->host, config->host) &&
          same(c->address, config->address) && same(pool->database, database) &&
-         same(pool->user, user) && CRYPTO_memcmp(pool->digest, digest, 32) == 0 &&
-         wg_tls_same(&c->tls, &config->tls);
+         wg_db_same_hosts(c, config) && same(pool->user, user) &&
+         CRYPTO_memcmp(pool->digest, digest, 32) == 0 && wg_tls_same(&c->tls, &config->tls);
 }
 
 /** SHA-256 of the salt and the password, so that the digest is of no use elsewhere. */

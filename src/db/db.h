@@ -110,11 +110,15 @@ WG_MUSTCHECK wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned ho
  *  said. Waits on it end with WG_CANCELED. */
 WG_MUSTCHECK wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err);
 
+/** True when both list the same servers in the same order and want the same of them. */
+bool wg_db_same_hosts(const wg_database_config *a, const wg_database_config *b);
+
 /** Why a connection to a server could not be had, or was no good. */
 typedef enum wg_db_cause {
   WG_DB_CAUSE_CONNECT, /**< nobody answers there, or the name has no address */
   WG_DB_CAUSE_AUTH, /**< the server refuses the credentials */
   WG_DB_CAUSE_TLS,
+  WG_DB_CAUSE_ROLE, /**< no server is what target_session_attrs asks for */
   WG_DB_CAUSE_BUSY, /**< the server takes no more connections now */
   WG_DB_CAUSE_TIMEOUT, /**< no answer to connect or log-in in time */
   WG_DB_CAUSE_PROTOCOL, /**< what is said there is not the protocol */

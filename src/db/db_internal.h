@@ -111,6 +111,10 @@ struct wg_server {
   wg_deadline next_ping; /* IDLE */
   wg_dns_req dns;
   bool resolving; /* `dns` is on its way */
+  size_t host; /* of the config's list: the one that is tried, or was taken */
+  bool misfit; /* it is not what target_session_attrs asks for */
+  bool reached; /* prefer-standby: one of the list was a server, but no standby */
+  bool second_pass; /* prefer-standby: no standby is there, so any will do */
   struct sockaddr_storage *addresses; /* owned; while dialing */
   size_t address_count, address_next;
   wg_error error; /* of the last address tried */
@@ -159,6 +163,27 @@ void wg__server_login(wg_server *srv);
 /** Hangs up and dials the same address once more, as `second_try`. May end in
  *  wg__pool_on_failed() before it returns.  @return false: out of memory, nothing was done */
 bool wg__server_redial(wg_server *srv);
+
+/** Makes it look for another address from the start: as it was before wg__server_start(), but for
+ *  `host`. Begins with that. @return false: out of memory, nothing was done */
+bool wg__server_start_over(wg_server *srv);
+
+/* ---- which of several servers: hosts.c ---- */
+
+/** Where the server is looked for now. The name is the config's. */
+const char *wg__hosts_name(const wg_server *srv);
+uint16_t wg__hosts_port(const wg_server *srv);
+/** How many there are, at least 1. */
+size_t wg__hosts_count(const wg_server *srv);
+/** The same. @param host  index in the list of the config */
+const char *wg__hosts_name_at(const wg_database_config *config, size_t host);
+/** The time that one of them has for each step. */
+wg_deadline_class *wg__hosts_share(const wg_server *srv);
+/** An attempt failed: begins with the next of the list.  @return false: that was the last one */
+bool wg__hosts_next(wg_server *srv, const wg_error *why);
+/** Whether a server that answers is what is asked for; sets `misfit`.  @return false: *err says
+ *  what it is */
+bool wg__hosts_fit(wg_server *srv, wg_error *err);
 
 /* ---- TLS to it: secure.c ---- */
 
@@ -249,7 +274,7 @@ struct wg_local {
   wg_deadline_class *slow, *connect_rest; /* slow_wait, and what is left of `connect` then */
   wg_deadline_class *tidy_class;
   wg_deadline retry, tidy;
-  wg_log_limit tls_hint, fail_limit, open_limit, close_limit, slow_limit;
+  wg_log_limit tls_hint, fail_limit, open_limit, close_limit, slow_limit, host_limit;
   _Atomic uint64_t received, sent; /* bytes; only this worker writes them: local_count() */
 };
 

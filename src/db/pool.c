@@ -412,6 +412,7 @@ static void back_off(wg_pool *pool, uint64_t now) {
 }
 
 void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
+  if (wg__hosts_next(srv, failed)) return;
   wg_local *local = srv->local;
   wg_pool *pool = srv->pool;
   wg_error err = *failed;

@@ -61,10 +61,12 @@ static bool secure_open(wg_server *srv) {
   wg_pool *pool = srv->pool;
   wg_error err;
   const wg_database_config *config = pool->config;
-  const char *dialled = config->address ? config->address : config->host;
+  const char *dialled = wg__hosts_name(srv);
   wg_tls *tls = wg__secure_settings(pool, &err);
+  /* A resumed session was checked for one name: several servers do not share it. */
+  wg_tls_cache *cache = config->host_count > 1 ? NULL : &pool->resume;
   wg_code code = tls ? wg_tls_open(tls, srv->fd, srv->tls_mode, wg_tls_name_of(config, dialled),
-                                   srv->ops->alpn, &pool->resume, &srv->tls, &err)
+                                   srv->ops->alpn, cache, &srv->tls, &err)
                      : err.code;
   if (code == WG_OK) return true;
   secure_failed(srv, &err);

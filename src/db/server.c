@@ -80,7 +80,7 @@ wg_server *wg__server_new(wg_local *local) {
 static bool may_enter(wg_server_state from, wg_server_state to) {
   if (from == SRV_CLOSED) return false;
   switch (to) {
-  case SRV_RESOLVING: return false;
+  case SRV_RESOLVING: /* the next one of a list */ return from <= SRV_LOGIN;
   case SRV_DIALING: /* from the others: the same address once more */
     return from == SRV_RESOLVING || from == SRV_SECURING || from == SRV_LOGIN;
   case SRV_SECURING: return from == SRV_DIALING;
@@ -145,7 +145,7 @@ void wg__server_entered(wg_server *srv) {
   switch (srv->state) {
   case SRV_RESOLVING:
   case SRV_SECURING:
-  case SRV_LOGIN: wg_deadline_start(local->connect, &srv->step); break;
+  case SRV_LOGIN: wg_deadline_start(wg__hosts_share(srv), &srv->step); break;
   case SRV_DIALING: break; /* each address has its own share of the time */
   case SRV_IDLE:
     if (!srv->idle_end.of) wg_deadline_start(local->idle_timeout, &srv->idle_end);
@@ -315,8 +315,7 @@ void wg__server_arm(wg_server *srv, unsigned events) {
 /* ---- from a name to a connection ---- */
 
 void wg__server_distrust(const wg_server *srv) {
-  const wg_database_config *config = srv->pool->config;
-  const char *name = config->address ? config->address : config->host;
+  const char *name = wg__hosts_name(srv);
   if (name[0] != '/') wg_dns_distrust(srv->local->worker->dns, name, strlen(name));
 }
 
@@ -330,12 +329,10 @@ static void server_fail(wg_server *srv, wg_code code, int sys, const char *sqlst
 
 static void on_resolved(wg_dns_req *req, const wg_error *failed) {
   wg_server *srv = req->user;
-  const wg_database_config *config = srv->pool->config;
   srv->resolving = false;
   if (failed) {
     wg_error err = *failed;
-    wg_error_wrap(&err, "resolve '%s' (SQLSTATE 08001)",
-                  config->address ? config->address : config->host);
+    wg_error_wrap(&err, "resolve '%s' (SQLSTATE 08001)", wg__hosts_name(srv));
     wg__pool_on_failed(srv, &err);
     return;
   }
@@ -345,7 +342,7 @@ static void on_resolved(wg_dns_req *req, const wg_error *failed) {
     server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
     return;
   }
-  uint16_t port = config->address_port ? config->address_port : config->port;
+  uint16_t port = wg__hosts_port(srv);
   for (size_t i = 0; i < n; i++)
     (void)wg_dns_sockaddr(&req->addresses[i], port, &srv->addresses[i]);
   srv->address_count = n;
@@ -354,7 +351,6 @@ static void on_resolved(wg_dns_req *req, const wg_error *failed) {
 }
 
 static void server_start_unix(wg_server *srv, const char *dir) {
-  const wg_database_config *config = srv->pool->config;
   struct sockaddr_un *sun;
   srv->addresses = calloc(1, sizeof *srv->addresses);
   if (!srv->addresses) {
@@ -364,7 +360,7 @@ static void server_start_unix(wg_server *srv, const char *dir) {
   srv->address_count = 1;
   sun = (struct sockaddr_un *)srv->addresses;
   sun->sun_family = AF_UNIX;
-  uint16_t port = config->address_port ? config->address_port : config->port;
+  uint16_t port = wg__hosts_port(srv);
   int n = srv->ops->socket_path(dir, port, sun->sun_path, sizeof sun->sun_path);
   if (n < 0 || (size_t)n >= sizeof sun->sun_path) {
     server_fail(srv, WG_INVALID, ENAMETOOLONG, "08001", "connect to the server's socket");
@@ -374,17 +370,21 @@ static void server_start_unix(wg_server *srv, const char *dir) {
   server_dial(srv);
 }
 
-void wg__server_start(wg_server *srv) {
-  const wg_database_config *config = srv->pool->config;
-  const char *name = config->address ? config->address : config->host;
+/** RESOLVING, which has just been entered. */
+static void server_look_up(wg_server *srv) {
+  const char *name = wg__hosts_name(srv);
   wg__tell_connecting(srv, name);
-  wg__server_entered(srv);
   if (name[0] == '/') {
     server_start_unix(srv, name);
     return;
   }
   srv->resolving = true;
   wg_dns_resolve(srv->local->worker->dns, name, strlen(name), &srv->dns, on_resolved, srv);
+}
+
+void wg__server_start(wg_server *srv) {
+  wg__server_entered(srv);
+  server_look_up(srv);
 }
 
 static void address_text(const struct sockaddr_storage *a, char *out, size_t cap) {
@@ -421,7 +421,8 @@ static void dial_failed(wg_server *srv, wg_code code, int sys) {
   srv->address_next++;
 }
 
-bool wg__server_redial(wg_server *srv) {
+/** Hangs up and forgets what was said. @return false: out of memory, nothing was done */
+static bool server_anew(wg_server *srv) {
   wg_wire_server *fresh = wire_new(srv->pool);
   if (!fresh) return false;
   srv->ops->server_free(srv->wire);
@@ -429,6 +430,24 @@ bool wg__server_redial(wg_server *srv) {
   server_hang_up(srv);
   wg_buf_clear(&srv->in);
   wg_buf_clear(&srv->out);
+  srv->broken = false;
+  return true;
+}
+
+bool wg__server_start_over(wg_server *srv) {
+  if (!server_anew(srv)) return false;
+  if (srv->resolving) wg_dns_cancel(srv->local->worker->dns, &srv->dns);
+  srv->resolving = srv->second_try = false;
+  free(srv->addresses);
+  srv->addresses = NULL;
+  srv->address_count = srv->address_next = 0;
+  wg__server_enter(srv, SRV_RESOLVING);
+  server_look_up(srv);
+  return true;
+}
+
+bool wg__server_redial(wg_server *srv) {
+  if (!server_anew(srv)) return false;
   srv->second_try = true;
   wg__server_enter(srv, SRV_DIALING);
   server_dial(srv);
@@ -506,7 +525,8 @@ static void server_dial(wg_server *srv) {
       return;
     }
     wg_db_worker *w = srv->local->worker;
-    uint64_t share = srv->pool->config->pool.connect_timeout_ms / srv->address_count;
+    uint64_t share =
+        srv->pool->config->pool.connect_timeout_ms / srv->address_count / wg__hosts_count(srv);
     wg_deadline_class *c = wg_deadlines_class(w->deadlines, share ? share : 1);
     wg_deadline_start(c ? c : srv->local->connect, &srv->step);
     wg__server_arm(srv, WG_WATCH_WRITE);
@@ -562,7 +582,12 @@ void wg__server_talk(wg_server *srv) {
         server_fail(srv, WG_PROTOCOL, 0, "08P01", "the server sent more than was asked for");
         return;
       }
-      wg__pool_on_ready(srv);
+      if (wg__hosts_fit(srv, &err)) {
+        wg__pool_on_ready(srv);
+      } else {
+        wg__server_bye(srv);
+        wg__pool_on_failed(srv, &err);
+      }
       return;
     }
     if (!up || !wg__server_flush(srv)) {

@@ -16,6 +16,7 @@ static const char *const ends[SRV_ENDS] = {
     [WG_DB_CAUSE_CONNECT] = "connect",
     [WG_DB_CAUSE_AUTH] = "auth",
     [WG_DB_CAUSE_TLS] = "tls",
+    [WG_DB_CAUSE_ROLE] = "role",
     [WG_DB_CAUSE_BUSY] = "busy",
     [WG_DB_CAUSE_TIMEOUT] = "timeout",
     [WG_DB_CAUSE_PROTOCOL] = "protocol",
@@ -49,6 +50,7 @@ void wg__pool_count_wait(wg_pool *pool, uint64_t waited_ms) {
 }
 
 wg_db_cause wg__server_cause(const wg_server *srv, const wg_error *err) {
+  if (srv->misfit) return WG_DB_CAUSE_ROLE;
   if (srv->state == SRV_RESETTING) return WG_DB_CAUSE_RESET;
   if (srv->state == SRV_PINGING) return WG_DB_CAUSE_PING;
   if (srv->wire->fault == WG_WIRE_FAULT_BUSY) return WG_DB_CAUSE_BUSY;

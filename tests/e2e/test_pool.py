@@ -4,6 +4,7 @@ password that changes. PostgreSQL is a real one."""
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from fault_proxy import FaultProxy
@@ -155,6 +156,62 @@ def test_us_111_all_addresses_of_a_name_are_tried(site, postgres):
                 assert get(server, "/sql?q=select+1").status == 200
                 proxy.cut()
             assert proxy.accepted >= 2
+
+
+# ---- several servers -------------------------------------------------------------------------
+
+
+def become_standby(pg):
+    """The server starts again as a hot standby (of nobody)."""
+    pg.stop()
+    Path(pg.env["WARPGRID_PG_HOME"], "data", "standby.signal").touch()
+    pg.start()
+    pg.wait_ready()
+
+
+@BOTH
+def test_us_111_addresses_and_a_failover_between_them(site, own_postgres, kind):
+    """The first is a standby, the second takes writes. Then the second goes and the first is
+    promoted: writes go there, and no guest has to know."""
+    one, two = own_postgres(), own_postgres()
+    become_standby(one)
+    # One password for both: the servers of a cluster share their roles.
+    two.sql(f"ALTER ROLE {two.user} PASSWORD '{one.password}'")
+    site.put("service", f"dbprobe-{kind}")
+    tables = config(
+        one,
+        addresses=[f"127.0.0.1:{free_port()}", f"127.0.0.1:{one.port}", f"127.0.0.1:{two.port}"],
+        target_session_attrs="read-write",
+    )
+    for key in ("address", "address_port"):
+        del tables["databases"]["test"][key]
+    site.configure(tables)
+    with site.serve(env={"TEST_DB_PASSWORD": one.password}) as server:
+
+        def port(expect=200):
+            r = get(server, "/sql?q=select+inet_server_port()")
+            return int(r.text) if r.status == expect == 200 else r.status
+
+        assert port() == two.port
+        server.log.wait_for(r"event=db_address_failed .*error=.*standby, not read-write")
+        two.stop()
+        one.pg_ctl("promote")
+        wait_until(lambda: port() == one.port, "the promoted one is found", 20)
+        two.start()
+        two.wait_ready()
+        assert port() == one.port, "a connection that works is kept"
+        site.configure({**tables, "databases": {"test": {**tables["databases"]["test"], "target_session_attrs": "standby"}}})
+        site.reload()
+        r = get(server, "/sql?q=select+1")
+        assert r.status == 503 and "not standby" in r.text, r.text
+        assert causes(site)["role"] >= 1
+        become_standby(two)
+        wait_until(lambda: port() == two.port, "the standby is found", 20)
+        one.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+        one.sql("SELECT pg_reload_conf()")
+        site.configure({**tables, "databases": {"test": {**tables["databases"]["test"], "target_session_attrs": "primary"}}})
+        site.reload()
+        assert port() == one.port, "a primary that refuses writes is one"
 
 
 # ---- databases do not touch each other -------------------------------------------------------

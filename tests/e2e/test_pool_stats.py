@@ -10,7 +10,7 @@ from infra import wait_until
 from test_operations import get, parse_metrics
 from test_postgres import config as database_config
 
-CAUSES = {"connect", "auth", "tls", "busy", "timeout", "protocol", "reset", "ping", "lost"}
+CAUSES = {"connect", "auth", "tls", "role", "busy", "timeout", "protocol", "reset", "ping", "lost"}
 
 
 @pytest.fixture

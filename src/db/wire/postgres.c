@@ -507,6 +507,10 @@ static void pg_bye(wg_wire_server *base, wg_buf *out) {
   pg_end(out, pg_begin(out, 'X'));
 }
 
+static const char *pg_told(const wg_wire_server *base, const char *name) {
+  return pg_param_get((const pg_server *)base, name);
+}
+
 const wg_wire_ops wg_wire_postgres = {
     .protocol = WG_DB_POSTGRES,
     .alpn = "postgresql",
@@ -519,6 +523,7 @@ const wg_wire_ops wg_wire_postgres = {
     .reset = pg_reset,
     .ping = pg_ping,
     .reply = pg_reply,
+    .told = pg_told,
     .bye = pg_bye,
     .cancel = pg_cancel,
     .guest_new = pg_guest_new,

@@ -139,6 +139,9 @@ struct wg_wire_ops {
   /** Appends what a connection of its own says in place of a log-in, to cancel what `s` runs.
    *  Nothing when the server gave no key for that. NULL: the protocol cannot. */
   void (*cancel)(const wg_wire_server *s, wg_buf *out);
+  /** What the server has told of itself: the value of a parameter that it reports by itself.
+   *  @return NULL when it does not */
+  const char *(*told)(const wg_wire_server *s, const char *name);
   /** Appends the protocol's polite end. */
   void (*bye)(wg_wire_server *s, wg_buf *out);
 

@@ -521,6 +521,10 @@ static bool login(conn *c) {
   c->txn = 'I';
   atomic_fetch_add(&m->logins, 1);
   if (c->ssl) atomic_fetch_add(&m->tls_logins, 1);
+  if (atomic_load(&m->tells) &&
+      !(send_param(c, "in_hot_standby", atomic_load(&m->standby) ? "on" : "off") &&
+        send_param(c, "default_transaction_read_only", atomic_load(&m->read_only) ? "on" : "off")))
+    return false;
   return send_param(c, "server_version", "15.0 (mock)") &&
          send_param(c, "client_encoding", "UTF8") && send_param(c, "TimeZone", "Etc/UTC") &&
          send_param(c, "DateStyle", "ISO, MDY") && send_msg(c, 'K', key, 8) && send_ready(c);

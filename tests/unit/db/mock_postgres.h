@@ -71,6 +71,8 @@ typedef struct mock_pg {
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool cancel_held; /* cancel requests are read, and acted on when this is over */
+  _Atomic bool tells; /* reports what it is at log-in, as PostgreSQL 14 does */
+  _Atomic bool standby, read_only; /* what it is then */
   _Atomic bool full; /* refuses log-ins with 53300 */
   _Atomic unsigned login_delay_ms;
   _Atomic unsigned stall_at; /* says nothing more from this message of the log-in on; 0: never */
