@@ -104,6 +104,7 @@ typedef struct wg_database_config {
   char **addresses; /**< "HOST:PORT", NULL-terminated, in place of `address`; NULL: none */
   wg_db_host *hosts; /**< the same, parsed */
   size_t host_count;
+  bool load_balance; /**< in random order */
   wg_db_target_attrs target_attrs;
   char *database; /**< NULL: any name the guest asks for */
   wg_db_auth auth;

@@ -171,9 +171,13 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535), .live = true,
         .help = "Port of `address`; not set: `port`"),
     KEY(CFG_DATABASE, "addresses", CFG_STRINGS, DB(addresses), .live = true,
-        .help = "In place of `address`: up to 16 servers, `HOST:PORT` each, that are tried in this "
-                "order for each connection, the time of `connect_timeout` shared among them; one "
-                "that refuses the credentials ends the search"),
+        .help =
+            "In place of `address`: up to 16 servers, `HOST:PORT` each, that are tried in this "
+            "order for each connection, those that failed in the last 10 s at the end; the time "
+            "of `connect_timeout` is shared among them, and one that refuses the credentials "
+            "ends the search"),
+    KEY(CFG_DATABASE, "load_balance", CFG_FLAG, DB(load_balance), .standard = "false", .live = true,
+        .help = "Tries `addresses` in random order, so that connections spread over them"),
     KEY(CFG_DATABASE, "target_session_attrs", CFG_CHOICE, DB(target_attrs),
         .choices = "any|read-write|read-only|primary|standby|prefer-standby", .standard = "any",
         .live = true,

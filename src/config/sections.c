@@ -151,7 +151,17 @@ static wg_code database_check_hosts(cfg_reader *r, const cfg_node *table, wg_dat
   if (d->target_attrs != WG_DB_TARGET_ANY && d->protocol != WG_DB_POSTGRES)
     return cfg_fail(r, n->value_line, n->value_column,
                     "'target_session_attrs' is for databases of protocol \"postgres\"");
-  if (!cfg_child(table, "addresses")) return WG_OK;
+  if (d->target_attrs != WG_DB_TARGET_ANY && d->auth == WG_DB_AUTH_RELAY) {
+    cfg_fail(r, n->value_line, n->value_column,
+             "'target_session_attrs' needs the host's own log-in, which auth = \"relay\" has not");
+    wg_error_hint(r->err, "leave it out, or set auth = \"service\" or \"guest\"");
+    return WG_CONFIG;
+  }
+  if (!cfg_child(table, "addresses")) {
+    if (!d->load_balance) return WG_OK;
+    n = value_of(table, "load_balance");
+    return cfg_fail(r, n->value_line, n->value_column, "'load_balance' needs 'addresses'");
+  }
   size_t count = 0;
   while (d->addresses && d->addresses[count]) count++;
   n = value_of(table, "addresses");

@@ -44,6 +44,7 @@ enum {
   DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
   DB_BACKOFF_MIN_MS = 50,
   DB_BACKOFF_MAX_MS = 2000,
+  DB_HOST_DOWN_MS = 10000, /**< for so long a server of a list that failed is tried last */
   DB_TIDY_MS = 1000, /**< how often lifetimes are looked at, and min_idle is seen to */
   DB_STATS_LOG_MS = 60000
 };
@@ -112,6 +113,7 @@ struct wg_server {
   wg_dns_req dns;
   bool resolving; /* `dns` is on its way */
   size_t host; /* of the config's list: the one that is tried, or was taken */
+  uint8_t host_order[WG_DB_HOSTS_MAX], host_at; /* in which they are tried; where it stands */
   bool misfit; /* it is not what target_session_attrs asks for */
   bool reached; /* prefer-standby: one of the list was a server, but no standby */
   bool second_pass; /* prefer-standby: no standby is there, so any will do */
@@ -179,6 +181,8 @@ size_t wg__hosts_count(const wg_server *srv);
 const char *wg__hosts_name_at(const wg_database_config *config, size_t host);
 /** The time that one of them has for each step. */
 wg_deadline_class *wg__hosts_share(const wg_server *srv);
+/** Puts the servers of a list in the order that they are tried in. The pool's mutex is held. */
+void wg__hosts_begin(wg_server *srv);
 /** An attempt failed: begins with the next of the list.  @return false: that was the last one */
 bool wg__hosts_next(wg_server *srv, const wg_error *why);
 /** Whether a server that answers is what is asked for; sets `misfit`.  @return false: *err says
@@ -226,6 +230,7 @@ struct wg_pool {
   wg_list locals; /* of wg_local.by_pool */
   wg_secret password; /* GUEST: while there are connections or waiters */
   uint64_t proved_ms; /* GUEST: when a log-in last proved the password */
+  uint64_t host_down_ms[WG_DB_HOSTS_MAX]; /* of a list: tried last until then */
   uint32_t failures; /* attempts that failed since the last that did not */
   uint64_t retry_ms; /* no attempt before this */
   wg_error last_error; /* of the last attempt */

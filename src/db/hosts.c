@@ -5,6 +5,10 @@
  *   the last one --prefer-standby, and a server was there--> all of them again: any will do
  *                \--> failed, with what the last one said
  *
+ * The order is that of the list, or a random one with load_balance; what failed or did not fit within
+ * the last DB_HOST_DOWN_MS comes last, so that a dead first server costs its share of the time once
+ * and not for each connection.
+ *
  * One that refuses the credentials ends the search: the others have the same, and asking each of
  * them would only lock the role out. What a server is it says by itself at log-in and when it
  * changes (in_hot_standby, default_transaction_read_only: PostgreSQL 14 and newer), so that costs no
@@ -14,7 +18,9 @@
 #include <string.h>
 
 bool wg_db_same_hosts(const wg_database_config *a, const wg_database_config *b) {
-  if (a->host_count != b->host_count || a->target_attrs != b->target_attrs) return false;
+  if (a->host_count != b->host_count || a->target_attrs != b->target_attrs ||
+      a->load_balance != b->load_balance)
+    return false;
   for (size_t i = 0; i < a->host_count; i++)
     if (a->hosts[i].port != b->hosts[i].port || strcmp(a->hosts[i].name, b->hosts[i].name) != 0)
       return false;
@@ -50,11 +56,34 @@ wg_deadline_class *wg__hosts_share(const wg_server *srv) {
   return share ? share : local->connect;
 }
 
+void wg__hosts_begin(wg_server *srv) {
+  const wg_pool *pool = srv->pool;
+  size_t n = pool->config->host_count, good = 0, bad = 0;
+  uint8_t listed[WG_DB_HOSTS_MAX], down[WG_DB_HOSTS_MAX];
+  uint64_t now = wg__db_now(srv->local->worker);
+  WG_ASSERT(n <= WG_DB_HOSTS_MAX);
+  for (size_t i = 0; i < n; i++) listed[i] = (uint8_t)i;
+  for (size_t i = n; pool->config->load_balance && i > 1; i--) { /* each order is as likely */
+    size_t k = wg_random_u64() % i;
+    uint8_t other = listed[k];
+    listed[k] = listed[i - 1];
+    listed[i - 1] = other;
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (now < pool->host_down_ms[listed[i]])
+      down[bad++] = listed[i];
+    else
+      srv->host_order[good++] = listed[i];
+  }
+  for (size_t i = 0; i < bad; i++) srv->host_order[good + i] = down[i];
+  srv->host = n ? srv->host_order[0] : 0;
+}
+
 bool wg__hosts_next(wg_server *srv, const wg_error *why) {
   const wg_database_config *d = srv->pool->config;
   if (srv->state > SRV_LOGIN || srv->wire->fault == WG_WIRE_FAULT_AUTH || why->code == WG_NOMEM)
     return false;
-  bool last = srv->host + 1 >= wg__hosts_count(srv);
+  bool last = srv->host_at + 1u >= wg__hosts_count(srv);
   bool again = last && d->target_attrs == WG_DB_TARGET_PREFER_STANDBY && !srv->second_pass &&
                (srv->reached || srv->misfit);
   if (last && !again) return false;
@@ -67,13 +96,19 @@ bool wg__hosts_next(wg_server *srv, const wg_error *why) {
            WG_KV_U("suppressed", held));
   if (srv->state != SRV_RESOLVING) wg__server_distrust(srv);
   if (srv->misfit) srv->reached = true;
-  size_t host = srv->host;
+  size_t at = srv->host_at;
   bool misfit = srv->misfit;
-  srv->host = last ? 0 : host + 1;
+  if (!misfit) wg__server_distrust(srv);
+  pthread_mutex_lock(&srv->pool->lock);
+  srv->pool->host_down_ms[srv->host] = wg__db_now(srv->local->worker) + DB_HOST_DOWN_MS;
+  pthread_mutex_unlock(&srv->pool->lock);
+  srv->host_at = last ? 0 : (uint8_t)(at + 1);
+  srv->host = srv->host_order[srv->host_at];
   srv->second_pass = srv->second_pass || again;
   srv->misfit = false;
   if (wg__server_start_over(srv)) return true;
-  srv->host = host;
+  srv->host_at = (uint8_t)at;
+  srv->host = srv->host_order[at];
   srv->misfit = misfit;
   return false;
 }

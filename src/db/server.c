@@ -70,6 +70,7 @@ wg_server *wg__server_new(wg_local *local) {
   wg_buf_init(&srv->in, WG_WIRE_IN_MAX);
   wg_buf_init(&srv->out, WG_WIRE_OUT_MAX);
   srv->state = SRV_RESOLVING;
+  wg__hosts_begin(srv);
   wg_list_push_back(&pool->servers[SRV_RESOLVING], &srv->by_state);
   wg_list_push_back(&local->worker->servers, &srv->by_worker);
   return srv;

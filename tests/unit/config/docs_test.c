@@ -124,6 +124,8 @@ static const struct {
     {"Pause after a failed database connect, doubled each time: first", "50ms",
      "src/db/db_internal.h", "DB_BACKOFF_MIN_MS = 50"},
     {"The same: longest", "2s", "src/db/db_internal.h", "DB_BACKOFF_MAX_MS = 2000"},
+    {"A server of `addresses` that failed is tried last for", "10s", "src/db/db_internal.h",
+     "DB_HOST_DOWN_MS = 10000"},
     {"How often `max_lifetime` and `min_idle` of a pool are seen to", "1s", "src/db/db_internal.h",
      "DB_TIDY_MS = 1000"},
     {"Message of a database server that the host itself reads", "64 KiB", "src/db/wire/wire.h",

@@ -37,6 +37,12 @@ static void us_111_addresses(void **state) {
   wg_config_free(same);
   wg_config_free(turned);
   wg_config_free(other);
+  c = parse_ok(DB "addresses = ['a:1', 'b:1']\nload_balance = true\n");
+  same = parse_ok(DB "addresses = ['a:1', 'b:1']\n");
+  assert_true(c->databases[0].load_balance && !same->databases[0].load_balance);
+  assert_false(wg_config_same_databases(c, same));
+  wg_config_free(same);
+  wg_config_free(c);
   c = parse_ok(DB "addresses = 'one.example.com:5432'\n");
   assert_int_equal(c->databases[0].host_count, 1);
   wg_config_free(c);
@@ -62,6 +68,11 @@ static void us_111_bad_addresses(void **state) {
   parse_fails(DB "address = 'a'\naddresses = ['a:1']\n",
               "w.toml:4:13: 'addresses' and 'address' or 'address_port' contradict each other",
               "HOST:PORT");
+  parse_fails(DB "load_balance = true\n", "w.toml:3:16: 'load_balance' needs 'addresses'", NULL);
+  parse_fails("[databases.d]\nuser = 'u'\nauth = 'relay'\ntarget_session_attrs = 'primary'\n",
+              "w.toml:4:24: 'target_session_attrs' needs the host's own log-in, which auth = "
+              "\"relay\" has not",
+              "auth = \"service\"");
   parse_fails("[databases.d]\nprotocol = 'redis'\ntarget_session_attrs = 'primary'\n",
               "w.toml:3:24: 'target_session_attrs' is for databases of protocol \"postgres\"",
               NULL);

@@ -208,6 +208,68 @@ static void test_us111_given_up_meanwhile(void **state) {
   }
 }
 
+/* A dead first server costs its share of the time once, not for each connection; later it is first
+ * again. */
+static void test_us111_what_failed_is_tried_last(void **state) {
+  (void)state;
+  list_fixture l;
+  list_init(&l, WG_DB_TARGET_ANY);
+  l.f.database.pool.reset = WG_DB_RESET_CLOSE;
+  l.f.database.pool.idle_timeout_ms = 1000;
+  l.f.database.pool.health_interval_ms = 0;
+  list_start(&l);
+  db_freeze(&l.f);
+  mock_pg_refuse(&l.f.mock);
+  assert_int_equal(serves(&l), 1);
+  wg_pool *pool = WG_CONTAINER(wg_list_first(&l.f.db->pools), wg_pool, by_db);
+  db_advance(&l.f, 1001);
+  db_run_until_stats(&l.f, 0, 0, 0);
+  assert_true(pool->host_down_ms[0] > 0);
+  uint64_t until = pool->host_down_ms[0];
+  assert_int_equal(serves(&l), 1);
+  assert_true(pool->host_down_ms[0] == until); /* it was not asked */
+  mock_pg_refuse(&l.more[0]);
+  mock_pg_refuse(&l.more[1]);
+  wg_error err;
+  db_advance(&l.f, 1001);
+  db_run_until_stats(&l.f, 0, 0, 0);
+  assert_int_equal(db_connect(&l.f, l.f.guest, &err), 0); /* but before giving up it was */
+  assert_true(pool->host_down_ms[1] > 0 && pool->host_down_ms[2] > 0);
+  db_advance(&l.f, DB_HOST_DOWN_MS + 1);
+  wg_local *local = WG_CONTAINER(wg_list_first(&pool->locals), wg_local, by_pool);
+  pthread_mutex_lock(&pool->lock);
+  wg_server *srv = wg__server_new(local);
+  pthread_mutex_unlock(&pool->lock);
+  for (size_t i = 0; i < MANY; i++) assert_int_equal(srv->host_order[i], i);
+  wg__server_enter(srv, SRV_CLOSED);
+  list_stop(&l);
+}
+
+/* load_balance: every server is first for about as many connections, and each is in the order once. */
+static void test_us111_load_balance(void **state) {
+  (void)state;
+  list_fixture l;
+  unsigned first[MANY] = {0};
+  list_init(&l, WG_DB_TARGET_ANY);
+  l.f.database.load_balance = true;
+  list_start(&l);
+  (void)serves(&l);
+  wg_pool *pool = WG_CONTAINER(wg_list_first(&l.f.db->pools), wg_pool, by_db);
+  wg_local *local = WG_CONTAINER(wg_list_first(&pool->locals), wg_local, by_pool);
+  for (int i = 0; i < 3000; i++) {
+    unsigned seen = 0;
+    pthread_mutex_lock(&pool->lock);
+    wg_server *srv = wg__server_new(local);
+    pthread_mutex_unlock(&pool->lock);
+    first[srv->host]++;
+    for (size_t k = 0; k < MANY; k++) seen |= 1u << srv->host_order[k];
+    assert_int_equal(seen, (1u << MANY) - 1);
+    wg__server_enter(srv, SRV_CLOSED);
+  }
+  for (size_t k = 0; k < MANY; k++) assert_in_range(first[k], 800, 1200);
+  list_stop(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us111_the_first_that_answers),
@@ -217,6 +279,8 @@ int main(void) {
       cmocka_unit_test(test_us111_a_server_that_does_not_tell),
       cmocka_unit_test(test_us111_a_server_that_changes),
       cmocka_unit_test(test_us111_given_up_meanwhile),
+      cmocka_unit_test(test_us111_what_failed_is_tried_last),
+      cmocka_unit_test(test_us111_load_balance),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
