@@ -172,6 +172,25 @@ def test_us_111_a_name_without_an_answer_delays_no_other_database(site, postgres
             )
 
 
+def test_us_111_connections_spread_over_several_servers(site, postgres):
+    """load_balance: both are used; when one goes, the other serves all."""
+    with FaultProxy(postgres.host, postgres.port) as one, FaultProxy(
+        postgres.host, postgres.port
+    ) as two:
+        tables = config(postgres, load_balance=True, pool_size=20, min_idle=20)
+        database = tables["databases"]["test"]
+        del database["address"], database["address_port"]
+        database["addresses"] = [f"127.0.0.1:{p.port}" for p in (one, two)]
+        with serve(site, postgres, tables=tables) as server:
+            wait_until(lambda: pool(site)["idle"] == 20, "all connections")
+            assert one.accepted >= 2 and two.accepted >= 2 and one.accepted + two.accepted == 20
+            one.refuse()
+            one.cut()
+            wait_until(lambda: two.accepted == 20 and pool(site)["idle"] == 20, "the other has them")
+            assert pid(server)
+            assert pool(site)["failures"] == 0
+
+
 # ---- configuration --------------------------------------------------------------------------
 
 
