@@ -480,6 +480,7 @@ static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
     return WG_NOMEM;
   }
   if (step == WG_WIRE_ASK) {
+    WG_ASSERT(srv); /* who else was asked? */
     session_enter(s, SES_SETTING);
     if (!wg__server_flush(srv)) {
       session_lose(s, "the server closed the connection");

@@ -215,6 +215,7 @@ impl Drop for Input {
 /// As the error of a socket, whose kind guests can ask for.
 fn stream_error(e: HostError) -> StreamError {
     let kind = match e.code {
+        INVALID => return StreamError::Closed, // this end was shut down, or the socket is gone
         TIMEOUT => io::ErrorKind::TimedOut,
         _ => io::ErrorKind::ConnectionReset,
     };
