@@ -91,7 +91,7 @@ BAD = [
     "[databases.main]\nuser = 'u'\nprotocol = 'oracle'\n",
     "[databases.main]\nuser = 'u'\nport = 0\n",
     "[databases.main]\nuser = 'u'\nport = 65536\n",
-    "[databases.main]\nuser = 'u'\nauth = 'guest'\n",
+    "[databases.main]\nuser = 'u'\nauth = 'nobody'\n",
     "[databases.main]\nuser = 'u'\npassword = 'x'\npassword_file = 'y'\n",
     "[databases.main]\nuser = 'u'\npassword_env = 'X'\npassword_file = 'y'\n",
     "[databases.main]\nuser = 'u'\npassword_env = ''\n",
