@@ -15,7 +15,12 @@ NAME = "pg.example.test"
 
 
 def pool(site, name="test"):
-    return next(d for d in site.stats()["databases"] if d["name"] == name)
+    """The figures of a database; its pool is there soon after a start."""
+
+    def found():
+        return next((d for d in site.stats()["databases"] if d["name"] == name), None)
+
+    return wait_until(found, f"{name} has a pool")
 
 
 def serve(site, pg, *args, tables=None, **more):
@@ -114,7 +119,7 @@ def test_us_111_a_half_open_peer_is_dropped_and_counted(site, postgres, fault_pr
         wait_until(lambda: pool(site)["total"] == 0, "both are gone", 15)
         assert time.monotonic() - start < 12
         assert get(server, "/sql?q=select+1").status == 503
-        assert pool(site)["causes"]["timeout"] >= 1
+        wait_until(lambda: pool(site)["causes"]["timeout"] >= 1, "the attempt is counted")
         fault_proxy.resume()
         wait_until(lambda: get(server, "/sql?q=select+1").status == 200, "it works again")
         assert pid(server) != old
