@@ -302,6 +302,23 @@ static void put_negotiate(wg_buf *out, const pg_startup *u) {
   pg_end(out, at);
 }
 
+/** The guest's packet as it is; @param database  added at its end, where the server would take the
+ *  user's name for one that was not said, or is empty: the last of two counts. NULL: none is */
+static void relay_startup(const pg_guest *g, const char *database, wg_buf *to_server) {
+  const uint8_t *packet = wg_buf_head(&g->packet);
+  size_t n = wg_buf_len(&g->packet);
+  if (!database) {
+    wg_buf_put(to_server, packet, n);
+    return;
+  }
+  size_t more = sizeof "database" + strlen(database) + 1;
+  wg_buf_put_u32(to_server, (uint32_t)(n + more));
+  wg_buf_put(to_server, packet + 4, n - 4 - 1); /* without its terminator */
+  wg_buf_put_cstr(to_server, "database");
+  wg_buf_put_cstr(to_server, database);
+  wg_buf_put_u8(to_server, 0);
+}
+
 static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_policy *policy,
                                   uint32_t version, wg_reader body, wg_buf *to_guest,
                                   wg_buf *to_server) {
@@ -325,7 +342,8 @@ static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_polic
     step = greet_refuse(g, to_guest, "3D000", message, hint);
   } else {
     if (policy->relay) {
-      wg_buf_put(to_server, wg_buf_head(&g->packet), wg_buf_len(&g->packet));
+      bool named = !policy->database || (u.database && u.database[0]);
+      relay_startup(g, named ? NULL : policy->database, to_server);
       g->base.track.tainted = true; /* never pooled */
       greet_enter(g, GREET_READY);
       free(u.options);

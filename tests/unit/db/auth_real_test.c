@@ -522,6 +522,102 @@ static void us_112_relay_counts(void **state) {
   db_fixture_stop(&f);
 }
 
+/* Without a database, or with an empty one, the server would take the one named like the user: the
+ * guest is in the declared one all the same, as with the other modes, and in no other. */
+static void us_112_relay_stays_in_the_declared_database(void **state) {
+  (void)state;
+  static const char *const said[] = {NULL, "", "shop"};
+  db_fixture f;
+  char name[64];
+  start_as(&f, WG_DB_AUTH_RELAY, 1);
+  const char *host = f.database.host;
+  for (size_t i = 0; i <= WG_COUNT(said); i++) {
+    uint64_t h = 0;
+    uint8_t bytes[256];
+    const char *database = i < WG_COUNT(said) ? said[i] : "postgres";
+    size_t n = database ? db_startup(bytes, "user", "postgres", "database", database, NULL)
+                        : db_startup(bytes, "user", "postgres", NULL);
+    assert_int_equal(wg_db_open(f.guest, host, strlen(host), f.database.port, &h, NULL), WG_OK);
+    db_send(&f, f.guest, h, bytes, n);
+    if (i == WG_COUNT(said)) { /* it exists, and is not declared */
+      assert_int_equal(welcome(&f, h, "3D000"), 0);
+      break;
+    }
+    assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
+    db_ask(&f, f.guest, h, "SELECT current_database()", name, sizeof name);
+    assert_string_equal(name, "shop");
+    db_close(f.guest, h);
+    db_run_until_stats(&f, 0, 0, 0);
+  }
+  db_fixture_stop(&f);
+}
+
+/* ---- beside the host's own ---- */
+
+/** Opens the declared database of this name as "app"; *asked tells whether a password was wanted. */
+static uint64_t open_named(db_fixture *f, const char *host, bool *asked) {
+  uint64_t h = 0;
+  uint8_t bytes[256], first = 0;
+  assert_int_equal(wg_db_open(f->guest, host, strlen(host), f->database.port, &h, NULL), WG_OK);
+  db_send(f, f->guest, h, bytes, db_startup(bytes, "user", "app", "database", "shop", NULL));
+  assert_int_equal(db_recv(f, f->guest, h, &first, 1, NULL), 1);
+  assert_int_equal(first, 'R');
+  uint8_t rest_of[8]; /* length and kind */
+  for (size_t at = 0; at < sizeof rest_of; at++)
+    assert_int_equal(db_recv(f, f->guest, h, rest_of + at, 1, NULL), 1);
+  *asked = rest_of[7] == 3;
+  assert_true(*asked || rest_of[7] == 0);
+  return h;
+}
+
+/* One server, database, user and password, declared for the host's log-in and for the guests' own:
+ * neither ever has a session of the other, whichever is warm, and the host's being let in does not
+ * let a wrong password in. */
+static void us_112_service_and_guest_never_mix(void **state) {
+  (void)state;
+  if (!running) skip();
+  set_password("app", "secret");
+  for (int guest_first = 0; guest_first < 2; guest_first++) {
+    db_fixture f;
+    bool asked;
+    uint64_t h;
+    db_fixture_init(&f);
+    f.real = true;
+    f.database.port = real_postgres_port();
+    f.database.pool.recv_timeout_ms = 30000;
+    f.database.credential_ttl_ms = TTL_MS;
+    wg_database_config both[2] = {f.database, f.database}; /* "main": "app" with "secret" */
+    both[1].name = (char *)"own";
+    both[1].auth = WG_DB_AUTH_GUEST;
+    both[1].user = NULL;
+    both[1].password = (wg_secret){0};
+    f.config.databases = both;
+    f.config.database_count = 2;
+    db_fixture_start(&f);
+
+    int pid[2] = {0, 0}; /* of the host's log-in, of the guest's */
+    for (int round = 0; round < 6; round++) {
+      int own = (round + guest_first) % 2;
+      h = open_named(&f, own ? "own" : "main", &asked);
+      assert_int_equal(asked, own);
+      if (own) say(&f, h, 'p', "secret", 7);
+      int now = welcome(&f, h, "");
+      assert_int_not_equal(now, 0);
+      assert_true(pid[own] == 0 || pid[own] == now); /* warm: its own again */
+      pid[own] = now;
+      assert_int_not_equal(pid[0], pid[1]);
+      db_close(f.guest, h);
+      rest(&f, 0);
+      h = open_named(&f, "own", &asked);
+      assert_true(asked);
+      say(&f, h, 'p', "Secret", 7);
+      assert_int_equal(welcome(&f, h, "28P01"), 0);
+      rest(&f, 0);
+    }
+    db_fixture_stop(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(us_112_a_wrong_password_never_enters),
@@ -537,6 +633,8 @@ int main(void) {
       cmocka_unit_test(us_112_relay),
       cmocka_unit_test(us_112_relay_cancel),
       cmocka_unit_test(us_112_relay_counts),
+      cmocka_unit_test(us_112_relay_stays_in_the_declared_database),
+      cmocka_unit_test(us_112_service_and_guest_never_mix),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
