@@ -172,13 +172,12 @@ static void sweep(wg_db_worker *w) {
   }
 }
 
-static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
-                         const wg_credentials *who, wg_local **out, wg_error *err) {
+/** With the db's lock held from the search to the end: another worker sweeps a pool away that no
+ *  worker has joined. */
+static wg_code local_join(wg_db_worker *w, const wg_database_config *config, const char *database,
+                          const wg_credentials *who, wg_local **out, wg_error *err) {
   wg_pool *pool = NULL;
-  if (config->auth == WG_DB_AUTH_GUEST) sweep(w);
-  pthread_mutex_lock(&w->db->lock);
   wg_code code = pool_find(w->db, config, database, who, &pool, err);
-  pthread_mutex_unlock(&w->db->lock);
   if (code != WG_OK) return code;
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
     *out = WG_CONTAINER(n, wg_local, by_worker);
@@ -196,6 +195,15 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
   pthread_mutex_unlock(&pool->lock);
   *out = local;
   return WG_OK;
+}
+
+static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
+                         const wg_credentials *who, wg_local **out, wg_error *err) {
+  if (config->auth == WG_DB_AUTH_GUEST) sweep(w);
+  pthread_mutex_lock(&w->db->lock);
+  wg_code code = local_join(w, config, database, who, out, err);
+  pthread_mutex_unlock(&w->db->lock);
+  return code;
 }
 
 wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const char *database,

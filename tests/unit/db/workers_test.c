@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { WORKERS = 3, GUESTS = 4, ROUNDS = 60 };
+enum { WORKERS = 3, GUESTS = 4, ROUNDS = 60, OWN_ROUNDS = 40 }; /* the mock takes 512 log-ins */
 
 /* One guest that lives on the loop: connect, start-up, query, close, again. */
 typedef struct actor {
@@ -20,7 +20,7 @@ typedef struct actor {
   wg_db_req connect, wait;
   uint64_t handle;
   unsigned round, seed, left;
-  bool greeted, canceled;
+  bool greeted, canceled, own; /* own: logs in as itself, with one password of several */
   unsigned *live;
   uv_timer_t again;
 } actor;
@@ -99,7 +99,7 @@ static void on_connected(wg_db_req *req, const wg_error *err) {
   }
   a->handle = req->handle;
   uint8_t startup[64];
-  size_t n = db_startup(startup, "user", "u", NULL);
+  size_t n = db_startup(startup, "user", "app", NULL);
   if (wg_db_send(a->g, a->handle, startup, n, NULL) != (ssize_t)n) abort();
   actor_read(a);
 }
@@ -110,6 +110,14 @@ static void actor_start(actor *a) {
   a->greeted = false;
   a->seed = a->seed * 1103515245 + 12345;
   a->handle = 0;
+  if (a->own) {
+    static const char *const passwords[] = {"one", "two", "three", "four", "five"};
+    const char *password = passwords[(a->seed >> 16) % WG_COUNT(passwords)];
+    t.user = "app"; /* the one that the mock lets in; with MOCK_TRUST it asks for no password */
+    t.user_len = 3;
+    t.password = password;
+    t.password_len = strlen(password);
+  }
   wg_db_connect(a->g, &t, &a->connect, on_connected, a);
   if (a->handle == 0 && (a->seed >> 16) % 5 == 0) { /* still queued: give up */
     wg_db_cancel(a->g, &a->connect);
@@ -127,6 +135,8 @@ static void *run(void *arg) {
     a->f = t->f;
     a->live = &t->live;
     a->seed = t->number * 100 + i;
+    a->own = t->f->database.auth == WG_DB_AUTH_GUEST;
+    if (a->own) a->round = ROUNDS - OWN_ROUNDS;
     if (wg_db_guest_new(t->wf.w, &a->g, &err) != WG_OK) abort();
     uv_timer_init(&t->wf.uv, &a->again);
     a->again.data = a;
@@ -180,6 +190,34 @@ static void test_workers_share_a_key(void **state) {
 static void test_workers_share_a_key_under_tls(void **state) {
   (void)state;
   share_a_key(true);
+}
+
+/* Guests' keys come and go on all workers at once: what one sweeps away, another is about to use. */
+static void share_keys_that_go(void) {
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.auth = WG_DB_AUTH_GUEST;
+  f.database.credential_ttl_ms = 0; /* nothing is kept: each visit leaves an empty key */
+  f.database.user = NULL;
+  f.database.password = (wg_secret){0};
+  f.database.pool.pool_size = WORKERS * GUESTS;
+  f.database.pool.connect_timeout_ms = 60000;
+  db_fixture_start(&f);
+  thread *threads = calloc(WORKERS, sizeof *threads);
+  for (unsigned i = 0; i < WORKERS; i++) {
+    threads[i].f = &f;
+    threads[i].number = i + 2;
+    assert_int_equal(pthread_create(&threads[i].id, NULL, run, &threads[i]), 0);
+  }
+  for (unsigned i = 0; i < WORKERS; i++) pthread_join(threads[i].id, NULL);
+  free(threads);
+  assert_true(f.mock.logins >= WORKERS * GUESTS * OWN_ROUNDS);
+  db_fixture_stop(&f);
+}
+
+static void us_112_workers_share_keys_that_go(void **state) {
+  (void)state;
+  for (int i = 0; i < 5; i++) share_keys_that_go();
 }
 
 /* Two loops on one thread, so that the order of events is the test's. */
@@ -378,6 +416,7 @@ static int teardown(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_workers_share_a_key),
+      cmocka_unit_test(us_112_workers_share_keys_that_go),
       cmocka_unit_test(test_workers_share_a_key_under_tls),
       cmocka_unit_test(test_idle_tls_connection_moves),
       cmocka_unit_test(test_idle_connection_moves),
