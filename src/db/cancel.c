@@ -255,13 +255,8 @@ static bool cancel_ask_tls(wg_cancel *c) {
 static void cancel_secure(wg_cancel *c) {
   wg_error err;
   if (!c->tls) {
-    const wg_database_config *config = c->pool->config;
-    const char *dialled = wg__hosts_name_at(config, c->host);
     if (c->wire && !cancel_ask_tls(c)) return;
-    wg_tls *tls = wg__secure_settings(c->pool, &err);
-    if (!tls ||
-        wg_tls_open(tls, c->fd, c->tls_mode, wg_tls_name_of(config, dialled), c->ops->alpn,
-                    config->host_count > 1 ? NULL : &c->pool->resume, &c->tls, &err) != WG_OK) {
+    if (wg__secure_open(c->pool, c->host, c->fd, c->tls_mode, &c->tls, &err) != WG_OK) {
       cancel_fail(c, "TLS", err.msg);
       return;
     }

@@ -356,9 +356,7 @@ void wg_db_worker_drain(wg_db_worker *w, void (*done)(void *user), void *user) {
       longest = local->pool->config->pool.drain_timeout_ms;
     for (wg_node *i; (i = wg_list_first(&local->idle));) {
       wg_server *srv = WG_CONTAINER(i, wg_server, by_local);
-      srv->end = END_STOP;
-      wg__server_bye(srv);
-      wg__server_enter(srv, SRV_CLOSED);
+      wg__server_dismiss(srv, END_STOP);
     }
   }
   wg_deadline_start(wg_deadlines_class(w->deadlines, longest), &w->drain);

@@ -128,6 +128,8 @@ wg_server *wg__server_new(wg_local *local);
 void wg__server_distrust(const wg_server *srv);
 /** Tells the server goodbye, without waiting: it is about to be closed in good order. */
 void wg__server_bye(wg_server *srv);
+/** The same, and closes it. @param end  END_* */
+void wg__server_dismiss(wg_server *srv, unsigned end);
 /** Begins; may end in wg__pool_on_ready() or wg__pool_on_failed() before it returns. */
 void wg__server_start(wg_server *srv);
 /** Moves it; the pool's mutex must not be held. SRV_CLOSED frees it. */
@@ -191,8 +193,11 @@ bool wg__hosts_fit(wg_server *srv, wg_error *err);
 
 /* ---- TLS to it: secure.c ---- */
 
-/** The settings of a pool with their files; made at need. NULL: *err says why. */
-wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err);
+/** TLS with the settings of a pool, which are loaded at need, on a connected fd.
+ *  @param host  which of the pool's servers it leads to
+ *  @param mode  of that connection, WG_TLS_ALLOW or more */
+WG_MUSTCHECK wg_code wg__secure_open(wg_pool *pool, size_t host, int fd, wg_tls_mode mode,
+                                     wg_tls_conn **out, wg_error *err);
 /** True when the connection that was just made begins with TLS. */
 bool wg__secure_wanted(const wg_server *srv);
 /** SRV_SECURING: goes on. Ends in SRV_LOGIN or in wg__pool_on_failed(). */

@@ -94,11 +94,10 @@ bool wg__hosts_next(wg_server *srv, const wg_error *why) {
            WG_KV_U("conn", srv->id), WG_KV_S("address", wg__hosts_name(srv)),
            WG_KV_U("port", wg__hosts_port(srv)), WG_KV_S("error", why->msg),
            WG_KV_U("suppressed", held));
-  if (srv->state != SRV_RESOLVING) wg__server_distrust(srv);
+  wg__server_distrust(srv);
   if (srv->misfit) srv->reached = true;
   size_t at = srv->host_at;
   bool misfit = srv->misfit;
-  if (!misfit) wg__server_distrust(srv);
   pthread_mutex_lock(&srv->pool->lock);
   srv->pool->host_down_ms[srv->host] = wg__db_now(srv->local->worker) + DB_HOST_DOWN_MS;
   pthread_mutex_unlock(&srv->pool->lock);

@@ -130,12 +130,6 @@ bool wg__pool_stale(const wg_server *srv, uint64_t now_ms) {
   return age > ttl || (age == ttl && srv->leased > 0);
 }
 
-static void expire(wg_server *srv) {
-  srv->end = END_POLICY;
-  wg__server_bye(srv);
-  wg__server_enter(srv, SRV_CLOSED);
-}
-
 /** No server is free for it now: it waits for its turn. */
 static void enqueue(wg_local *local, wg_db_req *req, const wg_credentials *who) {
   wg_pool *pool = local->pool;
@@ -187,7 +181,7 @@ void wg__pool_ask(wg_local *local, wg_db_req *req, const wg_credentials *who) {
     if (!srv) break;
     wg__server_entered(srv);
     if (stale) {
-      expire(srv);
+      wg__server_dismiss(srv, END_POLICY);
       continue;
     }
     if (wg__server_alive(srv)) {
@@ -225,7 +219,7 @@ static void give(wg_server *srv) {
   wg_db_req *req = wg__queue_first(pool);
   if (wg__pool_stale(srv, wg__db_now(w))) {
     pthread_mutex_unlock(&pool->lock);
-    expire(srv);
+    wg__server_dismiss(srv, END_POLICY);
     wg__pool_pump(local);
     return;
   }
@@ -233,13 +227,10 @@ static void give(wg_server *srv) {
     bool keep = w->state == WORKER_RUNNING && !w->freeing && pool->auth != WG_DB_AUTH_RELAY;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
-    if (keep) {
+    if (keep)
       wg__server_entered(srv);
-    } else {
-      srv->end = END_STOP;
-      wg__server_bye(srv);
-      wg__server_enter(srv, SRV_CLOSED);
-    }
+    else
+      wg__server_dismiss(srv, END_STOP);
     return;
   }
   wg__queue_take(req);
@@ -451,15 +442,13 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
 }
 
 void wg__pool_close(wg_server *srv) {
-  wg_local *local = srv->local;
   if (srv->end == END_UNKNOWN) srv->end = srv->broken ? (unsigned)WG_DB_CAUSE_LOST : END_GUEST;
   if (srv->end < WG_DB_CAUSES) {
     pthread_mutex_lock(&srv->pool->lock);
     srv->pool->stats.by_cause[srv->end]++;
     pthread_mutex_unlock(&srv->pool->lock);
   }
-  wg__server_enter(srv, SRV_CLOSED);
-  wg__pool_pump(local); /* there is room for another one now */
+  wg__pool_discard(srv, srv->end);
 }
 
 void wg__pool_discard(wg_server *srv, unsigned end) {

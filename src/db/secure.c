@@ -42,8 +42,9 @@ static void secure_failed(wg_server *srv, const wg_error *why) {
   wg__pool_on_failed(srv, &err);
 }
 
-wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err) {
-  /* the pool's own where the configuration was not read from a file */
+/** The settings with their files; the pool's own where the configuration was not read from a file.
+ *  NULL: *err says why. */
+static wg_tls *secure_settings(wg_pool *pool, wg_error *err) {
   if (pool->config->tls.made) return pool->config->tls.made;
   pthread_mutex_lock(&pool->lock);
   wg_tls *tls = pool->tls;
@@ -57,23 +58,24 @@ wg_tls *wg__secure_settings(wg_pool *pool, wg_error *err) {
   return other ? other : tls;
 }
 
-static bool secure_open(wg_server *srv) {
-  wg_pool *pool = srv->pool;
-  wg_error err;
+wg_code wg__secure_open(wg_pool *pool, size_t host, int fd, wg_tls_mode mode, wg_tls_conn **out,
+                        wg_error *err) {
   const wg_database_config *config = pool->config;
-  const char *dialled = wg__hosts_name(srv);
-  wg_tls *tls = wg__secure_settings(pool, &err);
+  const char *name = wg_tls_name_of(config, wg__hosts_name_at(config, host));
+  wg_tls *tls = secure_settings(pool, err);
+  if (!tls) return err->code;
   /* A resumed session was checked for one name: several servers do not share it. */
   wg_tls_cache *cache = config->host_count > 1 ? NULL : &pool->resume;
-  wg_code code = tls ? wg_tls_open(tls, srv->fd, srv->tls_mode, wg_tls_name_of(config, dialled),
-                                   srv->ops->alpn, cache, &srv->tls, &err)
-                     : err.code;
-  if (code == WG_OK) return true;
+  return wg_tls_open(tls, fd, mode, name, pool->ops->alpn, cache, out, err);
+}
+
+static bool secure_open(wg_server *srv) {
+  wg_error err;
+  if (wg__secure_open(srv->pool, srv->host, srv->fd, srv->tls_mode, &srv->tls, &err) == WG_OK)
+    return true;
   secure_failed(srv, &err);
   return false;
 }
-
-static void secure_plain(wg_server *srv) { wg__server_login(srv); }
 
 /** The server's answer is whole.  @return true to go on with the handshake */
 static bool secure_answered(wg_server *srv, bool granted) {
@@ -88,7 +90,7 @@ static bool secure_answered(wg_server *srv, bool granted) {
   }
   if (granted) return secure_open(srv);
   if (srv->tls_mode == WG_TLS_PREFER) {
-    secure_plain(srv);
+    wg__server_login(srv);
     return false;
   }
   wg_error_set(&err, WG_UNSUPPORTED, 0, "the server does not support TLS, and it is required");

@@ -293,6 +293,12 @@ void wg__server_bye(wg_server *srv) {
   wg__server_flush(srv);
 }
 
+void wg__server_dismiss(wg_server *srv, unsigned end) {
+  srv->end = end;
+  wg__server_bye(srv);
+  wg__server_enter(srv, SRV_CLOSED);
+}
+
 /* ---- readiness ---- */
 
 wg_code wg__server_watch(wg_server *srv, wg_error *err) {

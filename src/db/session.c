@@ -39,12 +39,16 @@ static void session_enter(wg_session *s, wg_session_state next) {
 
 /* ---- handles ---- */
 
-static wg_session *session_find(wg_db_guest *g, uint64_t handle, wg_error *err) {
+/** NULL: it is not open in this instance. */
+static wg_session *session_of(const wg_db_guest *g, uint64_t handle) {
   size_t index = handle & 0xFFFF;
-  if (index < g->slot_count) {
-    wg_session *s = g->slots[index];
-    if (s && s->handle == handle) return s;
-  }
+  wg_session *s = index < g->slot_count ? g->slots[index] : NULL;
+  return s && s->handle == handle ? s : NULL;
+}
+
+static wg_session *session_find(wg_db_guest *g, uint64_t handle, wg_error *err) {
+  wg_session *s = session_of(g, handle);
+  if (s) return s;
   wg_error_set(err, WG_INVALID, 0, "handle %llu is not open in this instance",
                (unsigned long long)handle);
   return NULL;
@@ -777,9 +781,8 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
 }
 
 bool wg_db_spins(const wg_db_guest *g, uint64_t handle) {
-  size_t index = handle & 0xFFFF;
-  const wg_session *s = index < g->slot_count ? g->slots[index] : NULL;
-  return s && s->handle == handle && s->state == SES_RUNNING && s->wire->track.pending > 0 &&
+  const wg_session *s = session_of(g, handle);
+  return s && s->state == SES_RUNNING && s->wire->track.pending > 0 &&
          s->srv->pool->config->pool.spin == WG_DB_SPIN_AUTO;
 }
 
@@ -806,7 +809,7 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   }
   if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) session_enter(s, SES_LOST);
   session_changed(s);
-  s = session_find(g, handle, NULL); /* callbacks may have closed it */
+  s = session_of(g, handle); /* callbacks may have closed it */
   if (s) session_part(s);
   return WG_OK;
 }
@@ -824,7 +827,7 @@ static bool session_settle(wg_session *s) {
     if (s->swallowed || s->srv->ops->idle(&s->wire->track)) break;
     wg__server_look(s->srv); /* nobody has since */
     ssize_t n = session_recv(s, rest, sizeof rest, &ignored);
-    s = session_find(g, handle, NULL); /* lost; the callbacks of that may have closed it */
+    s = session_of(g, handle); /* lost; the callbacks of that may have closed it */
     if (!s) return false;
     if (n <= 0) break;
   }
