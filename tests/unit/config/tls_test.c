@@ -116,17 +116,6 @@ static void us_111_files(void **state) {
   wg_config_free(parse_ok(DB "tls = 'disable'\ntls_ca = '/nonexistent/ca.crt'"));
 }
 
-static int setup(void **state) {
-  (void)state;
-  certs_make_all();
-  return 0;
-}
-static int teardown(void **state) {
-  (void)state;
-  certs_remove();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(us_111_defaults_and_words),
@@ -134,5 +123,5 @@ int main(void) {
       cmocka_unit_test(us_111_files),
       cmocka_unit_test(us_111_all_keys),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
 }

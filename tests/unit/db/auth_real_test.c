@@ -20,7 +20,8 @@ static bool running;
 
 static int start_server(void **state) {
   (void)state;
-  running = real_postgres_start("CREATE ROLE twin LOGIN PASSWORD 'secret';\n");
+  running = real_postgres_start(
+      &(real_postgres_spec){.seed = "CREATE ROLE twin LOGIN PASSWORD 'secret';\n"});
   return 0;
 }
 

@@ -13,14 +13,6 @@
 
 #include <cmocka.h>
 
-static void pid_of(db_fixture *f, uint64_t h, char out[16]) {
-  db_ask(f, f->guest, h, "PID", out, 16);
-}
-
-static void close_ok(db_fixture *f, uint64_t h) {
-  assert_int_equal(wg_db_close(f->guest, h, NULL), WG_OK);
-}
-
 /* US-113: idle connections go after their time, busy ones and fresh ones do not. */
 static void test_us113_idle_reaped(void **state) {
   (void)state;
@@ -29,10 +21,10 @@ static void test_us113_idle_reaped(void **state) {
   f.database.pool.health_interval_ms = 0;
   db_fixture_start(&f);
   uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
-  close_ok(&f, a);
+  db_close(f.guest, a);
   db_run_until_stats(&f, 1, 1, 2);
   db_advance(&f, 200000);
-  close_ok(&f, b);
+  db_close(f.guest, b);
   db_run_until_stats(&f, 0, 2, 2);
   db_advance(&f, 99000);
   db_run_until_stats(&f, 0, 2, 2);
@@ -52,7 +44,7 @@ static void test_pings_do_not_delay_reaping(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   for (int i = 1; i <= 9; i++) {
     db_advance(&f, 30001);
     db_run_until_stats(&f, 0, 1, 1);
@@ -72,17 +64,17 @@ static void test_pings_keep_lifo(void **state) {
   db_fixture_start(&f);
   uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
   char last[16], now[16];
-  pid_of(&f, a, last);
-  pid_of(&f, b, last);
-  close_ok(&f, a);
+  db_pid(&f, a, last);
+  db_pid(&f, b, last);
+  db_close(f.guest, a);
   db_run_until_stats(&f, 1, 1, 2);
   db_advance(&f, 10000);
-  close_ok(&f, b);
+  db_close(f.guest, b);
   db_run_until_stats(&f, 0, 2, 2);
   db_advance(&f, 20001);
   db_run_until_stats(&f, 0, 2, 2);
   assert_int_equal(f.mock.pings, 1); /* a */
-  pid_of(&f, db_open(&f, f.guest), now);
+  db_pid(&f, db_open(&f, f.guest), now);
   assert_string_equal(now, last);
   db_fixture_stop(&f);
 }
@@ -93,14 +85,14 @@ static void test_us113_failing_ping(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   f.mock.ping_fails = true;
   db_advance(&f, 30001);
   db_run_until_stats(&f, 0, 0, 0);
   assert_int_equal(db_stats(&f).unhealthy, 1);
   f.mock.ping_fails = false;
   f.mock.ping_hangs = true;
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   db_run_until_stats(&f, 0, 1, 1);
   db_advance(&f, 30001);
   assert_int_equal(db_stats(&f).total, 1);
@@ -117,18 +109,18 @@ static void test_idle_closed_by_server(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   mock_pg_kill(&f.mock);
   db_run_until_stats(&f, 0, 0, 0);
   assert_int_equal(db_stats(&f).unhealthy, 1);
   /* and when the loop has not yet seen it: the peek before the lease does */
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   db_run_until_stats(&f, 0, 1, 1);
   mock_pg_terminate(&f.mock);
   while (f.mock.open) uv_sleep(1);
   uint64_t h = db_open(&f, f.guest);
   char pid[16];
-  pid_of(&f, h, pid);
+  db_pid(&f, h, pid);
   assert_string_equal(pid, "3");
   assert_int_equal(db_stats(&f).unhealthy, 2);
   db_fixture_stop(&f);
@@ -162,13 +154,13 @@ static void test_us111_events(void **state) {
   logged_len = 0;
   db_advance(&f, 60000);
   uint64_t h = db_open(&f, f.guest);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(count_of("db_pool"), 1);
   assert_non_null(strstr(logged, "database=main"));
   assert_non_null(strstr(logged, "active=1 idle=0 total=1 waiting=0"));
   h = db_open(&f, f.guest);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(count_of("db_pool"), 1);
   db_advance(&f, 60001); /* pinged, and told of it */
@@ -185,7 +177,7 @@ static void test_us111_events(void **state) {
     assert_int_equal(wg_db_recv(f.guest, h, no, sizeof no, &err), 1);
     assert_int_equal(no[0], 'N');
     db_greet(&f, f.guest, h);
-    close_ok(&f, h);
+    db_close(f.guest, h);
   }
   assert_int_equal(count_of("db_guest_asked_tls"), 1);
   assert_null(strstr(logged, "secret"));
@@ -222,7 +214,7 @@ static void test_us111_lifetime_of_idle_ones(void **state) {
   db_fixture_start(&f);
   db_freeze(&f);
   for (int i = 0; i < N; i++) h[i] = db_open(&f, f.guest);
-  for (int i = 0; i < N; i++) close_ok(&f, h[i]);
+  for (int i = 0; i < N; i++) db_close(f.guest, h[i]);
   db_run_until_stats(&f, 0, N, N);
   db_advance(&f, 898000);
   assert_int_equal(db_stats(&f).total, N);
@@ -253,15 +245,15 @@ static void test_us111_lifetime_ends_at_return(void **state) {
   log_begin();
   uint64_t h = db_open(&f, f.guest);
   db_advance(&f, 60000);
-  pid_of(&f, h, pid);
+  db_pid(&f, h, pid);
   assert_string_equal(pid, "1");
   assert_int_equal(db_stats(&f).active, 1);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   log_end();
   assert_int_equal(db_stats(&f).total, 0);
   assert_non_null(strstr(logged, "cause=lifetime"));
   assert_int_equal(f.mock.resets, 0);
-  pid_of(&f, db_open(&f, f.guest), pid);
+  db_pid(&f, db_open(&f, f.guest), pid);
   assert_string_equal(pid, "2");
   db_fixture_stop(&f);
 }
@@ -289,7 +281,7 @@ static void test_min_idle(void **state) {
   for (int i = 0; i < 3; i++) h[i] = db_open(&f, f.guest);
   db_advance(&f, 1001);
   db_run_until_stats(&f, 3, 1, 4); /* pool_size is the limit */
-  for (int i = 0; i < 3; i++) close_ok(&f, h[i]);
+  for (int i = 0; i < 3; i++) db_close(f.guest, h[i]);
   db_run_until_stats(&f, 0, 4, 4);
   db_advance(&f, 300001); /* what is more than the minimum goes */
   db_run_until_stats(&f, 0, 2, 2);
@@ -373,7 +365,7 @@ static void test_us111_tcp_settings(void **state) {
   f.database.pool.tcp_keepalive_ms = 6500;
   f.database.pool.tcp_user_timeout_ms = 12345;
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   assert_int_equal(option_of(&f, SOL_SOCKET, SO_KEEPALIVE), 1);
   assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_KEEPIDLE), 7);
   assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_KEEPINTVL), 2);
@@ -384,7 +376,7 @@ static void test_us111_tcp_settings(void **state) {
 
   db_fixture_init(&f); /* 0: as the kernel has it */
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   assert_int_equal(option_of(&f, SOL_SOCKET, SO_KEEPALIVE), 0);
   assert_int_equal(option_of(&f, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
   db_fixture_stop(&f);

@@ -138,3 +138,15 @@ void certs_make_all(void) {
   };
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) certs_make(&all[i]);
 }
+
+int certs_setup(void **state) {
+  (void)state;
+  certs_make_all();
+  return 0;
+}
+
+int certs_teardown(void **state) {
+  (void)state;
+  certs_remove();
+  return 0;
+}

@@ -27,3 +27,6 @@ void certs_make_all(void);
 /** Writes a file of the folder. */
 void certs_write(const char *file, const char *ext, const char *text, unsigned mode);
 void certs_remove(void);
+/** certs_make_all() and certs_remove() around a group of tests. */
+int certs_setup(void **state);
+int certs_teardown(void **state);

@@ -290,6 +290,10 @@ uint64_t db_open(db_fixture *f, wg_db_guest *g) {
   return handle;
 }
 
+void db_pid(db_fixture *f, uint64_t handle, char out[16]) {
+  db_ask(f, f->guest, handle, "PID", out, 16);
+}
+
 void db_close(wg_db_guest *g, uint64_t handle) {
   assert_int_equal(wg_db_close(g, handle, NULL), WG_OK);
 }

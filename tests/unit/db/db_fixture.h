@@ -75,6 +75,8 @@ int db_read_until(db_fixture *f, wg_db_guest *g, uint64_t handle, char last, uin
 void db_ask(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql, char *out, size_t cap);
 /** True when ErrorResponse `p` (a whole message) has this SQLSTATE. */
 bool db_is_error(const uint8_t *p, size_t n, const char *sqlstate);
+/** The process that the session is with, as text. */
+void db_pid(db_fixture *f, uint64_t handle, char out[16]);
 /** A start-up packet of protocol 3.0 from name, value, ..., NULL. */
 size_t db_startup(uint8_t *out, ...);
 /** Closes a handle, which must be open. */

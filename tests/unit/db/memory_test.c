@@ -219,17 +219,6 @@ static void test_out_of_memory_under_tls(void **state) {
   fail_each(true, true);
 }
 
-static int setup(void **state) {
-  (void)state;
-  certs_make_all();
-  return 0;
-}
-static int teardown(void **state) {
-  (void)state;
-  certs_remove();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_data_path_allocates_nothing),
@@ -238,5 +227,5 @@ int main(void) {
       cmocka_unit_test(test_data_path_under_tls),
       cmocka_unit_test(test_out_of_memory_under_tls),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
 }

@@ -8,14 +8,6 @@
 
 #include <cmocka.h>
 
-static void pid_of(db_fixture *f, uint64_t h, char out[16]) {
-  db_ask(f, f->guest, h, "PID", out, 16);
-}
-
-static void close_ok(db_fixture *f, uint64_t h) {
-  assert_int_equal(wg_db_close(f->guest, h, NULL), WG_OK);
-}
-
 /* US-113: connect gives a handle, close gives the connection back, connect reuses it. */
 static void test_us113_reuse(void **state) {
   (void)state;
@@ -25,12 +17,12 @@ static void test_us113_reuse(void **state) {
   char first[16], second[16];
   uint64_t a = db_open(&f, f.guest);
   assert_int_not_equal(a, 0);
-  pid_of(&f, a, first);
-  close_ok(&f, a);
+  db_pid(&f, a, first);
+  db_close(f.guest, a);
   db_run_until_stats(&f, 0, 1, 1);
   uint64_t b = db_open(&f, f.guest);
   assert_int_not_equal(a, b);
-  pid_of(&f, b, second);
+  db_pid(&f, b, second);
   assert_string_equal(first, second);
   wg_db_stats s = db_stats(&f);
   assert_string_equal(s.name, "main");
@@ -49,7 +41,7 @@ static void test_unused_session_is_not_reset(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   db_fixture_start(&f);
-  close_ok(&f, db_open(&f, f.guest));
+  db_close(f.guest, db_open(&f, f.guest));
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(f.mock.resets, 0);
   db_fixture_stop(&f);
@@ -63,15 +55,15 @@ static void test_lifo(void **state) {
   db_fixture_start(&f);
   uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
   char last[16], now[16];
-  pid_of(&f, a, last);
-  pid_of(&f, b, last);
-  close_ok(&f, a);
+  db_pid(&f, a, last);
+  db_pid(&f, b, last);
+  db_close(f.guest, a);
   db_run_until_stats(&f, 1, 1, 2);
   db_advance(&f, 10);
-  close_ok(&f, b);
+  db_close(f.guest, b);
   db_run_until_stats(&f, 0, 2, 2);
   uint64_t c = db_open(&f, f.guest);
-  pid_of(&f, c, now);
+  db_pid(&f, c, now);
   assert_string_equal(now, last);
   db_fixture_stop(&f);
 }
@@ -101,10 +93,10 @@ static void test_us113_exhausted_deadline(void **state) {
   assert_non_null(strstr(r1.err.hint, "pool_size"));
   assert_false(r2.done);
   assert_int_equal(db_stats(&f).timeouts, 1);
-  close_ok(&f, a); /* the other one is served */
+  db_close(f.guest, a); /* the other one is served */
   db_run_until(&f.one, &r2.done);
   assert_int_equal(r2.code, WG_OK);
-  close_ok(&f, b);
+  db_close(f.guest, b);
   db_fixture_stop(&f);
 }
 
@@ -122,7 +114,7 @@ static void test_us113_fifo(void **state) {
   for (int i = 0; i < 5; i++) {
     if (i == 2) continue;
     db_advance(&f, 10);
-    close_ok(&f, h);
+    db_close(f.guest, h);
     db_run_until(&f.one, &r[i].done);
     assert_int_equal(r[i].code, WG_OK);
     for (int k = i + 1; k < 5; k++) assert_false(r[k].done);
@@ -181,10 +173,10 @@ static void test_failed_reset(void **state) {
   f.mock.reset_fails = true;
   uint64_t h = db_open(&f, f.guest);
   char pid[16];
-  pid_of(&f, h, pid);
+  db_pid(&f, h, pid);
   db_result r;
   db_start_connect(f.guest, &r);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until(&f.one, &r.done);
   assert_int_equal(r.code, WG_OK);
   assert_int_equal(f.mock.logins, 2);
@@ -203,8 +195,8 @@ static void test_reset_interrupted(void **state) {
     f.mock.reset_hangs = true;
     uint64_t h = db_open(&f, f.guest);
     char pid[16];
-    pid_of(&f, h, pid);
-    close_ok(&f, h);
+    db_pid(&f, h, pid);
+    db_close(f.guest, h);
     db_result r;
     db_start_connect(f.guest, &r);
     while (f.mock.resets == 0) db_run(&f.one);
@@ -229,8 +221,8 @@ static void test_reset_close(void **state) {
   db_fixture_start(&f);
   uint64_t h = db_open(&f, f.guest);
   char pid[16];
-  pid_of(&f, h, pid);
-  close_ok(&f, h);
+  db_pid(&f, h, pid);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 0, 0);
   db_fixture_stop(&f);
   assert_int_equal(f.mock.resets, 0);
@@ -278,12 +270,12 @@ static void test_refused_beside_a_leased_one(void **state) {
   assert_int_equal(db_connect(&f, f.guest, &err), 0);
   assert_int_equal(err.code, WG_IO);
   char pid[16];
-  pid_of(&f, h, pid);
+  db_pid(&f, h, pid);
   /* during backoff a guest may still hope for the one that is in use */
   db_result r;
   db_start_connect(f.guest, &r);
   assert_false(r.done);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until(&f.one, &r.done);
   assert_int_equal(r.code, WG_OK);
   db_fixture_stop(&f);
@@ -328,12 +320,12 @@ static void test_full_server(void **state) {
   db_start_connect(f.guest, &r);
   while (db_stats(&f).failures == 0) db_run(&f.one);
   assert_false(r.done);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until(&f.one, &r.done);
   assert_int_equal(r.code, WG_OK);
   /* without any connection left, its refusal is the answer */
   wg_error err;
-  close_ok(&f, r.req.handle);
+  db_close(f.guest, r.req.handle);
   db_run_until_stats(&f, 0, 1, 1);
   mock_pg_kill(&f.mock);
   db_run_until_stats(&f, 0, 0, 0);
@@ -410,7 +402,7 @@ static void test_us113_drain(void **state) {
   db_fixture_init(&f);
   db_fixture_start(&f);
   uint64_t a = db_open(&f, f.guest), b = db_open(&f, f.guest);
-  close_ok(&f, a);
+  db_close(f.guest, a);
   db_run_until_stats(&f, 1, 1, 2);
   bool drained = false;
   wg_db_worker_drain(f.one.w, on_drained, &drained);
@@ -420,11 +412,11 @@ static void test_us113_drain(void **state) {
   assert_int_equal(db_connect(&f, f.guest, &err), 0);
   assert_int_equal(err.code, WG_REFUSED);
   char pid[16];
-  pid_of(&f, b, pid); /* work in flight goes on */
+  db_pid(&f, b, pid); /* work in flight goes on */
   uv_async_send(&f.one.w->wake); /* as another worker may */
   db_run(&f.one);
   assert_false(drained);
-  close_ok(&f, b);
+  db_close(f.guest, b);
   db_run_until(&f.one, &drained);
   assert_int_equal(db_stats(&f).total, 0);
   db_fixture_stop(&f);
@@ -455,7 +447,7 @@ static void test_drain_keeps_nothing(void **state) {
   db_start_connect(f.guest, &r);
   wg_db_cancel(f.guest, &r.req);
   wg_db_worker_drain(f.one.w, on_drained, &drained);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until(&f.one, &drained);
   assert_int_equal(db_stats(&f).total, 0);
   assert_int_equal(f.mock.logins, 2);
@@ -471,16 +463,16 @@ static void test_drain_serves_the_queue(void **state) {
   db_fixture_start(&f);
   uint64_t h = db_open(&f, f.guest);
   char pid[16];
-  pid_of(&f, h, pid);
+  db_pid(&f, h, pid);
   db_result r;
   bool drained = false;
   db_start_connect(f.guest, &r);
   wg_db_worker_drain(f.one.w, on_drained, &drained);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until(&f.one, &r.done);
   assert_int_equal(r.code, WG_OK);
   assert_false(drained);
-  close_ok(&f, r.req.handle);
+  db_close(f.guest, r.req.handle);
   db_run_until(&f.one, &drained);
   db_fixture_stop(&f);
 }
@@ -525,8 +517,8 @@ static void test_cancel_at_each_state(void **state) {
   db_start_connect(f.guest, &r); /* queue */
   wg_db_cancel(f.guest, &r.req);
   assert_int_equal(db_stats(&f).waiting, 0);
-  close_ok(&f, h);
-  close_ok(&f, i);
+  db_close(f.guest, h);
+  db_close(f.guest, i);
   db_run_until_stats(&f, 0, 2, 2);
   assert_false(r.done);
   db_fixture_stop(&f);
@@ -552,7 +544,7 @@ static void test_stats_equal_lists(void **state) {
   assert_int_equal(s.active, 2);
   assert_int_equal(s.waiting, 1);
   assert_int_equal(s.total, f.one.w->servers.count);
-  close_ok(&f, r[0].req.handle);
+  db_close(f.guest, r[0].req.handle);
   db_run_until(&f.one, &r[2].done);
   assert_int_equal(db_stats(&f).waiting, 0);
   db_fixture_stop(&f);
@@ -575,8 +567,8 @@ static void test_shutdown_in_every_state(void **state) {
     if (stage >= 2) {
       uint64_t h = db_open(&f, f.guest);
       char pid[16];
-      pid_of(&f, h, pid);
-      if (stage >= 3) close_ok(&f, h); /* 3: resetting */
+      db_pid(&f, h, pid);
+      if (stage >= 3) db_close(f.guest, h); /* 3: resetting */
       if (stage >= 4) db_run_until_stats(&f, 0, 1, 1);
       if (stage == 5) {
         f.mock.ping_hangs = true;

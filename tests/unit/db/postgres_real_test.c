@@ -438,7 +438,7 @@ int main(void) {
       cmocka_unit_test(test_us113_backend_killed), cmocka_unit_test(test_backend_terminated),
       cmocka_unit_test(test_us113_server_restart),
   };
-  running = real_postgres_start(seed);
+  running = real_postgres_start(&(real_postgres_spec){.seed = seed});
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   real_postgres_stop();
   return failed;

@@ -1,69 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* US-111, US-112 with a real PostgreSQL under TLS: a cluster of its own with ssl = on, and a
+/* US-111, US-112 with a real PostgreSQL under TLS: with ssl = on, and a
  * pg_hba.conf that wants TLS and another proof from each role. Skipped, with a word why, where
  * PostgreSQL's programs are not installed. */
 #include "db/certs.h"
 #include "db/db_fixture.h"
-#include <arpa/inet.h>
-#include <glob.h>
-#include <netinet/in.h>
-#include <pwd.h>
+#include "db/real_postgres.h"
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-static char bin[256], dir[] = "/tmp/wg_pg_tlsXXXXXX";
-static uint16_t port;
 static bool running;
 
-/* PostgreSQL refuses to run as root. */
-static int as_owner(const char *fmt, ...) {
-  char command[1024], whole[2048];
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(command, sizeof command, fmt, ap);
-  va_end(ap);
-  const char *who = geteuid() == 0 ? "runuser -u postgres -- " : "";
-  snprintf(whole, sizeof whole, "cd %s && %s%s >> %s/log 2>&1", dir, who, command, dir);
-  return system(whole);
-}
-
-static uint16_t free_port(void) {
-  struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof in;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(bind(fd, (struct sockaddr *)&in, len), 0);
-  getsockname(fd, (struct sockaddr *)&in, &len);
-  close(fd);
-  return ntohs(in.sin_port);
-}
-
-static void put(const char *name, const char *text) {
-  char path[300];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  FILE *f = fopen(path, "w");
-  assert_non_null(f);
-  fputs(text, f);
-  fclose(f);
-  chmod(path, 0644);
-}
-
-static const char seed[] = "CREATE ROLE app LOGIN PASSWORD 'secret';\n"
-                           "CREATE ROLE app_plain LOGIN PASSWORD 'secret';\n"
+static const char seed[] = "CREATE ROLE app_plain LOGIN PASSWORD 'secret';\n"
                            "CREATE ROLE app_cert LOGIN;\n"
                            "CREATE ROLE app_both LOGIN PASSWORD 'secret';\n"
-                           "CREATE ROLE app_open LOGIN PASSWORD 'secret';\n"
-                           "SET password_encryption = 'md5';\n"
-                           "CREATE ROLE app_md5 LOGIN PASSWORD 'secret';\n"
-                           "CREATE DATABASE shop;\n";
+                           "CREATE ROLE app_open LOGIN PASSWORD 'secret';\n";
 
 static const char hba[] = "local all all trust\n"
                           "hostssl all app_md5 127.0.0.1/32 md5\n"
@@ -75,73 +30,29 @@ static const char hba[] = "local all all trust\n"
 
 static int start_server(void **state) {
   (void)state;
-  glob_t g;
-  const char *given = getenv("WARPGRID_PG_BINDIR");
   certs_make(&(cert_spec){.file = "ca", .cn = "test authority", .ca = true});
   certs_make(&(cert_spec){
       .file = "server", .cn = "db.example", .issuer = "ca", .san = "DNS:db.example", .rsa = true});
   certs_make(&(cert_spec){.file = "app_cert", .cn = "app_cert", .issuer = "ca"});
   certs_make(&(cert_spec){.file = "app_both", .cn = "app_both", .issuer = "ca"});
   certs_make(&(cert_spec){.file = "stranger", .cn = "app_cert"});
-  if (given) {
-    snprintf(bin, sizeof bin, "%s", given);
-  } else if (glob("/usr/lib/postgresql/*/bin", 0, NULL, &g) == 0) {
-    snprintf(bin, sizeof bin, "%s", g.gl_pathv[g.gl_pathc - 1]);
-    globfree(&g);
-  }
-  if (!bin[0]) {
-    print_message("PostgreSQL's server programs are not installed: skipped\n");
-    return 0;
-  }
-  assert_non_null(mkdtemp(dir));
-  struct passwd *owner = geteuid() == 0 ? getpwnam("postgres") : NULL;
-  if (owner) assert_int_equal(chown(dir, owner->pw_uid, owner->pw_gid), 0);
-  put("seed.sql", seed);
-  put("hba", hba);
-  char path[300];
-  put("log", "");
-  snprintf(path, sizeof path, "%s/log", dir);
-  chmod(path, 0666);
-  snprintf(path, sizeof path, "cp %s/server.* %s/ca.crt %s && chmod 600 %s/server.key",
-           certs_folder(), certs_folder(), dir, dir);
-  if (system(path) != 0) goto failed;
-  snprintf(path, sizeof path, "%s/server.key", dir);
-  if (owner) assert_int_equal(chown(path, owner->pw_uid, owner->pw_gid), 0);
-  if (as_owner("%s/initdb -N -D %s/data -A trust -U postgres --no-locale -E UTF8", bin, dir) != 0)
-    goto failed;
-  port = free_port();
-  if (as_owner("cp hba data/pg_hba.conf") != 0) goto failed;
-  if (as_owner("%s/pg_ctl -w -D %s/data -l %s/data/log -o '-F -p %u -k %s -c "
-               "listen_addresses=127.0.0.1 -c max_connections=20 -c ssl=on -c "
-               "ssl_cert_file=%s/server.crt -c ssl_key_file=%s/server.key -c "
-               "ssl_ca_file=%s/ca.crt' start",
-               bin, dir, dir, port, dir, dir, dir, dir) != 0)
-    goto failed;
-  running = true;
-  if (as_owner("%s/psql -v ON_ERROR_STOP=1 -h %s -p %u -U postgres -f %s/seed.sql", bin, dir, port,
-               dir) != 0)
-    goto failed;
+  running =
+      real_postgres_start(&(real_postgres_spec){.seed = seed, .hba = hba, .tls = certs_folder()});
   return 0;
-failed:
-  print_error("see %s/log\n", dir);
-  return 1;
 }
 
 static int stop_server(void **state) {
   (void)state;
-  char command[300];
   certs_remove();
-  if (!bin[0]) return 0;
-  as_owner("%s/pg_ctl -D %s/data -m immediate stop", bin, dir);
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
+  real_postgres_stop();
+  return 0;
 }
 
 static void real_init(db_fixture *f, const char *user) {
   if (!running) skip();
   db_fixture_init(f);
   f->real = true;
-  f->database.port = port;
+  f->database.port = real_postgres_port();
   f->database.host = (char *)"db.example";
   f->database.address = (char *)"127.0.0.1";
   f->database.user = (char *)(uintptr_t)user;
@@ -285,16 +196,12 @@ static void test_us111_direct_or_not(void **state) {
   db_fixture_stop(&f);
 }
 
-static void psql(const char *sql) {
-  assert_int_equal(as_owner("%s/psql -h %s -p %u -U postgres -c \"%s\"", bin, dir, port, sql), 0);
-}
-
 static void test_us111_versions(void **state) {
   (void)state;
   db_fixture f;
   real_init(&f, "app");
-  psql("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'");
-  psql("SELECT pg_reload_conf()");
+  assert_true(real_postgres_sql("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'"));
+  assert_true(real_postgres_sql("SELECT pg_reload_conf()"));
   db_fixture_start(&f);
   for (int i = 0; i < 100; i++) { /* until the server has read it */
     char version[32];
@@ -312,8 +219,8 @@ static void test_us111_versions(void **state) {
   f.database.tls.min_version = WG_TLS_1_3;
   refused(&f, WG_UNSUPPORTED, "protocol version is too low: it does not speak TLS 1.3");
   log_in_methods("TLSv1.2");
-  psql("ALTER SYSTEM RESET ssl_max_protocol_version");
-  psql("SELECT pg_reload_conf()");
+  assert_true(real_postgres_sql("ALTER SYSTEM RESET ssl_max_protocol_version"));
+  assert_true(real_postgres_sql("SELECT pg_reload_conf()"));
 }
 
 /* US-113: reuse, reset, ping, and 20 MB of result under TLS. */

@@ -645,8 +645,8 @@ int main(void) {
       cmocka_unit_test(test_start_ups_refused),   cmocka_unit_test(test_us112_cancel),
       cmocka_unit_test(test_cancel_and_close),
   };
-  running =
-      real_postgres_start("CREATE TABLE shop_items (id int);\nGRANT ALL ON shop_items TO app;\n");
+  running = real_postgres_start(&(real_postgres_spec){
+      .seed = "CREATE TABLE shop_items (id int);\nGRANT ALL ON shop_items TO app;\n"});
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   real_postgres_stop();
   return failed;

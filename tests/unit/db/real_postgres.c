@@ -55,7 +55,17 @@ static uint16_t free_port(void) {
   return ntohs(in.sin_port);
 }
 
-bool real_postgres_start(const char *seed) {
+/** Certificates as the server takes them: its own, and the key nobody else's. */
+static void copy_tls(const char *folder, const struct passwd *owner) {
+  char command[1024], key[300];
+  snprintf(command, sizeof command, "cp %s/server.* %s/ca.crt %s && chmod 600 %s/server.key",
+           folder, folder, dir, dir);
+  CHECK(system(command) == 0);
+  snprintf(key, sizeof key, "%s/server.key", dir);
+  if (owner) CHECK(chown(key, owner->pw_uid, owner->pw_gid) == 0);
+}
+
+bool real_postgres_start(const real_postgres_spec *spec) {
   glob_t g;
   const char *given = getenv("WARPGRID_PG_BINDIR");
   if (given) {
@@ -78,18 +88,28 @@ bool real_postgres_start(const char *seed) {
       "SET password_encryption = 'md5';\nCREATE ROLE app_md5 LOGIN PASSWORD 'secret';\n"
       "CREATE DATABASE shop;\n",
       0644);
-  put("seed.sql", seed, 0644);
+  put("seed.sql", spec->seed, 0644);
+  char tls[512] = "";
+  if (spec->tls) {
+    copy_tls(spec->tls, owner);
+    snprintf(tls, sizeof tls,
+             " -c ssl=on -c ssl_cert_file=%s/server.crt -c ssl_key_file=%s/server.key "
+             "-c ssl_ca_file=%s/ca.crt",
+             dir, dir, dir);
+  }
   put("hba.conf",
-      "local all all trust\nhost all postgres 127.0.0.1/32 trust\n"
-      "host all app_md5 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n",
+      spec->hba ? spec->hba
+                : "local all all trust\nhost all postgres 127.0.0.1/32 trust\n"
+                  "host all app_md5 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256\n",
       0644);
   CHECK(as_owner("%s/initdb -N -D %s/data -A trust -U postgres --no-locale -E UTF8", bin, dir) ==
         0);
   for (int tries = 0;; tries++) { /* somebody else may take the port meanwhile */
     port = free_port();
-    if (as_owner("%s/pg_ctl -w -D %s/data -l %s/data/log -o '-F -p %u -k %s -c "
-                 "listen_addresses=127.0.0.1 -c max_connections=20 -c hba_file=%s/hba.conf' start",
-                 bin, dir, dir, port, dir, dir) == 0)
+    if (as_owner(
+            "%s/pg_ctl -w -D %s/data -l %s/data/log -o '-F -p %u -k %s -c "
+            "listen_addresses=127.0.0.1 -c max_connections=20 -c hba_file=%s/hba.conf%s' start",
+            bin, dir, dir, port, dir, dir, tls) == 0)
       break;
     CHECK(tries < 5);
   }

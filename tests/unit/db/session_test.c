@@ -9,10 +9,6 @@
 
 #include <cmocka.h>
 
-static void close_ok(db_fixture *f, uint64_t h) {
-  assert_int_equal(wg_db_close(f->guest, h, NULL), WG_OK);
-}
-
 static void fixture(db_fixture *f) {
   db_fixture_init(f);
   db_fixture_start(f);
@@ -70,7 +66,7 @@ static void test_split_every_byte(void **state) {
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
   const char bye[] = {'X', 0, 0, 0, 4};
   db_send(&f, f.guest, h, bye, 1);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   db_fixture_stop(&f);
   assert_int_equal(f.mock.terminates, 0); /* its goodbye was withheld */
@@ -95,7 +91,7 @@ static void test_us113_invalid_handle(void **state) {
     assert_int_equal(wg_db_close(f.guest, bad[i], &err), WG_INVALID);
     assert_int_equal(wg_db_shutdown(f.guest, bad[i], WG_WATCH_WRITE, &err), WG_INVALID);
   }
-  close_ok(&f, mine);
+  db_close(f.guest, mine);
   assert_int_equal(wg_db_send(f.guest, mine, b, 1, &err), WG_INVALID);
   assert_int_equal(wg_db_close(f.guest, mine, &err), WG_INVALID);
   uint64_t next = db_open(&f, f.guest);
@@ -123,7 +119,7 @@ static void test_reset_between_guests(void **state) {
     assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), 'I');
     assert_int_equal(all[0], '1'); /* not 42P05 */
     free(all);
-    close_ok(&f, h);
+    db_close(f.guest, h);
   }
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(f.mock.logins, 1);
@@ -145,7 +141,7 @@ static void test_rollback(void **state) {
       db_query(&f, f.guest, h, "FAIL");
       assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'E');
     }
-    close_ok(&f, h);
+    db_close(f.guest, h);
     db_run_until_stats(&f, 0, 1, 1);
     assert_int_equal(f.mock.rollbacks, i);
   }
@@ -175,7 +171,7 @@ static void test_unclean_leave_closes_server(void **state) {
     db_send(&f, f.guest, h, leave[i].bytes, leave[i].n);
     if (leave[i].bytes[0] == 'Q' && leave[i].n == 12)
       db_read_until(&f, f.guest, h, 'G', NULL, NULL);
-    close_ok(&f, h);
+    db_close(f.guest, h);
     db_run_until_stats(&f, 0, 0, 0);
     db_fixture_stop(&f);
     assert_int_equal(f.mock.resets, 0);
@@ -195,7 +191,7 @@ static void test_terminate_withheld(void **state) {
   uint8_t b[8];
   assert_int_equal(wg_db_recv(f.guest, h, b, sizeof b, &err), 0);
   assert_int_equal(wg_db_send(f.guest, h, (const uint8_t *)both, 9, &err), WG_LOST);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   size_t len;
   uint8_t *got = mock_pg_received(&f.mock, 1, &len);
@@ -278,7 +274,7 @@ static void test_wait_rules(void **state) {
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
   assert_false(rd.done);
   start_wait(&f, h, WG_WATCH_READ, true, &rd);
-  close_ok(&f, h); /* under the reader */
+  db_close(f.guest, h); /* under the reader */
   assert_true(rd.done);
   assert_int_equal(rd.code, WG_CANCELED);
   db_fixture_stop(&f);
@@ -316,7 +312,7 @@ static void test_backpressure(void **state) {
   free(msg);
   char pid[16];
   db_ask(&f, f.guest, h, "PID", pid, sizeof pid);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   db_fixture_stop(&f);
 }
@@ -359,7 +355,7 @@ static void test_server_dies_mid_message(void **state) {
   assert_int_equal(wg_db_recv(f.guest, h, b, 1, &err), WG_LOST); /* and stays so */
   assert_int_equal(wg_db_send(f.guest, h, b, 1, &err), WG_LOST);
   db_run_until_stats(&f, 0, 0, 0);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_fixture_stop(&f);
 }
 
@@ -378,7 +374,7 @@ static void test_server_dies_at_boundary(void **state) {
   free(all);
   uint8_t b[4];
   assert_int_equal(wg_db_recv(f.guest, h, b, 4, NULL), 0);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_fixture_stop(&f);
 }
 
@@ -420,7 +416,7 @@ static void test_server_gone_before_send(void **state) {
   start_wait(&f, h, WG_WATCH_WRITE, true, &r);
   assert_true(r.done);
   assert_int_equal(wg_db_send(f.guest, h, (const uint8_t *)"Q", 1, &err), WG_LOST);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_open(&f, f.guest); /* the next one is fine */
   db_fixture_stop(&f);
 }
@@ -479,7 +475,7 @@ static void test_guest_garbage(void **state) {
     uint64_t h = db_open(&f, f.guest);
     assert_int_equal(wg_db_send(f.guest, h, bad[i], 5, &err), WG_PROTOCOL);
     db_run_until_stats(&f, 0, 0, 0);
-    close_ok(&f, h);
+    db_close(f.guest, h);
     db_fixture_stop(&f);
   }
 }
@@ -558,10 +554,10 @@ static void test_shutdown(void **state) {
   assert_int_equal(wg_db_shutdown(f.guest, h2, WG_WATCH_READ, &err), WG_OK);
   assert_true(r.done); /* the reader is told */
   assert_int_equal(r.code, WG_OK);
-  close_ok(&f, h2);
+  db_close(f.guest, h2);
   assert_int_equal(wg_db_shutdown(f.guest, h, WG_WATCH_READ, &err), WG_OK);
   assert_int_equal(wg_db_recv(f.guest, h, b, 8, &err), 0);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   db_fixture_stop(&f);
 }
@@ -585,7 +581,7 @@ static void test_startup_parameters(void **state) {
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), 'I');
   assert_non_null(memmem(all, len, "TimeZone\0Asia/Tokyo", 20));
   free(all);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(f.mock.resets, 1);
   h = db_connect(&f, f.guest, NULL);
@@ -609,7 +605,7 @@ static void test_rejected_parameter(void **state) {
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), -1);
   assert_true(db_is_error(all, len, "42704"));
   free(all);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(f.mock.resets, 1);
   db_fixture_stop(&f);
@@ -626,7 +622,7 @@ static void test_wrong_database(void **state) {
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', &all, &len), -1);
   assert_true(db_is_error(all, len, "3D000"));
   free(all);
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   db_fixture_stop(&f);
 }
@@ -711,7 +707,7 @@ static void test_copy_in(void **state) {
   db_read_until(&f, f.guest, h, 'G', NULL, NULL);
   db_send(&f, f.guest, h, "d\0\0\0\010abcdc\0\0\0\004", 14);
   assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
-  close_ok(&f, h);
+  db_close(f.guest, h);
   db_run_until_stats(&f, 0, 1, 1);
   assert_int_equal(f.mock.logins, 1);
   db_fixture_stop(&f);
@@ -730,7 +726,7 @@ static void test_many_sessions(void **state) {
   db_ask(&f, f.guest, h[0], "PID", a, sizeof a);
   db_ask(&f, f.guest, h[39], "PID", b, sizeof b);
   assert_string_not_equal(a, b);
-  for (int i = 0; i < 40; i += 2) close_ok(&f, h[i]);
+  for (int i = 0; i < 40; i += 2) db_close(f.guest, h[i]);
   db_ask(&f, f.guest, h[1], "PID", a, sizeof a);
   for (int i = 0; i < 40; i += 2) h[i] = db_open(&f, f.guest);
   db_ask(&f, f.guest, h[0], "PID", a, sizeof a);

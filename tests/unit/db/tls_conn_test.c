@@ -680,17 +680,6 @@ static void test_settings(void **state) {
   wg_tls_free(b.made);
 }
 
-static int setup(void **state) {
-  (void)state;
-  certs_make_all();
-  return 0;
-}
-static int teardown(void **state) {
-  (void)state;
-  certs_remove();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_handshake_in_pieces),
@@ -708,5 +697,5 @@ int main(void) {
       cmocka_unit_test(test_names_are_made_harmless),
       cmocka_unit_test(test_settings), /* last: makes a new authority */
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
 }

@@ -636,17 +636,6 @@ static void test_bad_files(void **state) {
   db_fixture_stop(&f);
 }
 
-static int setup(void **state) {
-  (void)state;
-  certs_make_all();
-  return 0;
-}
-static int teardown(void **state) {
-  (void)state;
-  certs_remove();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us111_modes),
@@ -672,5 +661,5 @@ int main(void) {
       cmocka_unit_test(test_bad_files),
       cmocka_unit_test(test_close_before_the_answer_is_read),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
 }

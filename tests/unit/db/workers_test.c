@@ -402,17 +402,6 @@ static void test_drain_one_of_two(void **state) {
   pair_stop(&p);
 }
 
-static int setup(void **state) {
-  (void)state;
-  certs_make_all();
-  return 0;
-}
-static int teardown(void **state) {
-  (void)state;
-  certs_remove();
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_workers_share_a_key),
@@ -426,5 +415,5 @@ int main(void) {
       cmocka_unit_test(test_refusal_reaches_all_workers),
       cmocka_unit_test(test_drain_one_of_two),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, certs_setup, certs_teardown);
 }
