@@ -450,7 +450,7 @@ struct wg_session {
   char *given_user; /* of the same, with its password */
   wg_secret given;
   wg_wire_guest *wire;
-  wg_session_state state; /* changed by session_enter() only */
+  wg_session_state state; /* changed by wg__session_enter() only */
   bool used; /* the server saw something of this guest */
   bool cut; /* LOST in the middle of a message */
   bool swallowed; /* LOST: one send was taken without effect */
@@ -479,6 +479,29 @@ void wg__session_on_ready(wg_session *s, unsigned events);
 /** The server of a session is cut by the host (drain). */
 void wg__session_cut(wg_session *s, const wg_error *err);
 
+void wg__session_enter(wg_session *s, wg_session_state next);
+void wg__session_bind(wg_session *s, wg_server *srv);
+/** Takes the server away from the session. */
+wg_server *wg__session_detach(wg_session *s);
+/** Ends the waits that the session's new state has an answer for. Their callbacks may close it. */
+void wg__session_changed(wg_session *s);
+/** The server is of no more use: the guest reads what it was already told, then why, then the
+ *  end. Waiters are woken; the caller must not use `s` afterwards unless guarded. */
+void wg__session_lose(wg_session *s, const char *why);
+/** A session without a server gets none: the guest reads why, then the end. As above. */
+void wg__session_refuse(wg_session *s, const wg_error *why);
+
+/* ---- a guest's start-up: startup.c ---- */
+
+/** STARTING, GREETING: takes bytes of it.
+ *  @return bytes taken, or a negative wg_code; `s` may be gone afterwards */
+ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *err);
+/** QUEUED: the pool gives a server. */
+void wg__startup_leased(wg_session *s, wg_server *srv);
+/** SETTING: the server answers. */
+void wg__startup_talk(wg_session *s);
+/** SETTING: the server did not answer in time. */
+void wg__startup_expired(wg_deadline *d);
 /** A session's cancel request is done with: the guest reads the end of the stream. */
 void wg__session_canceled(wg_session *s);
 

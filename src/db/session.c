@@ -21,7 +21,7 @@
  * is write, wait, read. After a short read the socket counts as drained, so the next recv answers
  * WG_AGAIN without asking the kernel, and the wait arms the watch. */
 
-static void session_enter(wg_session *s, wg_session_state next) {
+void wg__session_enter(wg_session *s, wg_session_state next) {
   switch (next) {
   case SES_STARTING: WG_ASSERT(false); break;
   case SES_QUEUED: WG_ASSERT(s->state == SES_STARTING); break;
@@ -86,11 +86,9 @@ static void req_end(wg_db_req *req, const wg_error *err) {
   req->done(req, err);
 }
 
-static void session_refuse(wg_session *s, const wg_error *why);
-
 void wg__req_fail(wg_db_req *req, const wg_error *err) {
   if (req->session)
-    session_refuse(req->session, err);
+    wg__session_refuse(req->session, err);
   else
     req_end(req, err);
 }
@@ -132,16 +130,14 @@ static unsigned session_ready(const wg_session *s) {
 }
 
 /** Ends the waits that the session's new state has an answer for. */
-static void session_changed(wg_session *s) {
+void wg__session_changed(wg_session *s) {
   if (s->waiting[0] || s->waiting[1]) session_wake(s, session_ready(s), NULL);
 }
 
 /* ---- the end of a session ---- */
 
-static void on_talk_expired(wg_deadline *d);
-
 /** Takes the server away from the session. */
-static wg_server *session_detach(wg_session *s) {
+wg_server *wg__session_detach(wg_session *s) {
   wg__cancel_void(s);
   wg_server *srv = s->srv;
   s->srv = NULL;
@@ -151,15 +147,15 @@ static wg_server *session_detach(wg_session *s) {
 
 /** The server is of no more use: the guest reads what it was already told, then why, then the
  *  end. Waiters are woken; the caller must not use `s` afterwards unless guarded. */
-static void session_lose(wg_session *s, const char *why) {
+void wg__session_lose(wg_session *s, const char *why) {
   const wg_wire_track *t = &s->wire->track;
-  wg_server *srv = session_detach(s);
+  wg_server *srv = wg__session_detach(s);
   WG_ASSERT(srv);
   wg_log(&s->guest->worker->log, WG_LOG_INFO, "db_session_lost",
          WG_KV_S("database", srv->pool->config->name), WG_KV_S("error", why));
   s->cut = t->server.have != 0 || t->server.left != 0;
   bool told = s->state == SES_ENDED;
-  session_enter(s, SES_LOST);
+  wg__session_enter(s, SES_LOST);
   if (!told) srv->ops->farewell(t, why, &s->to_guest);
   if (s->to_guest.failed) { /* out of memory: no part of an answer instead of half of one */
     wg_buf_clear(&s->to_guest);
@@ -170,18 +166,18 @@ static void session_lose(wg_session *s, const char *why) {
   w->guards = &guard;
   wg__pool_close(srv);
   w->guards = guard.next;
-  if (guard.s) session_changed(s);
+  if (guard.s) wg__session_changed(s);
 }
 
-void wg__session_cut(wg_session *s, const wg_error *err) { session_lose(s, err->msg); }
+void wg__session_cut(wg_session *s, const wg_error *err) { wg__session_lose(s, err->msg); }
 
 /** A session without a server gets none: the guest reads why, then the end. */
-static void session_refuse(wg_session *s, const wg_error *why) {
+void wg__session_refuse(wg_session *s, const wg_error *why) {
   wg_log(&s->guest->worker->log, WG_LOG_INFO, "db_session_refused", WG_KV_S("error", why->msg));
-  session_enter(s, SES_LOST);
+  wg__session_enter(s, SES_LOST);
   s->wire->ops->refuse(why, &s->to_guest);
   s->swallowed = true;
-  session_changed(s);
+  wg__session_changed(s);
 }
 
 static void session_return(const wg_session *s, wg_server *srv, bool fit) {
@@ -193,7 +189,7 @@ static void session_return(const wg_session *s, wg_server *srv, bool fit) {
  *  linked any more. */
 static void session_free(wg_session *s) {
   wg_db_guest *g = s->guest;
-  wg_server *srv = session_detach(s);
+  wg_server *srv = wg__session_detach(s);
   for (wg_guard *guard = g->worker->guards; guard; guard = guard->next)
     if (guard->s == s) guard->s = NULL;
   WG_ASSERT(!s->waiting[0] && !s->waiting[1]);
@@ -227,7 +223,7 @@ static wg_session *session_new(wg_db_guest *g, const wg_wire_ops *ops, wg_sessio
   }
   s->guest = g;
   s->state = state;
-  wg_deadline_init(&s->talk, on_talk_expired);
+  wg_deadline_init(&s->talk, wg__startup_expired);
   wg_buf_init(&s->to_guest, WG_WIRE_OUT_MAX);
   wg_node_init(&s->by_guest);
   wg_node_init(&s->by_key);
@@ -235,16 +231,14 @@ static wg_session *session_new(wg_db_guest *g, const wg_wire_ops *ops, wg_sessio
   return s;
 }
 
-static void session_bind(wg_session *s, wg_server *srv) {
+void wg__session_bind(wg_session *s, wg_server *srv) {
   s->srv = srv;
   srv->session = s;
 }
 
-static void session_leased(wg_session *s, wg_server *srv);
-
 void wg__session_granted(wg_db_req *req, wg_server *srv) {
   if (req->session) {
-    session_leased(req->session, srv);
+    wg__startup_leased(req->session, srv);
     return;
   }
   wg_db_guest *g = req->impl;
@@ -256,7 +250,7 @@ void wg__session_granted(wg_db_req *req, wg_server *srv) {
     req_end(req, &err);
     return;
   }
-  session_bind(s, srv);
+  wg__session_bind(s, srv);
   req->handle = s->handle;
   req_end(req, NULL);
 }
@@ -342,213 +336,6 @@ wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t p
   return WG_OK;
 }
 
-/* ---- the guest's start-up ---- */
-
-enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of four */
-
-static void session_greeted(wg_session *s, wg_wire_step step) {
-  if (step == WG_WIRE_OK) {
-    session_enter(s, SES_RUNNING);
-    wg__cancel_register(s);
-  } else if (step == WG_WIRE_END) {
-    session_enter(s, SES_ENDED);
-  } else {
-    return;
-  }
-  s->wire->track.ended = step == WG_WIRE_END;
-}
-
-static void hint_tls(wg_session *s) {
-  uint32_t held;
-  if (!s->wire->asked_tls || !s->srv || s->state == SES_SETTING) return;
-  wg_local *local = s->srv->local;
-  if (wg_log_allow(&local->tls_hint, 1, 0, &held)) /* the clock stands still: once */
-    wg_log(&local->worker->log, WG_LOG_INFO, "db_guest_asked_tls",
-           WG_KV_S("database", local->pool->config->name),
-           WG_KV_S("hint", "inside the process there is nothing to encrypt; "
-                           "sslmode=disable saves the question, sslmode=require fails"));
-}
-
-/** The database that the start-up means. */
-static wg_code session_match(const wg_session *s, const wg_database_config **out, wg_error *err) {
-  const wg_wire_guest *wire = s->wire;
-  const wg_database_config *c = s->config;
-  size_t database_len = wire->database ? strlen(wire->database) : 0;
-  if (c) {
-    *out = c;
-    if (!c->database || !wire->database || strcmp(c->database, wire->database) == 0) return WG_OK;
-    return wg_error_set(err, WG_REFUSED, 0,
-                        "database \"%.200s\" is not the one that this connection was opened for",
-                        wire->database);
-  }
-  wg_db_target target = {.protocol = wire->ops->protocol,
-                         .host = s->host,
-                         .host_len = strlen(s->host),
-                         .port = s->port,
-                         .database = wire->database,
-                         .database_len = database_len,
-                         .user = wire->user,
-                         .user_len = wire->user ? strlen(wire->user) : 0};
-  return wg__target_match(s->guest->worker->db->config, &target, out, err);
-}
-
-/** The start-up is whole: asks the guest for its password where that is wanted, then the pool for
- *  the server that it means. */
-static void session_ask(wg_session *s) {
-  wg_db_worker *w = s->guest->worker;
-  const wg_wire_guest *wire = s->wire;
-  const wg_database_config *config = NULL;
-  wg_local *local = NULL;
-  wg_error err;
-  wg_code code = session_match(s, &config, &err);
-  if (code == WG_OK && w->state != WORKER_RUNNING)
-    code = wg_error_set(&err, WG_IO, 0, "database '%s': the host is stopping (SQLSTATE 57P01)",
-                        config->name);
-  wg_credentials who = {wire->user, wire->password, wire->password_len};
-  if (code == WG_OK) {
-    bool guest = config->auth == WG_DB_AUTH_GUEST;
-    if (guest && !who.password && s->given.len && strcmp(s->given_user, wire->user) == 0) {
-      who.password = s->given.bytes;
-      who.password_len = s->given.len;
-    }
-    if (guest && !who.password) {
-      wire->ops->ask_password(s->wire, &s->to_guest);
-      session_changed(s);
-      return;
-    }
-    code = wg__worker_pool(w, config, wire->database, wire->database ? strlen(wire->database) : 0,
-                           config->auth == WG_DB_AUTH_SERVICE ? NULL : &who, &local, &err);
-  }
-  if (code != WG_OK) {
-    session_refuse(s, &err);
-    return;
-  }
-  s->lease = (wg_db_req){.impl = s->guest, .session = s};
-  wg_node_init(&s->lease.node);
-  session_enter(s, SES_QUEUED);
-  wg__pool_ask(local, &s->lease, &who); /* `s` may be gone afterwards */
-}
-
-/** The start-up is a cancel request. It needs no server of its own. `s` may be gone afterwards. */
-static void session_cancel(wg_session *s) {
-  wg_server *srv = session_detach(s);
-  if (srv) s->place = srv->pool->config;
-  session_enter(s, SES_CANCELING);
-  wg__cancel_ask(s, s->wire->key);
-  if (srv) wg__pool_return(srv, true, NULL);
-}
-
-void wg__session_canceled(wg_session *s) {
-  s->cancel = NULL;
-  s->swallowed = true;
-  session_enter(s, SES_LOST);
-  session_changed(s);
-}
-
-static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err);
-
-static void session_leased(wg_session *s, wg_server *srv) {
-  wg_error err;
-  session_bind(s, srv);
-  session_enter(s, SES_GREETING);
-  (void)greet(s, NULL, 0, &err);
-}
-
-static ssize_t greet(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
-  wg_server *srv = s->srv;
-  wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL,
-                           .relay = srv && srv->pool->auth == WG_DB_AUTH_RELAY};
-  size_t taken = 0;
-  wg_buf none;
-  wg_buf_init(&none, 1);
-  (void)wg_buf_reserve(&s->to_guest, SESSION_GREETING); /* a failure is the greeting's, below */
-  wg_wire_step step = s->wire->ops->greet(s->wire, srv ? srv->wire : NULL, &policy, p, n, &taken,
-                                          &s->to_guest, srv ? &srv->out : &none, err);
-  hint_tls(s);
-  if (step == WG_WIRE_LEASE) {
-    session_ask(s);
-    return (ssize_t)taken;
-  }
-  if (step == WG_WIRE_CANCEL) {
-    session_cancel(s);
-    return (ssize_t)taken;
-  }
-  if (!srv && (step == WG_WIRE_ERROR || step == WG_WIRE_END)) {
-    session_enter(s, SES_LOST);
-    s->swallowed = true;
-    session_changed(s);
-    return step == WG_WIRE_ERROR ? WG_NOMEM : (ssize_t)taken;
-  }
-  if (step == WG_WIRE_ERROR) {
-    session_lose(s, err->msg);
-    return WG_NOMEM;
-  }
-  if (step == WG_WIRE_ASK) {
-    WG_ASSERT(srv); /* who else was asked? */
-    session_enter(s, SES_SETTING);
-    if (!wg__server_flush(srv)) {
-      session_lose(s, "the server closed the connection");
-      return (ssize_t)taken;
-    }
-    wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
-  }
-  if (step == WG_WIRE_OK && policy.relay) {
-    if (!wg__server_flush(srv)) {
-      session_lose(s, "the server closed the connection");
-      return (ssize_t)taken;
-    }
-    wg__server_arm(srv, WG_WATCH_READ); /* somebody may wait for the answer already */
-  }
-  session_greeted(s, step);
-  session_changed(s);
-  return (ssize_t)taken;
-}
-
-/** SETTING: the server answers. */
-static void session_talk(wg_session *s) {
-  wg_server *srv = s->srv;
-  for (;;) {
-    wg_error err;
-    int sys;
-    bool up = wg__server_fill(srv, &sys);
-    wg_wire_step step = srv->ops->greet_reply(s->wire, srv->wire, &srv->in, &s->to_guest, &err);
-    size_t rest = wg_buf_len(&srv->in);
-    if (step == WG_WIRE_ERROR) {
-      session_lose(s, err.msg);
-      return;
-    }
-    if (step != WG_WIRE_MORE) {
-      /* What the server said after its answer (a notice) is the guest's. */
-      if (rest && srv->ops->track_server(&s->wire->track, srv->wire, wg_buf_head(&srv->in), rest,
-                                         &err) != WG_WIRE_OK) {
-        session_lose(s, err.msg);
-        return;
-      }
-      if (rest) wg_buf_put(&s->to_guest, wg_buf_head(&srv->in), rest);
-      wg_buf_clear(&srv->in);
-      if (s->to_guest.failed) {
-        session_lose(s, "out of memory");
-        return;
-      }
-      session_greeted(s, step);
-      session_changed(s);
-      return;
-    }
-    if (!up || !wg__server_flush(srv)) {
-      session_lose(s, "the server closed the connection");
-      return;
-    }
-    if (srv->readable) continue;
-    wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
-    return;
-  }
-}
-
-static void on_talk_expired(wg_deadline *d) {
-  session_lose(WG_CONTAINER(d, wg_session, talk),
-               "the server did not take the session's parameters in time");
-}
-
 /* ---- bytes from the guest ---- */
 
 /** The one send after which the guest learns by reading why its server is gone, as a client of a
@@ -566,7 +353,7 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
   wg_wire_track track = s->wire->track; /* a copy: the kernel may take less than all */
   size_t pass;
   if (srv->ops->track_client(&track, p, n, &pass, err) != WG_WIRE_OK) {
-    session_lose(s, err->msg);
+    wg__session_lose(s, err->msg);
     return WG_PROTOCOL;
   }
   s->used = true;
@@ -588,8 +375,8 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
   s->wire->track = track;
   if (track.ended) {
     if (srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(srv); /* it is the server's end, too */
-    session_enter(s, SES_ENDED);
-    session_changed(s);
+    wg__session_enter(s, SES_ENDED);
+    wg__session_changed(s);
   }
   return (ssize_t)n;
 }
@@ -603,8 +390,8 @@ static bool session_over(const wg_session *s) {
  *  long it keeps its socket. `s` may be gone afterwards. */
 static void session_part(wg_session *s) {
   if (!session_over(s)) return;
-  wg_server *srv = session_detach(s);
-  session_enter(s, SES_LOST); /* what the guest reads: what is left, then the end */
+  wg_server *srv = wg__session_detach(s);
+  wg__session_enter(s, SES_LOST); /* what the guest reads: what is left, then the end */
   s->swallowed = true;
   session_return(s, srv, true);
 }
@@ -624,7 +411,7 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
     if ((ssize_t)n > 0) session_part(s);
     return (ssize_t)n;
   case SES_STARTING:
-  case SES_GREETING: return greet(s, p, n, err);
+  case SES_GREETING: return wg__startup_take(s, p, n, err);
   case SES_QUEUED:
   case SES_SETTING: return wg_error_set(err, WG_AGAIN, 0, "the start-up is not answered yet");
   case SES_ENDED: return wg_error_set(err, WG_LOST, 0, "send: the session has ended");
@@ -680,10 +467,10 @@ static ssize_t session_recv(wg_session *s, uint8_t *p, size_t cap, wg_error *err
     }
     s->wire->track.server.left = 1; /* somewhere within a message that will not end */
     srv->end = WG_DB_CAUSE_PROTOCOL;
-    session_lose(s, err->msg);
+    wg__session_lose(s, err->msg);
     return WG_PROTOCOL;
   }
-  session_lose(s, n == 0 ? "the server closed the connection" : strerror((int)-n));
+  wg__session_lose(s, n == 0 ? "the server closed the connection" : strerror((int)-n));
   return 0;
 }
 
@@ -729,7 +516,7 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
 
 void wg__session_on_ready(wg_session *s, unsigned events) {
   if (s->state == SES_SETTING)
-    session_talk(s);
+    wg__startup_talk(s);
   else
     session_wake(s, events & session_ready(s), NULL);
 }
@@ -805,10 +592,10 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   if ((how & WG_WATCH_WRITE) && s->state == SES_RUNNING) {
     s->wire->track.ended = true;
     if (s->srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(s->srv);
-    session_enter(s, SES_ENDED);
+    wg__session_enter(s, SES_ENDED);
   }
-  if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) session_enter(s, SES_LOST);
-  session_changed(s);
+  if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) wg__session_enter(s, SES_LOST);
+  wg__session_changed(s);
   s = session_of(g, handle); /* callbacks may have closed it */
   if (s) session_part(s);
   return WG_OK;
