@@ -208,8 +208,8 @@ static void cancel_talk(wg_cancel *c) {
       cancel_fail(c, "end", n ? strerror((int)-n) : "the server closed the connection");
     return;
   }
-  bool more = c->blocked || (c->tls && wg_tls_unsent(c->tls));
-  cancel_arm(c, WG_WATCH_READ | (more ? WG_WATCH_WRITE : 0u));
+  unsigned waits = c->tls ? wg_tls_waits(c->tls) : c->blocked ? WG_WATCH_WRITE : 0u;
+  cancel_arm(c, WG_WATCH_READ | waits);
 }
 
 static void cancel_say(wg_cancel *c) {
@@ -284,7 +284,10 @@ static void on_cancel_watch(void *user, unsigned events) {
   if (c->tls && (events & WG_WATCH_READ)) wg_tls_readable(c->tls);
   if (c->tls && (events & WG_WATCH_WRITE)) wg_tls_flush(c->tls);
   if (events & WG_WATCH_READ) c->readable = true;
-  if (events & WG_WATCH_WRITE) c->blocked = c->tls && wg_tls_unsent(c->tls);
+  if (c->tls)
+    c->blocked = wg_tls_waits(c->tls) != 0;
+  else if (events & WG_WATCH_WRITE)
+    c->blocked = false;
   if (c->state == CANCEL_SECURING) {
     cancel_secure(c);
   } else if (c->state == CANCEL_SENT) {

@@ -164,10 +164,14 @@ void wg__secure_talk(wg_server *srv) {
 }
 
 unsigned wg__secure_ready(wg_server *srv, unsigned events) {
-  if (events & WG_WATCH_READ) wg_tls_readable(srv->tls);
+  if (events & WG_WATCH_READ) {
+    if (wg_tls_waits(srv->tls) == WG_WATCH_READ) events |= WG_WATCH_WRITE; /* worth another try */
+    wg_tls_readable(srv->tls);
+  }
   if (!(events & WG_WATCH_WRITE)) return events;
   wg_tls_flush(srv->tls);
-  if (wg_tls_unsent(srv->tls) == 0) return events;
-  wg__server_arm(srv, WG_WATCH_WRITE);
+  unsigned waits = wg_tls_waits(srv->tls);
+  if (!waits) return events;
+  wg__server_arm(srv, waits);
   return events & ~(unsigned)WG_WATCH_WRITE;
 }

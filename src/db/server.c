@@ -216,7 +216,8 @@ static ssize_t server_write(wg_server *srv, const uint8_t *p, size_t n) {
   ssize_t done;
   if (srv->tls) {
     done = wg_tls_write(srv->tls, p, n, &srv->blocked);
-    if (srv->blocked) wg__server_arm(srv, WG_WATCH_WRITE); /* what was taken goes out by itself */
+    if (srv->blocked) /* what was taken goes out by itself */
+      wg__server_arm(srv, wg_tls_waits(srv->tls));
     return done;
   }
   do done = send(srv->fd, p, n, MSG_NOSIGNAL);
@@ -304,7 +305,8 @@ void wg__server_dismiss(wg_server *srv, unsigned end) {
 wg_code wg__server_watch(wg_server *srv, wg_error *err) {
   const wg_loop *loop = srv->local->worker->loop;
   wg_code code = loop->watch->start(loop->watch_ctx, srv->fd, on_watch, srv, &srv->watch, err);
-  if (code == WG_OK && srv->tls && wg_tls_unsent(srv->tls)) wg__server_arm(srv, WG_WATCH_WRITE);
+  if (code == WG_OK && srv->tls && wg_tls_waits(srv->tls))
+    wg__server_arm(srv, wg_tls_waits(srv->tls));
   return code;
 }
 

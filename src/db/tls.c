@@ -265,7 +265,7 @@ bool wg_tls_alpn_chosen(const wg_tls_conn *c) {
 
 /* ---- bytes ---- */
 
-void wg_tls_readable(wg_tls_conn *c) { c->drained = false; }
+void wg_tls_readable(wg_tls_conn *c) { c->drained = c->stalled = false; }
 
 void wg_tls_flush(wg_tls_conn *c) {
   size_t n = wg_buf_len(&c->unsent);
@@ -274,6 +274,12 @@ void wg_tls_flush(wg_tls_conn *c) {
 }
 
 size_t wg_tls_unsent(const wg_tls_conn *c) { return c->write_sys ? 0 : wg_buf_len(&c->unsent); }
+
+unsigned wg_tls_waits(const wg_tls_conn *c) {
+  if (c->write_sys) return 0;
+  if (wg_buf_len(&c->unsent)) return WG_WATCH_WRITE;
+  return c->stalled ? WG_WATCH_READ : 0;
+}
 
 /** A read gave nothing.  @return true when it only has to wait */
 static bool read_stopped(wg_tls_conn *c, int rc) {
@@ -317,16 +323,20 @@ ssize_t wg_tls_write(wg_tls_conn *c, const uint8_t *p, size_t n, bool *blocked) 
   size_t done = 0;
   ERR_clear_error();
   wg_tls_flush(c);
+  c->stalled = false;
   while (done < n && !c->write_sys && wg_buf_len(&c->unsent) == 0) {
     size_t k;
-    if (SSL_write_ex(c->ssl, p + done, n - done, &k) != 1) {
-      ERR_clear_error();
-      c->write_sys = EPROTO; /* the other side ended with an alert: reading tells */
-      break;
+    int rc = SSL_write_ex(c->ssl, p + done, n - done, &k);
+    if (rc == 1) {
+      done += k;
+      continue;
     }
-    done += k;
+    c->stalled = SSL_get_error(c->ssl, rc) == SSL_ERROR_WANT_READ;
+    if (!c->stalled) c->write_sys = EPROTO; /* the other side ended with an alert: reading tells */
+    ERR_clear_error();
+    break;
   }
-  *blocked = wg_tls_unsent(c) != 0;
+  *blocked = wg_tls_waits(c) != 0;
   if (c->write_sys) return -(ssize_t)c->write_sys;
   return done || n == 0 ? (ssize_t)done : -EAGAIN;
 }

@@ -12,6 +12,7 @@
 #pragma once
 #include "base/buf.h"
 #include "config/config.h"
+#include "net/watch.h"
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -83,11 +84,14 @@ void wg_tls_readable(wg_tls_conn *c);
 void wg_tls_flush(wg_tls_conn *c);
 /** Bytes that the kernel has not taken yet: it is asked again by wg_tls_flush(). */
 size_t wg_tls_unsent(const wg_tls_conn *c);
+/** What a write waits for: WG_WATCH_WRITE while something is unsent; WG_WATCH_READ while a message
+ *  of TLS itself has come in part, which goes before all else; 0: nothing. */
+unsigned wg_tls_waits(const wg_tls_conn *c);
 
 /** @param readable  whether the next read may find something; kept
  *  @return bytes; 0 at the end of the stream, -EAGAIN, -EPROTO (wg_tls_why()), -errno */
 ssize_t wg_tls_read(wg_tls_conn *c, uint8_t *p, size_t cap, bool *readable);
-/** @param blocked  something is unsent: wait to write
+/** @param blocked  something is unsent or had to be left: wait for what wg_tls_waits() says
  *  @return bytes taken, for good; -EAGAIN, -errno */
 ssize_t wg_tls_write(wg_tls_conn *c, const uint8_t *p, size_t n, bool *blocked);
 /** True when the connection stands and has nothing for the application; session tickets are taken

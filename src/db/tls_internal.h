@@ -23,6 +23,7 @@ struct wg_tls_conn {
   bool up;                 /* the handshake is done */
   bool drained;            /* the socket had nothing more when last asked */
   bool eof;                /* the socket has ended */
+  bool stalled;            /* OpenSSL writes nothing until it has read the rest of a message */
   bool over;               /* nothing more is to be read: ended, or failed by `read_sys` */
   int read_sys, write_sys; /* errno of what failed; 0: nothing did */
   wg_buf unsent;           /* ciphertext */

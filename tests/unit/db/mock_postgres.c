@@ -347,6 +347,14 @@ static int choose_alpn(SSL *ssl, const uint8_t **out, uint8_t *n, const uint8_t 
              : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static SSL_TICKET_RETURN take_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                     size_t name_len, SSL_TICKET_STATUS status, void *user) {
+  (void)ssl, (void)session, (void)name, (void)name_len, (void)user;
+  return status == SSL_TICKET_SUCCESS || status == SSL_TICKET_SUCCESS_RENEW
+             ? SSL_TICKET_RETURN_USE_RENEW
+             : SSL_TICKET_RETURN_IGNORE_RENEW;
+}
+
 static void tls_make(mock_pg *m) {
   static const uint8_t id[] = "mock";
   SSL_CTX *ctx = m->impl->tls = SSL_CTX_new(TLS_server_method());
@@ -368,6 +376,7 @@ static void tls_make(mock_pg *m) {
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
   }
   SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
+  SSL_CTX_set_session_ticket_cb(ctx, NULL, take_ticket, NULL);
 }
 
 static bool tls_half_flight(conn *c) {
@@ -553,6 +562,21 @@ static bool tickets(conn *c) {
   return tls_push(c);
 }
 
+static bool ticket_in_halves(conn *c) {
+  static const uint8_t much[3000];
+  SSL_set_max_send_fragment(c->ssl, 512);
+  if (SSL_SESSION_set1_ticket_appdata(SSL_get_session(c->ssl), much, sizeof much) != 1 ||
+      SSL_new_session_ticket(c->ssl) != 1 || SSL_do_handshake(c->ssl) != 1)
+    return false;
+  uint8_t b[8192];
+  int n = BIO_read(SSL_get_wbio(c->ssl), b, sizeof b);
+  CHECK(n > 3000);
+  if (!write_raw(c, b, (size_t)n / 2, 0)) return false;
+  atomic_fetch_add(&c->m->half_tickets, 1);
+  while (atomic_load(&c->m->ticket_held) && !atomic_load(&c->m->impl->stopping)) usleep(1000);
+  return write_raw(c, b + n / 2, (size_t)(n - n / 2), 0);
+}
+
 static bool query(conn *c, const char *sql) {
   mock_pg *m = c->m;
   if (sql[0] == '\0') {
@@ -605,6 +629,7 @@ static bool query(conn *c, const char *sql) {
   if (sscanf(sql, "SET %63s %63s", name, value) == 2)
     return send_param(c, name, value) && send_done(c, "SET") && send_ready(c);
   if (strcmp(sql, "TICKETS") == 0) return send_done(c, "OK") && send_ready(c) && tickets(c);
+  if (strcmp(sql, "TICKET") == 0) return send_done(c, "OK") && send_ready(c) && ticket_in_halves(c);
   if (strcmp(sql, "KEYS") == 0) { /* new ones, and the client is to change its own */
     if (SSL_key_update(c->ssl, SSL_KEY_UPDATE_REQUESTED) != 1) return false;
     return send_done(c, "OK") && send_ready(c);

@@ -9,6 +9,8 @@
  *    "PID"            one row: the number of the connection
  *    "SET name value" a ParameterStatus
  *    "TICKETS"        done, and two session tickets behind the answer (TLS 1.3)
+ *    "TICKET"         done, and half of a session ticket that takes several records; the other half
+ *                     when `ticket_held` is over (TLS 1.3)
  *    "KEYS"           new keys for both directions, then done (TLS 1.3)
  *    "COPYIN"         CopyInResponse; ends with CopyDone or CopyFail
  *    "SLEEP"          no answer until it is canceled, then ErrorResponse 57014
@@ -69,6 +71,7 @@ typedef struct mock_pg {
   _Atomic bool reset_fails, reset_hangs;
   _Atomic mock_tls_fault tls_fault;
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
+  _Atomic bool ticket_held;
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool cancel_held; /* cancel requests are read, and acted on when this is over */
   _Atomic bool tells; /* reports what it is at log-in, as PostgreSQL 14 does */
@@ -85,6 +88,7 @@ typedef struct mock_pg {
   _Atomic unsigned cancels_read, cancels; /* requests: that came; that were acted on */
   _Atomic unsigned sleeps; /* that began */
   _Atomic unsigned cancels_tls; /* that came under TLS */
+  _Atomic unsigned half_tickets; /* that were sent in half */
   _Atomic unsigned stalled; /* connections that stall_at holds */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
   struct mock_pg_impl *impl;

@@ -384,6 +384,50 @@ static void test_silent(void **state) {
   peer_release(&p);
 }
 
+static int add_appdata(SSL *ssl, void *arg) {
+  static uint8_t much[3000];
+  (void)arg;
+  return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), much, sizeof much);
+}
+
+static SSL_TICKET_RETURN take_appdata(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                      size_t name_len, SSL_TICKET_STATUS status, void *arg) {
+  (void)ssl, (void)session, (void)name, (void)name_len, (void)arg;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_IGNORE;
+}
+
+/* A ticket that takes several records (RFC 8446, section 5.1) is in the middle of arriving: OpenSSL
+ * writes nothing until it has the rest, which is no failure. */
+static void test_write_within_a_ticket(void **state) {
+  (void)state;
+  peer p;
+  uint8_t b[64];
+  peer_init(&p);
+  p.version = TLS1_3_VERSION;
+  p.tickets = true;
+  peer_open(&p);
+  SSL_CTX_set_session_ticket_cb(p.ctx, add_appdata, take_appdata, NULL);
+  SSL_CTX_set_max_send_fragment(p.ctx, 512);
+  peer_up(&p);
+  assert_int_equal(SSL_new_session_ticket(p.ssl), 1);
+  assert_int_equal(SSL_do_handshake(p.ssl), 1);
+  push(&p, 1000); /* more than one record, less than the ticket */
+  assert_int_equal(wg_tls_read(p.c, b, sizeof b, &p.readable), -EAGAIN);
+  assert_true(wg_tls_silent(p.c));
+  assert_int_equal(wg_tls_write(p.c, (const uint8_t *)"ask", 3, &p.blocked), -EAGAIN);
+  assert_true(p.blocked);
+  assert_int_equal(wg_tls_waits(p.c), WG_WATCH_READ); /* not to write: the socket always could */
+  server_says(&p, "told", 4);
+  push(&p, SIZE_MAX);
+  assert_int_equal(wg_tls_waits(p.c), 0);
+  assert_int_equal(wg_tls_write(p.c, (const uint8_t *)"other", 5, &p.blocked), 5);
+  assert_false(p.blocked);
+  server_hears(&p, "other", 5);
+  assert_int_equal(wg_tls_read(p.c, b, sizeof b, &p.readable), 4); /* came along with the rest */
+  peer_disconnect(&p);
+  peer_release(&p);
+}
+
 /* The end of the stream, a record that was tampered with, an alert. */
 static void test_ends(void **state) {
   (void)state;
@@ -687,6 +731,7 @@ int main(void) {
       cmocka_unit_test(test_short_writes),
       cmocka_unit_test(test_partial_records),
       cmocka_unit_test(test_silent),
+      cmocka_unit_test(test_write_within_a_ticket),
       cmocka_unit_test(test_ends),
       cmocka_unit_test(test_write_to_nobody),
       cmocka_unit_test(test_channel_binding),

@@ -539,6 +539,44 @@ static void test_tickets_and_keys(void **state) {
   db_fixture_stop(&f);
 }
 
+static void on_waited(wg_db_req *req, const wg_error *err) { *(bool *)req->user = err == NULL; }
+
+/* A guest that sends when half of a ticket has come waits for the other half, and the loop rests. */
+static void test_send_within_a_ticket(void **state) {
+  (void)state;
+  static const uint8_t ask[] = "Q\0\0\0\010PID";
+  db_fixture f;
+  wg_error err;
+  uint8_t b[64];
+  char pid[16];
+  tls_init(&f, "server", WG_TLS_VERIFY_FULL);
+  f.mock.tls_version = TLS1_3_VERSION;
+  f.mock.tls_resumes = true;
+  f.mock.ticket_held = true;
+  db_fixture_start(&f);
+  uint64_t h = db_open(&f, f.guest);
+  db_query(&f, f.guest, h, "TICKET");
+  assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
+  for (int i = 0; i < 5000 && !f.mock.half_tickets; i++) uv_sleep(1);
+  bool readable = false, writable = false;
+  wg_db_req reading = {0}, writing = {0};
+  wg_db_wait(f.guest, h, WG_WATCH_READ, false, &reading, on_waited, &readable);
+  db_run(&f.one); /* unless it came along with the answer */
+  if (!readable) wg_db_cancel(f.guest, &reading);
+  assert_int_equal(wg_db_recv(f.guest, h, b, sizeof b, &err), WG_AGAIN);
+  assert_int_equal(wg_db_send(f.guest, h, ask, sizeof ask, &err), WG_AGAIN);
+  wg_db_wait(f.guest, h, WG_WATCH_WRITE, false, &writing, on_waited, &writable);
+  db_run(&f.one);
+  struct pollfd loop = {.fd = uv_backend_fd(&f.one.uv), .events = POLLIN};
+  assert_int_equal(poll(&loop, 1, 0), 0); /* not to be woken by a socket that can be written to */
+  assert_false(writable);
+  f.mock.ticket_held = false;
+  db_run_until(&f.one, &writable);
+  db_ask(&f, f.guest, h, "PID", pid, sizeof pid);
+  assert_string_equal(pid, "1");
+  db_fixture_stop(&f);
+}
+
 /* A second connection of the pool does less: the server knows it again. */
 static void test_us111_resumption(void **state) {
   (void)state;
@@ -655,6 +693,7 @@ int main(void) {
       cmocka_unit_test(test_us112_large_results),
       cmocka_unit_test(test_us112_large_sends),
       cmocka_unit_test(test_tickets_and_keys),
+      cmocka_unit_test(test_send_within_a_ticket),
       cmocka_unit_test(test_us111_resumption),
       cmocka_unit_test(test_us111_settings_are_of_the_key),
       cmocka_unit_test(test_server_goes),
