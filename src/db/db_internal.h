@@ -104,6 +104,7 @@ struct wg_server {
   wg_list cancels; /* on their way to what this connection runs */
   bool doubtful; /* the end of one was not seen: no other guest gets it */
   wg_wire_track left; /* FENCED: how its guest left it */
+  size_t said; /* bytes of the server in this state that we read ourselves */
   wg_buf in, out; /* of our own talk only; a guest's bytes never pass here */
   uint64_t idle_ms; /* since when no guest has it */
   uint64_t leased; /* times */
@@ -156,9 +157,11 @@ ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n);
 void wg__server_look(wg_server *srv);
 /** Writes what `out` holds.  @return false when the connection is lost */
 bool wg__server_flush(wg_server *srv);
-/** Reads all there is into `in`.  @return false when the connection is lost; *sys says why (0: the
+/** Reads what there is into `in`, up to WG_WIRE_SAID_MAX.  @return false when the connection is lost; *sys says why (0: the
  *  server closed) */
 bool wg__server_fill(wg_server *srv, int *sys);
+/** True when the server has said more than WG_WIRE_SAID_MAX without coming to an end; *err says so. */
+bool wg__server_babbles(const wg_server *srv, wg_error *err);
 
 /** Log-in, reset, ping: goes on with what the state is about. */
 void wg__server_talk(wg_server *srv);

@@ -140,6 +140,7 @@ static void server_free(wg_server *srv) {
 
 void wg__server_entered(wg_server *srv) {
   wg_local *local = srv->local;
+  srv->said = 0;
   wg_deadline_stop(&srv->step);
   wg_deadline_stop(&srv->next_ping);
   if (srv->state != SRV_IDLE && srv->state != SRV_PINGING) wg_deadline_stop(&srv->idle_end);
@@ -254,7 +255,7 @@ bool wg__server_flush(wg_server *srv) {
 
 bool wg__server_fill(wg_server *srv, int *sys) {
   *sys = 0;
-  while (srv->readable) {
+  while (srv->readable && srv->said <= WG_WIRE_SAID_MAX) {
     size_t room = srv->in.max - wg_buf_len(&srv->in);
     if (room > 4096) room = 4096;
     if (room == 0) return true; /* full: the codec finds out what is wrong with it */
@@ -270,7 +271,16 @@ bool wg__server_fill(wg_server *srv, int *sys) {
       return false;
     }
     wg_buf_commit(&srv->in, (size_t)n);
+    srv->said += (size_t)n;
   }
+  return true;
+}
+
+bool wg__server_babbles(const wg_server *srv, wg_error *err) {
+  if (srv->said <= WG_WIRE_SAID_MAX) return false;
+  wg_error_set(err, WG_PROTOCOL, 0,
+               "the server said more than %d MiB without coming to an end (SQLSTATE 08P01)",
+               WG_WIRE_SAID_MAX >> 20);
   return true;
 }
 
@@ -597,6 +607,10 @@ void wg__server_talk(wg_server *srv) {
         wg__server_bye(srv);
         wg__pool_on_failed(srv, &err);
       }
+      return;
+    }
+    if (wg__server_babbles(srv, &err)) {
+      wg__pool_on_failed(srv, &err);
       return;
     }
     if (!up || !wg__server_flush(srv)) {

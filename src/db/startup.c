@@ -146,6 +146,7 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
   }
   if (step == WG_WIRE_ASK) {
     WG_ASSERT(srv); /* who else was asked? */
+    srv->said = 0;
     wg__session_enter(s, SES_SETTING);
     if (!wg__server_flush(srv)) {
       wg__session_lose(s, "the server closed the connection");
@@ -193,6 +194,11 @@ void wg__startup_talk(wg_session *s) {
       }
       greeted(s, step);
       wg__session_changed(s);
+      return;
+    }
+    if (wg__server_babbles(srv, &err)) {
+      srv->end = WG_DB_CAUSE_PROTOCOL;
+      wg__session_lose(s, err.msg);
       return;
     }
     if (!up || !wg__server_flush(srv)) {

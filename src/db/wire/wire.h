@@ -37,7 +37,10 @@ typedef enum wg_wire_fault {
 
 enum {
   WG_WIRE_IN_MAX = 64 * 1024,   /**< longest message of the server that is read by ourselves */
-  WG_WIRE_OUT_MAX = 64 * 1024
+  WG_WIRE_OUT_MAX = 64 * 1024,
+  WG_WIRE_SAID_MAX =
+      1 << 20 /**< bytes of a server in one log-in, reset or check: words that need no
+                                  answer (notices) could go on for ever, and keep the worker busy */
 };
 
 typedef struct wg_wire_ops wg_wire_ops;

@@ -130,6 +130,8 @@ static const struct {
      "DB_TIDY_MS = 1000"},
     {"Message of a database server that the host itself reads", "64 KiB", "src/db/wire/wire.h",
      "WG_WIRE_IN_MAX = 64 * 1024"},
+    {"All that it says in one log-in, reset or check", "1 MiB", "src/db/wire/wire.h",
+     "WG_WIRE_SAID_MAX = 1 << 20"},
     {"PEM file of `tls_ca`, `tls_cert`, `tls_key`", "4 MiB", "src/db/tls.h",
      "WG_TLS_FILE_MAX = 4 << 20"},
     {"A TLS session with a database server is resumed for", "3600s", "src/db/tls.h",

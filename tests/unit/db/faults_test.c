@@ -138,6 +138,55 @@ static void test_missing_error_fields(void **state) {
   }
 }
 
+/* A server that never stops talking: each word is allowed, and answered by nothing, so only their
+ * sum tells. Without a limit it would keep the whole worker listening. */
+static void test_a_server_that_never_stops(void **state) {
+  (void)state;
+  enum { SAID = 60000, TIMES = 400 };
+  uint8_t *notice = calloc(1, SAID);
+  wg_error err = {0};
+  notice[0] = 'N';
+  notice[3] = (SAID - 1) >> 8;
+  notice[4] = (SAID - 1) & 0xFF;
+  script_server s = {.answer = notice, .answer_len = SAID, .times = TIMES};
+  assert_int_equal(connect_to(&s, &err), WG_PROTOCOL);
+  assert_non_null(strstr(err.msg, "more than 1 MiB"));
+  free(notice);
+
+  enum { RESET, CHECK, SETTINGS };
+  for (int when = RESET; when <= SETTINGS; when++) {
+    db_fixture f;
+    db_fixture_init(&f);
+    f.database.pool.health_interval_ms = 1000;
+    db_fixture_start(&f);
+    uint64_t h = when == SETTINGS ? db_connect(&f, f.guest, &err) : db_open(&f, f.guest);
+    if (when == RESET) {
+      db_query(&f, f.guest, h, "PID");
+      db_read_until(&f, f.guest, h, 'Z', NULL, NULL);
+    }
+    if (when != CHECK) f.mock.notices = TIMES;
+    if (when == SETTINGS) {
+      uint8_t *all, hello[256];
+      size_t len;
+      size_t n =
+          db_startup(hello, "user", "app", "database", "shop", "TimeZone", "Asia/Tokyo", NULL);
+      db_send(&f, f.guest, h, hello, n);
+      assert_int_equal(db_read_until(&f, f.guest, h, 'E', &all, &len), 'S');
+      all[len] = '\0';
+      assert_non_null(memmem(all, len, "more than 1 MiB", 15));
+      free(all);
+    }
+    db_close(f.guest, h);
+    if (when == CHECK) {
+      db_run_until_stats(&f, 0, 1, 1);
+      f.mock.notices = TIMES;
+      db_advance(&f, 1001);
+    }
+    db_run_until_stats(&f, 0, 0, 0);
+    db_fixture_stop(&f);
+  }
+}
+
 /* "Unknown auth method": its number is told. 0 is no method, 3, 5 and 10 are known, 11 and 12 come
  * out of turn. */
 static void test_unknown_auth_methods(void **state) {
@@ -266,6 +315,7 @@ int main(void) {
       cmocka_unit_test(test_wrong_protocol_on_the_port),
       cmocka_unit_test(test_lengths_of_a_log_in),
       cmocka_unit_test(test_missing_error_fields),
+      cmocka_unit_test(test_a_server_that_never_stops),
       cmocka_unit_test(test_unknown_auth_methods),
       cmocka_unit_test(test_stalls_in_every_state_of_a_log_in),
       cmocka_unit_test(test_a_guest_that_never_reads),

@@ -562,6 +562,13 @@ static bool tickets(conn *c) {
   return tls_push(c);
 }
 
+static bool send_notices(conn *c) {
+  static const uint8_t zeros[60000];
+  for (unsigned i = 0; i < atomic_load(&c->m->notices); i++)
+    if (!send_msg(c, 'N', zeros, sizeof zeros)) return false;
+  return true;
+}
+
 static bool ticket_in_halves(conn *c) {
   static const uint8_t much[3000];
   SSL_set_max_send_fragment(c->ssl, 512);
@@ -586,7 +593,7 @@ static bool query(conn *c, const char *sql) {
       send_error(c, "FATAL", "57P01", "terminating connection due to administrator command");
       return false;
     }
-    return send_msg(c, 'I', NULL, 0) && send_ready(c);
+    return send_notices(c) && send_msg(c, 'I', NULL, 0) && send_ready(c);
   }
   unsigned rows, size;
   char name[64], value[64];
@@ -610,7 +617,8 @@ static bool query(conn *c, const char *sql) {
       return send_error(c, "ERROR", "25001", "DISCARD ALL cannot run inside a transaction block") &&
              send_ready(c);
     memset(c->prepared, 0, sizeof c->prepared);
-    bool ok = send_param(c, "TimeZone", "Etc/UTC") && send_done(c, sql) && send_ready(c);
+    bool ok = send_notices(c) && send_param(c, "TimeZone", "Etc/UTC") && send_done(c, sql) &&
+              send_ready(c);
     return ok && (!atomic_load(&m->tickets_when_idle) || tickets(c));
   }
   if (sscanf(sql, "ROWS %u %u", &rows, &size) == 2) {
@@ -702,7 +710,7 @@ static bool serve_msg(conn *c, uint8_t type, const uint8_t *body) {
   case 'E':
     if (c->set_config) return send_row(c, "x", 1) && send_done(c, "SELECT 1");
     return send_done(c, "SELECT 0");
-  case 'S': c->failed = false; return send_ready(c);
+  case 'S': c->failed = false; return send_notices(c) && send_ready(c);
   case 'X': atomic_fetch_add(&c->m->terminates, 1); return false;
   default: return true;
   }

@@ -69,6 +69,7 @@ typedef struct mock_pg {
   _Atomic bool mute; /* accepts, and never says a word */
   _Atomic bool ping_hangs, ping_fails;
   _Atomic bool reset_fails, reset_hangs;
+  _Atomic unsigned notices; /* of 60 kB, in front of the answer to "", DISCARD ALL and Sync */
   _Atomic mock_tls_fault tls_fault;
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
   _Atomic bool ticket_held;

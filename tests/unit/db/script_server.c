@@ -38,7 +38,9 @@ static bool say(int fd, const void *p, size_t n) {
 static void serve(const script_server *s, int fd) {
   uint8_t b[4096];
   if (!say(fd, s->first, s->first_len) || !readable(s, fd) || recv(fd, b, sizeof b, 0) <= 0) return;
-  if (!say(fd, s->answer, s->answer_len) || s->ends) return;
+  for (unsigned i = 0; i == 0 || i < s->times; i++)
+    if (!say(fd, s->answer, s->answer_len)) return;
+  if (s->ends) return;
   while (readable(s, fd) && recv(fd, b, sizeof b, 0) > 0) {
   }
 }

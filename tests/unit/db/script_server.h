@@ -13,6 +13,7 @@ typedef struct script_server {
   size_t first_len;
   const void *answer; /* said once the client has said something; NULL: nothing */
   size_t answer_len;
+  unsigned times; /* the answer is said so often; 0: once */
   bool ends; /* closes then; else it waits until the client does */
   /* to be read */
   uint16_t port;
