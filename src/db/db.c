@@ -142,6 +142,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   pool->ops = wg_wire_of(config->protocol);
   memcpy(pool->digest, digest, 32);
   wg_tls_cache_init(&pool->resume);
+  wg_scram_cache_init(&pool->keys);
   pthread_mutex_init(&pool->lock, NULL);
   for (size_t i = 0; i < SRV_STATES; i++) wg_list_init(&pool->servers[i]);
   wg_list_init(&pool->turns);
@@ -250,6 +251,11 @@ static void on_wake(uv_async_t *async) {
     if (!srv) break;
     wg__pool_arrived(srv);
   }
+  for (size_t n = w->busy.count; n && w->busy.count; n--) { /* those that are busy now */
+    wg_server *srv = WG_ITEM(wg_list_first(&w->busy), wg_server, by_busy);
+    wg_list_remove(&w->busy, &srv->by_busy);
+    wg__server_talk(srv);
+  }
   wg__cancels_arrived(w);
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))
     wg__pool_pump(WG_CONTAINER(n, wg_local, by_worker));
@@ -316,6 +322,7 @@ wg_code wg_db_worker_new(wg_db *db, const wg_loop *loop, wg_dns *dns, wg_db_work
   w->log = (wg_log_ctx){.app = db->config->name, .worker = loop->worker};
   wg_list_init(&w->locals);
   wg_list_init(&w->servers);
+  wg_list_init(&w->busy);
   wg_list_init(&w->guests);
   wg_list_init(&w->inbox);
   wg_list_init(&w->cancel_inbox);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "db/db.h"
 #include "db/tls.h"
+#include "db/wire/scram.h"
 #include "db/wire/wire.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -81,6 +82,7 @@ struct wg_server {
   wg_node by_state; /* in pool->servers[state] */
   wg_node by_local; /* in local->idle */
   wg_node by_worker; /* in worker->servers; in worker->inbox while moving */
+  wg_node by_busy; /* in worker->busy: LOGIN computes, and goes on at the loop's next turn */
   wg_pool *pool;
   wg_local *local; /* whose thread it is on; while moving: whose it will be */
   wg_server_state state; /* changed by server_enter*() only, under the pool's mutex */
@@ -229,6 +231,7 @@ struct wg_pool {
   char *user; /* logged in as; RELAY: NULL */
   uint8_t digest[32]; /* of the password: SHA-256, salted */
   wg_tls_cache resume; /* has a lock of its own */
+  wg_scram_cache keys; /* has a lock of its own; while there is a password */
   pthread_mutex_t lock;
   /* under the lock */
   wg_tls *tls; /* made at need where the config has none; then constant */
@@ -397,6 +400,7 @@ struct wg_db_worker {
   wg_list locals; /* of wg_local.by_worker */
   wg_local **by_database; /* [config->database_count], for declared names; NULL: not yet */
   wg_list servers; /* of wg_server.by_worker: all that live on this thread */
+  wg_list busy; /* of wg_server.by_busy */
   wg_list guests;
   wg_guard *guards; /* sessions that somebody up the stack still needs */
   uint64_t next_serial; /* of handles */

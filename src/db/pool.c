@@ -294,8 +294,10 @@ typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY 
 static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_pool *pool = local->pool;
   if (pool->waiting == 0) {
-    if (wg__pool_total(pool) == 0)
-      wg_secret_release(&pool->password); /* the next guest brings it */
+    if (wg__pool_total(pool) == 0 && pool->auth == WG_DB_AUTH_GUEST) { /* the next one brings it */
+      wg_secret_release(&pool->password);
+      wg_scram_cache_clear(&pool->keys);
+    }
     return PUMP_REST;
   }
   *srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local);
@@ -513,6 +515,7 @@ void wg__pool_free(wg_pool *pool) {
   WG_ASSERT(wg_list_empty(&pool->locals) && pool->waiting == 0);
   pthread_mutex_destroy(&pool->lock);
   wg_tls_cache_release(&pool->resume);
+  wg_scram_cache_release(&pool->keys);
   wg_tls_free(pool->tls);
   wg_secret_release(&pool->password);
   free(pool->user);

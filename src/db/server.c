@@ -33,11 +33,12 @@ static void on_idle_end(wg_deadline *d);
 static void on_next_ping(wg_deadline *d);
 static void server_dial(wg_server *srv);
 
-static wg_wire_server *wire_new(const wg_pool *pool) {
+static wg_wire_server *wire_new(wg_pool *pool) {
   bool guest = pool->auth == WG_DB_AUTH_GUEST;
   wg_wire_login login = {.user = pool->user,
                          .database = pool->database,
                          .password = guest ? &pool->password : &pool->config->password,
+                         .keys = &pool->keys,
                          .binding = pool->config->tls.channel_binding};
   return pool->ops->server_new(&login);
 }
@@ -63,6 +64,7 @@ wg_server *wg__server_new(wg_local *local) {
   wg_node_init(&srv->by_state);
   wg_node_init(&srv->by_local);
   wg_node_init(&srv->by_worker);
+  wg_node_init(&srv->by_busy);
   wg_list_init(&srv->cancels);
   wg_deadline_init(&srv->step, on_step_expired);
   wg_deadline_init(&srv->idle_end, on_idle_end);
@@ -138,9 +140,15 @@ static void server_free(wg_server *srv) {
   free(srv);
 }
 
+/** It computes no more. */
+static void rest(wg_server *srv) {
+  if (wg_node_linked(&srv->by_busy)) wg_list_remove(&srv->local->worker->busy, &srv->by_busy);
+}
+
 void wg__server_entered(wg_server *srv) {
   wg_local *local = srv->local;
   srv->said = 0;
+  rest(srv);
   wg_deadline_stop(&srv->step);
   wg_deadline_stop(&srv->next_ping);
   if (srv->state != SRV_IDLE && srv->state != SRV_PINGING) wg_deadline_stop(&srv->idle_end);
@@ -622,7 +630,13 @@ void wg__server_talk(wg_server *srv) {
       server_lost(srv, sys);
       return;
     }
-    if (srv->readable) continue;
+    if (step == WG_WIRE_BUSY) {
+      wg_db_worker *w = srv->local->worker;
+      if (!wg_node_linked(&srv->by_busy)) wg_list_push_back(&w->busy, &srv->by_busy);
+      uv_async_send(&w->wake);
+    } else if (srv->readable) {
+      continue;
+    }
     wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
     return;
   }

@@ -25,6 +25,13 @@ typedef struct run {
   wg_wire_track track;
 } run;
 
+static wg_wire_step log_in(run *r, wg_error *err) {
+  wg_wire_step step;
+  do step = pg->login(r->s, &r->in, &r->out, err);
+  while (step == WG_WIRE_BUSY);
+  return step;
+}
+
 /* Pieces of 1, 2, 3 ... bytes, or one. */
 static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
   wg_error err;
@@ -44,7 +51,7 @@ static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
       break;
     }
     bool granted;
-    r->step = mode == LOGIN || mode == LOGIN_TLS ? pg->login(r->s, &r->in, &r->out, &err)
+    r->step = mode == LOGIN || mode == LOGIN_TLS ? log_in(r, &err)
               : mode == ASK_TLS ? pg->ask_tls(r->s, &r->in, &r->out, &granted, &err)
               : mode == REPLY   ? pg->reply(r->s, &r->in, &err)
                                 : pg->greet_reply(r->g, r->s, &r->in, &r->to_guest, &err);

@@ -8,7 +8,7 @@
 /* Log-in (section 55.2.1):
  *
  *   NEW --start-up--> STARTED --cleartext | md5--> PASSWORD_SENT ------------------+
- *                       |  \--SASL--> SASL_FIRST --> SASL_FINAL --> SASL_VERIFIED--+
+ *                       |  \--SASL--> SASL_FIRST --> SASL_PROOF --> SASL_FINAL --> SASL_VERIFIED--+
  *                       +--trusted------------------------------------------------> AUTHENTICATED
  *   AUTHENTICATED --ParameterStatus*, BackendKeyData, ReadyForQuery--> READY
  *
@@ -26,7 +26,8 @@ static void login_enter(pg_server *s, pg_login_state next) {
   case PG_STARTED: WG_ASSERT(s->state == PG_NEW || s->state == PG_ASKED); break;
   case PG_PASSWORD_SENT:
   case PG_SASL_FIRST: WG_ASSERT(s->state == PG_STARTED); break;
-  case PG_SASL_FINAL: WG_ASSERT(s->state == PG_SASL_FIRST); break;
+  case PG_SASL_PROOF: WG_ASSERT(s->state == PG_SASL_FIRST); break;
+  case PG_SASL_FINAL: WG_ASSERT(s->state == PG_SASL_PROOF); break;
   case PG_SASL_VERIFIED: WG_ASSERT(s->state == PG_SASL_FINAL); break;
   case PG_AUTHENTICATED:
     WG_ASSERT(s->state == PG_STARTED || s->state == PG_PASSWORD_SENT ||
@@ -166,6 +167,7 @@ static void pg_server_free(wg_wire_server *base) {
   if (!s) return;
   for (size_t i = 0; i < s->param_count; i++) free(s->params[i].name);
   wg_buf_release(&s->capture);
+  wg_scram_wipe(&s->scram);
   wg_wipe(s, sizeof *s);
   free(s);
 }
@@ -289,6 +291,7 @@ static wg_wire_step login_sasl(pg_server *s, wg_reader body, wg_buf *out, wg_err
   wg_buf first;
   wg_buf_init(&first, WG_SCRAM_TEXT_MAX);
   s->scram.channel = channel;
+  s->scram.cache = s->login.keys;
   if (channel == WG_SCRAM_BOUND) {
     s->scram.binding_len = s->base.secure.binding_len;
     memcpy(s->scram.binding, s->base.secure.binding, s->scram.binding_len);
@@ -304,6 +307,26 @@ static wg_wire_step login_sasl(pg_server *s, wg_reader body, wg_buf *out, wg_err
   }
   wg_buf_release(&first);
   return code == WG_OK ? WG_WIRE_MORE : WG_WIRE_ERROR;
+}
+
+/** SASL_PROOF: the proof takes as many rounds of hashing as the server likes. */
+static wg_wire_step login_prove(pg_server *s, const wg_reader *first, wg_buf *out, wg_error *err) {
+  wg_buf final;
+  wg_buf_init(&final, 4 * WG_SCRAM_TEXT_MAX);
+  wg_code code = first ? wg_scram_final(&s->scram, (const char *)first->p, first->len,
+                                        s->login.password, &final, err)
+                       : wg_scram_rounds(&s->scram, &final, err);
+  if (code == WG_OK) {
+    size_t at = pg_begin(out, 'p');
+    wg_buf_put(out, wg_buf_head(&final), wg_buf_len(&final));
+    pg_end(out, at);
+    login_enter(s, PG_SASL_FINAL);
+  }
+  wg_buf_release(&final);
+  if (code == WG_OK) return WG_WIRE_MORE;
+  if (code == WG_AGAIN) return WG_WIRE_BUSY;
+  s->base.fault = WG_WIRE_FAULT_AUTH;
+  return WG_WIRE_ERROR;
 }
 
 static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_error *err) {
@@ -358,14 +381,8 @@ static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_err
   case SASL: return login_sasl(s, body, out, err);
   case SASL_CONTINUE:
     if (s->state != PG_SASL_FIRST) break;
-    at = pg_begin(out, 'p');
-    if (wg_scram_final(&s->scram, (const char *)body.p, body.len, s->login.password, out, err)) {
-      s->base.fault = WG_WIRE_FAULT_AUTH;
-      return WG_WIRE_ERROR;
-    }
-    pg_end(out, at);
-    login_enter(s, PG_SASL_FINAL);
-    return WG_WIRE_MORE;
+    login_enter(s, PG_SASL_PROOF);
+    return login_prove(s, &body, out, err);
   case SASL_FINAL:
     if (s->state != PG_SASL_FINAL) break;
     if (wg_scram_verify(&s->scram, (const char *)body.p, body.len, err)) {
@@ -427,6 +444,7 @@ static wg_wire_step pg_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_e
     put_startup(s, out);
     login_enter(s, PG_STARTED);
   }
+  if (s->state == PG_SASL_PROOF) step = login_prove(s, NULL, out, err);
   while (step == WG_WIRE_MORE) {
     uint8_t type;
     wg_reader body;

@@ -44,6 +44,7 @@ typedef enum pg_login_state {
   PG_STARTED,       /**< start-up sent, the server says how to authenticate */
   PG_PASSWORD_SENT, /**< cleartext or md5 */
   PG_SASL_FIRST,    /**< client-first sent */
+  PG_SASL_PROOF,    /**< server-first came, the proof is being computed */
   PG_SASL_FINAL,    /**< client-final sent */
   PG_SASL_VERIFIED, /**< the server has proved itself */
   PG_AUTHENTICATED, /**< AuthenticationOk came, parameters follow */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/wire/scram.h"
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -7,9 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* NEW --client-first--> FIRST_SENT --server-first, client-final--> FINAL_SENT
- *                                                     --server-final checked--> DONE
- * Any failure ends the attempt; there is no way back. */
+/* NEW --client-first--> FIRST_SENT --server-first--> COMPUTING --rounds done, client-final-->
+ *     FINAL_SENT --server-final checked--> DONE
+ * Any failure ends the attempt; there is no way back.
+ *
+ * The server says how many rounds of hashing there are. They are done some at a time, so that a
+ * million of them hold up nobody else on the thread, and not at all when the cache has their sum. */
 
 static wg_code scram_malformed(wg_error *err, const char *which, const char *what) {
   return wg_error_set(err, WG_PROTOCOL, 0, "SCRAM: malformed %s message: %s", which, what);
@@ -52,7 +56,7 @@ static size_t saslprep(const char *in, size_t len, char *out) {
     }
     i += need;
   }
-  return o;
+  if (o) return o; /* nothing left of it: it passes as it is */
 raw:
   if (len) memcpy(out, in, len);
   return len;
@@ -151,32 +155,133 @@ static int base64_decode(const char *in, size_t len, uint8_t *out, size_t cap) {
   return n - (int)pad;
 }
 
-static wg_code scram_prove(wg_scram *s, const wg_secret *password, const uint8_t *salt,
-                           size_t salt_len, uint32_t iterations, const char *auth, size_t auth_len,
-                           uint8_t proof[32], wg_error *err) {
-  uint8_t salted[32], client_key[32], stored_key[32], signature[32], server_key[32];
+/* ---- the rounds: PBKDF2 (RFC 8018), which RFC 5802 calls Hi() ---- */
+
+void wg_scram_cache_init(wg_scram_cache *c) {
+  memset(c, 0, sizeof *c);
+  pthread_mutex_init(&c->lock, NULL);
+}
+
+void wg_scram_cache_clear(wg_scram_cache *c) {
+  pthread_mutex_lock(&c->lock);
+  wg_wipe(c->client_key, sizeof c->client_key);
+  wg_wipe(c->server_key, sizeof c->server_key);
+  c->iterations = 0;
+  pthread_mutex_unlock(&c->lock);
+}
+
+void wg_scram_cache_release(wg_scram_cache *c) {
+  wg_scram_cache_clear(c);
+  pthread_mutex_destroy(&c->lock);
+}
+
+static bool cache_get(wg_scram *s) {
+  wg_scram_cache *c = s->cache;
+  if (!c) return false;
+  pthread_mutex_lock(&c->lock);
+  bool found = c->iterations == s->iterations && c->salt_len == s->salt_len &&
+               memcmp(c->salt, s->salt, s->salt_len) == 0;
+  if (found) {
+    memcpy(s->client_key, c->client_key, sizeof s->client_key);
+    memcpy(s->server_key, c->server_key, sizeof s->server_key);
+  }
+  pthread_mutex_unlock(&c->lock);
+  return found;
+}
+
+static void cache_put(const wg_scram *s) {
+  wg_scram_cache *c = s->cache;
+  if (!c) return;
+  pthread_mutex_lock(&c->lock);
+  c->iterations = s->iterations;
+  c->salt_len = s->salt_len;
+  memcpy(c->salt, s->salt, s->salt_len);
+  memcpy(c->client_key, s->client_key, sizeof s->client_key);
+  memcpy(c->server_key, s->server_key, sizeof s->server_key);
+  pthread_mutex_unlock(&c->lock);
+}
+
+/** The HMAC of the bytes given to s->mac since its last one, into `last`; the next one may begin. */
+static bool round_end(wg_scram *s) {
+  size_t n;
+  if (EVP_MAC_final(s->mac, s->last, &n, sizeof s->last) != 1 || n != sizeof s->last) return false;
+  for (size_t i = 0; i < sizeof s->salted; i++) s->salted[i] ^= s->last[i];
+  s->round++;
+  return EVP_MAC_init(s->mac, NULL, 0, NULL) == 1;
+}
+
+/** The first round. */
+static wg_code rounds_begin(wg_scram *s, const wg_secret *password, wg_error *err) {
+  static const uint8_t first_block[4] = {0, 0, 0, 1};
+  char sha256[] = "SHA256";
+  const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0),
+                               OSSL_PARAM_construct_end()};
   char *prepared = malloc(password->len + 1);
   if (!prepared) return wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
   size_t n = saslprep(password->bytes, password->len, prepared);
-  wg_code code = WG_OK;
-  if (PKCS5_PBKDF2_HMAC(prepared, (int)n, salt, (int)salt_len, (int)iterations, EVP_sha256(), 32,
-                        salted) != 1 ||
-      !hmac(salted, "Client Key", 10, client_key) || !SHA256(client_key, 32, stored_key) ||
-      !hmac(stored_key, auth, auth_len, signature) || !hmac(salted, "Server Key", 10, server_key) ||
-      !hmac(server_key, auth, auth_len, s->server_signature)) {
-    code = crypto_failed(err, "SHA-256");
-  } else {
-    for (size_t i = 0; i < 32; i++) proof[i] = client_key[i] ^ signature[i];
-  }
+  EVP_MAC *hmac256 = EVP_MAC_fetch(NULL, "HMAC", NULL);
+  s->mac = hmac256 ? EVP_MAC_CTX_new(hmac256) : NULL;
+  EVP_MAC_free(hmac256);
+  memset(s->salted, 0, sizeof s->salted);
+  s->round = 0;
+  bool ok = s->mac && EVP_MAC_init(s->mac, (const uint8_t *)prepared, n, params) == 1 &&
+            EVP_MAC_update(s->mac, s->salt, s->salt_len) == 1 &&
+            EVP_MAC_update(s->mac, first_block, sizeof first_block) == 1 && round_end(s);
   wg_wipe(prepared, password->len + 1);
   free(prepared);
-  wg_wipe(salted, sizeof salted);
-  wg_wipe(client_key, sizeof client_key);
+  return ok ? WG_OK : crypto_failed(err, "SHA-256");
+}
+
+/** What was needed for the rounds only. */
+static void rounds_drop(wg_scram *s) {
+  EVP_MAC_CTX_free(s->mac); /* overwrites its key */
+  s->mac = NULL;
+  wg_wipe(s->last, sizeof s->last);
+  wg_wipe(s->salted, sizeof s->salted);
+  wg_buf_release(&s->auth);
+}
+
+/** With the keys: the proof, and the signature that is to come for it. */
+static wg_code prove(wg_scram *s, wg_buf *out, wg_error *err) {
+  uint8_t stored_key[32], signature[32], proof[32];
+  const uint8_t *auth = wg_buf_head(&s->auth);
+  size_t n = wg_buf_len(&s->auth);
+  wg_code code = WG_OK;
+  if (!SHA256(s->client_key, 32, stored_key) || !hmac(stored_key, auth, n, signature) ||
+      !hmac(s->server_key, auth, n, s->server_signature)) {
+    code = crypto_failed(err, "SHA-256");
+  } else {
+    char proof64[48];
+    for (size_t i = 0; i < 32; i++) proof[i] = s->client_key[i] ^ signature[i];
+    EVP_EncodeBlock((uint8_t *)proof64, proof, sizeof proof);
+    wg_buf_put(out, auth + s->without_proof, n - s->without_proof);
+    wg_buf_printf(out, ",p=%s", proof64);
+    if (out->failed)
+      code = wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
+    else
+      s->state = WG_SCRAM_FINAL_SENT;
+  }
   wg_wipe(stored_key, sizeof stored_key);
   wg_wipe(signature, sizeof signature);
-  wg_wipe(server_key, sizeof server_key);
   return code;
 }
+
+wg_code wg_scram_rounds(wg_scram *s, wg_buf *out, wg_error *err) {
+  WG_ASSERT(s->state == WG_SCRAM_COMPUTING);
+  bool ok = true;
+  for (int n = 0; ok && s->mac && s->round < s->iterations; n++) {
+    if (n == WG_SCRAM_ROUNDS) return WG_AGAIN;
+    ok = EVP_MAC_update(s->mac, s->last, sizeof s->last) == 1 && round_end(s);
+  }
+  if (ok && s->mac) /* else they are the cache's */
+    ok = hmac(s->salted, "Client Key", 10, s->client_key) &&
+         hmac(s->salted, "Server Key", 10, s->server_key);
+  wg_code code = ok ? prove(s, out, err) : crypto_failed(err, "SHA-256");
+  rounds_drop(s);
+  return code;
+}
+
+/* ---- messages ---- */
 
 wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len, const wg_secret *password,
                        wg_buf *out, wg_error *err) {
@@ -197,8 +302,7 @@ wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len, const 
   for (size_t i = 0; i < nonce_len; i++)
     if (nonce[i] < 0x21 || nonce[i] > 0x7E)
       return scram_malformed(err, which, "its nonce is not printable");
-  uint8_t salt[256];
-  int salt_len = base64_decode(salt64, salt64_len, salt, sizeof salt);
+  int salt_len = base64_decode(salt64, salt64_len, s->salt, sizeof s->salt);
   if (salt_len <= 0) return scram_malformed(err, which, "its salt is not base64");
   uint32_t iterations = 0;
   for (size_t i = 0; i < iter_len; i++) {
@@ -210,31 +314,28 @@ wg_code wg_scram_final(wg_scram *s, const char *server_first, size_t len, const 
     return wg_error_set(err, WG_PROTOCOL, 0, "SCRAM: %u iterations, outside 1..%d", iterations,
                         WG_SCRAM_ITERATIONS_MAX);
 
+  s->salt_len = (size_t)salt_len;
+  s->iterations = iterations;
+
   /* AuthMessage = client-first-bare "," server-first "," client-final-without-proof */
   char channel[128];
   cbind(s, channel);
-  wg_buf auth;
-  wg_buf_init(&auth, 4 * WG_SCRAM_TEXT_MAX);
-  wg_buf_printf(&auth, "%s,", s->first_bare);
-  wg_buf_put(&auth, server_first, len);
-  size_t without_proof = wg_buf_len(&auth) + 1;
-  wg_buf_printf(&auth, ",c=%s,r=%.*s", channel, (int)nonce_len, nonce);
-  wg_code code;
-  uint8_t proof[32];
-  if (auth.failed)
+  wg_buf_init(&s->auth, 4 * WG_SCRAM_TEXT_MAX);
+  wg_buf_printf(&s->auth, "%s,", s->first_bare);
+  wg_buf_put(&s->auth, server_first, len);
+  s->without_proof = wg_buf_len(&s->auth) + 1;
+  wg_buf_printf(&s->auth, ",c=%s,r=%.*s", channel, (int)nonce_len, nonce);
+  wg_code code = WG_OK;
+  if (s->auth.failed)
     code = wg_error_set(err, WG_NOMEM, 0, "SCRAM: out of memory");
-  else
-    code = scram_prove(s, password, salt, (size_t)salt_len, iterations,
-                       (const char *)wg_buf_head(&auth), wg_buf_len(&auth), proof, err);
-  if (code == WG_OK) {
-    char proof64[48];
-    EVP_EncodeBlock((uint8_t *)proof64, proof, sizeof proof);
-    wg_buf_put(out, wg_buf_head(&auth) + without_proof, wg_buf_len(&auth) - without_proof);
-    wg_buf_printf(out, ",p=%s", proof64);
-    s->state = WG_SCRAM_FINAL_SENT;
+  else if (!cache_get(s))
+    code = rounds_begin(s, password, err);
+  if (code != WG_OK) {
+    rounds_drop(s);
+    return code;
   }
-  wg_buf_release(&auth);
-  return code;
+  s->state = WG_SCRAM_COMPUTING;
+  return wg_scram_rounds(s, out, err);
 }
 
 wg_code wg_scram_verify(wg_scram *s, const char *server_final, size_t len, wg_error *err) {
@@ -260,11 +361,15 @@ wg_code wg_scram_verify(wg_scram *s, const char *server_final, size_t len, wg_er
     wg_error_hint(err, "something else than the declared database may be listening there");
     return WG_AUTH;
   }
+  cache_put(s);
   s->state = WG_SCRAM_DONE;
   return WG_OK;
 }
 
-void wg_scram_wipe(wg_scram *s) { wg_wipe(s, sizeof *s); }
+void wg_scram_wipe(wg_scram *s) {
+  rounds_drop(s);
+  wg_wipe(s, sizeof *s);
+}
 
 static bool md5_hex(const void *a, size_t a_len, const void *b, size_t b_len, char out[33]) {
   uint8_t digest[EVP_MAX_MD_SIZE];

@@ -20,6 +20,7 @@
 typedef enum wg_wire_step {
   WG_WIRE_OK,    /**< done */
   WG_WIRE_MORE,  /**< wants more bytes of the side that it reads */
+  WG_WIRE_BUSY,  /**< login: has more to compute; call again after others on this thread */
   WG_WIRE_ASK,   /**< greet: asks the server first; go on with greet_reply() */
   WG_WIRE_LEASE, /**< greet: the start-up is whole; go on with a server */
   WG_WIRE_CANCEL, /**< greet: it is a cancel request; the guest's `key` says of which session */
@@ -38,25 +39,28 @@ typedef enum wg_wire_fault {
 enum {
   WG_WIRE_IN_MAX = 64 * 1024,   /**< longest message of the server that is read by ourselves */
   WG_WIRE_OUT_MAX = 64 * 1024,
-  WG_WIRE_SAID_MAX =
-      1 << 20 /**< bytes of a server in one log-in, reset or check: words that need no
-                                  answer (notices) could go on for ever, and keep the worker busy */
+  /** Bytes of a server in one log-in, reset or check: words that need no answer (notices) could go
+   *  on for ever, and keep the worker busy. */
+  WG_WIRE_SAID_MAX = 1 << 20
 };
 
 typedef struct wg_wire_ops wg_wire_ops;
+struct wg_scram_cache; /* scram.h */
 
 /** Who logs in. Borrowed; must outlive the wg_wire_server. */
 typedef struct wg_wire_login {
   const char *user;
   const char *database;
   const wg_secret *password;
+  struct wg_scram_cache
+      *keys; /**< of this password; any number of connections have it; NULL: none */
   wg_tls_binding
       binding; /**< whether the proof of the password is to be bound to the TLS channel */
 } wg_wire_login;
 
 /** What the connection below is, for the log-in. */
 typedef struct wg_wire_secure {
-  bool on;             /**< TLS */
+  bool on; /**< TLS */
   uint8_t binding_len; /**< of tls-server-end-point (RFC 5929); 0: there is none */
   uint8_t binding[64];
 } wg_wire_secure;
@@ -64,28 +68,28 @@ typedef struct wg_wire_secure {
 /** A codec's own state begins with this. */
 typedef struct wg_wire_server {
   const wg_wire_ops *ops;
-  wg_wire_fault fault;   /**< after login() gave WG_WIRE_ERROR */
+  wg_wire_fault fault; /**< after login() gave WG_WIRE_ERROR */
   wg_wire_secure secure; /**< set from outside, before login() */
-  uint64_t told_key;     /**< told to a guest that logged in itself, to cancel with; 0: not yet */
+  uint64_t told_key; /**< told to a guest that logged in itself, to cancel with; 0: not yet */
 } wg_wire_server;
 
 /** Where a walk over one stream stands. */
 typedef struct wg_wire_walk {
-  uint64_t left;      /**< bytes of the current message still to come, its header not counted */
-  uint32_t length;    /**< of the header read so far */
-  uint8_t have;       /**< bytes of the header read so far; 0 with left == 0: at a boundary */
-  uint8_t type;       /**< of the current message, or of the last one */
-  uint8_t first;      /**< first byte of its body */
-  bool body;          /**< `first` was seen */
+  uint64_t left; /**< bytes of the current message still to come, its header not counted */
+  uint32_t length; /**< of the header read so far */
+  uint8_t have; /**< bytes of the header read so far; 0 with left == 0: at a boundary */
+  uint8_t type; /**< of the current message, or of the last one */
+  uint8_t first; /**< first byte of its body */
+  bool body; /**< `first` was seen */
 } wg_wire_walk;
 
 /** What walking over both streams tells of a session. A plain value: it is copied to try a send
  *  that the kernel may cut short. */
 typedef struct wg_wire_track {
   wg_wire_walk client, server;
-  uint64_t kinds;      /**< the codec's: one bit for each awaited answer, oldest lowest */
-  uint32_t pending;    /**< answers that the server still owes */
-  uint8_t txn;         /**< the codec's transaction status */
+  uint64_t kinds; /**< the codec's: one bit for each awaited answer, oldest lowest */
+  uint32_t pending; /**< answers that the server still owes */
+  uint8_t txn; /**< the codec's transaction status */
   bool open; /**< the client began something that it has to end (extended query, COPY) */
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
@@ -130,7 +134,7 @@ struct wg_wire_ops {
   wg_wire_step (*ask_tls)(wg_wire_server *s, wg_buf *in, wg_buf *out, bool *granted, wg_error *err);
   /** Logs in. Called first with an empty `in`, then whenever more has come; takes whole messages
    *  from `in` and appends to `out`.
-   *  @return MORE, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED with
+   *  @return MORE, BUSY, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED with
    *  the server's own words; s->fault is set) */
   wg_wire_step (*login)(wg_wire_server *s, wg_buf *in, wg_buf *out, wg_error *err);
   /** Appends what makes the session as good as new. `t` says how the guest left it. */

@@ -274,7 +274,8 @@ static bool login_scram(conn *c) {
   EVP_EncodeBlock((uint8_t *)salt64, salt, 16);
   snprintf(nonce, sizeof nonce, "%s%s", strstr(bare, "r=") + 2, "MOCKNONCE");
   if (atomic_load(&m->wrong_nonce)) nonce[0] ^= 1;
-  int n = snprintf(server_first, sizeof server_first, "r=%s,s=%s,i=4096", nonce, salt64);
+  int iterations = m->iterations ? (int)m->iterations : 4096;
+  int n = snprintf(server_first, sizeof server_first, "r=%s,s=%s,i=%d", nonce, salt64, iterations);
   if (!send_auth(c, 11, server_first, (size_t)n)) {
     free(first);
     return false;
@@ -293,7 +294,7 @@ static bool login_scram(conn *c) {
     int auth_len = snprintf(auth, sizeof auth, "%s,%s,%.*s", bare, server_first,
                             (int)(proof64 - (char *) final), (char *) final);
     uint8_t salted[32], client_key[32], stored[32], signature[32], server_key[32], proof[64];
-    PKCS5_PBKDF2_HMAC(m->password, (int)strlen(m->password), salt, 16, 4096, EVP_sha256(), 32,
+    PKCS5_PBKDF2_HMAC(m->password, (int)strlen(m->password), salt, 16, iterations, EVP_sha256(), 32,
                       salted);
     hmac256(salted, "Client Key", 10, client_key);
     SHA256(client_key, 32, stored);

@@ -51,6 +51,7 @@ typedef struct mock_pg {
   /* set before mock_pg_start() */
   mock_auth auth;
   const char *user, *password, *database; /* default: "app", "secret", "shop" */
+  unsigned iterations; /* of SCRAM; 0: 4096 */
   const char *socket_dir; /* listen on its ".s.PGSQL.<port>" in place of TCP */
   bool ipv6;
   const char *tls_cert, *tls_key; /* PEM files; NULL: SSLRequest is answered 'N' */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SCRAM-SHA-256 by RFC 7677's example, md5, and what a hostile server may say. */
 #include "db/wire/scram.h"
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,6 +204,7 @@ static void test_saslprep(void **state) {
        "cil",
        "pen cil"}, /* IDEOGRAPHIC SPACE */
       {"p\xC3\xA4ncil", "p\xC3\xA4ncil"},
+      {"\xC2\xAD", "\xC2\xAD"}, /* nothing would be left: as it is, as PostgreSQL does */
   };
   for (size_t i = 0; i < WG_COUNT(same); i++) {
     wg_buf out[2];
@@ -221,6 +225,104 @@ static void test_saslprep(void **state) {
   }
 }
 
+/* RFC 7677's example with another count; the proof from OpenSSL's own PBKDF2. */
+static void proof_of(int iterations, const char *password, char proof64[48], char signature64[48]) {
+  static const uint8_t salt[] = {0x5b, 0x6d, 0x99, 0x68, 0x9d, 0x12, 0x35, 0x8e,
+                                 0xec, 0xa0, 0x4b, 0x14, 0x12, 0x36, 0xfa, 0x81};
+  uint8_t salted[32], key[32], stored[32], signature[32];
+  char auth[512];
+  unsigned n;
+  int len = snprintf(auth, sizeof auth,
+                     "n=user,r=rOprNGfwEbeRWgbNEkqO,r=%s"
+                     ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=%d,c=biws,r=%s",
+                     SERVER_NONCE, iterations, SERVER_NONCE);
+  PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, sizeof salt, iterations, EVP_sha256(),
+                    32, salted);
+  HMAC(EVP_sha256(), salted, 32, (const uint8_t *)"Client Key", 10, key, &n);
+  SHA256(key, 32, stored);
+  HMAC(EVP_sha256(), stored, 32, (uint8_t *)auth, (size_t)len, signature, &n);
+  for (int i = 0; i < 32; i++) key[i] ^= signature[i];
+  EVP_EncodeBlock((uint8_t *)proof64, key, 32);
+  HMAC(EVP_sha256(), salted, 32, (const uint8_t *)"Server Key", 10, key, &n);
+  HMAC(EVP_sha256(), key, 32, (uint8_t *)auth, (size_t)len, signature, &n);
+  EVP_EncodeBlock((uint8_t *)signature64, signature, 32);
+}
+
+/** @return how often it had to be called, or 0: it failed */
+static int prove(wg_scram *s, int iterations, const wg_secret *password, wg_buf *out) {
+  char first[256];
+  wg_error err;
+  int n = snprintf(first, sizeof first, "r=%s,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=%d", SERVER_NONCE,
+                   iterations),
+      calls = 1;
+  wg_code code = wg_scram_final(s, first, (size_t)n, password, out, &err);
+  for (; code == WG_AGAIN; calls++) {
+    assert_int_equal(wg_buf_len(out), 0);
+    code = wg_scram_rounds(s, out, &err);
+  }
+  return code == WG_OK ? calls : 0;
+}
+
+/* However many rounds a server asks for, they are done some at a time, and come to the same. */
+static void test_rounds_in_turns(void **state) {
+  (void)state;
+  static const int counts[] = {1, 2, 4095, 4096, 4097, 4098, 8193, 30000};
+  for (size_t i = 0; i < WG_COUNT(counts); i++) {
+    wg_scram s;
+    wg_buf out;
+    char proof[48], signature[48], text[256];
+    proof_of(counts[i], "pencil", proof, signature);
+    first_with(&s, "rOprNGfwEbeRWgbNEkqO", "user");
+    wg_buf_init(&out, 4096);
+    assert_int_equal(prove(&s, counts[i], &pencil, &out),
+                     counts[i] < 2 ? 1 : (counts[i] - 2) / WG_SCRAM_ROUNDS + 1);
+    snprintf(text, sizeof text, "c=biws,r=%s,p=%s", SERVER_NONCE, proof);
+    assert_text(&out, text);
+    wg_scram_wipe(&s);
+    wg_buf_release(&out);
+  }
+  wg_scram s; /* given up in the middle of them */
+  wg_buf out;
+  wg_error err;
+  static const char million[] = "r=" SERVER_NONCE ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=1000000";
+  first_with(&s, "rOprNGfwEbeRWgbNEkqO", "user");
+  wg_buf_init(&out, 4096);
+  assert_int_equal(wg_scram_final(&s, million, sizeof million - 1, &pencil, &out, &err), WG_AGAIN);
+  wg_scram_wipe(&s);
+  wg_buf_release(&out);
+}
+
+/* What the rounds came to is kept once the server has proved that it knows the password. */
+static void test_rounds_are_done_once(void **state) {
+  (void)state;
+  wg_scram_cache cache;
+  char proof[48], signature[48], text[256], final[64];
+  wg_scram_cache_init(&cache);
+  proof_of(20000, "pencil", proof, signature);
+  snprintf(text, sizeof text, "c=biws,r=%s,p=%s", SERVER_NONCE, proof);
+  enum { WRONG, RIGHT, KEPT, OTHER_COUNT, KEPT_STILL, CLEARED };
+  static const int calls[] = {5, 5, 1, 2, 1, 5};
+  for (int i = WRONG; i <= CLEARED; i++) {
+    wg_scram s;
+    wg_buf out;
+    wg_error err;
+    first_with(&s, "rOprNGfwEbeRWgbNEkqO", "user");
+    s.cache = &cache;
+    wg_buf_init(&out, 4096);
+    if (i == CLEARED) wg_scram_cache_clear(&cache);
+    assert_int_equal(prove(&s, i == OTHER_COUNT ? 5000 : 20000, &pencil, &out), calls[i]);
+    if (i != OTHER_COUNT) assert_text(&out, text);
+    snprintf(final, sizeof final, "v=%s", i == WRONG ? proof : signature);
+    assert_int_equal(wg_scram_verify(&s, final, strlen(final), &err),
+                     i == WRONG || i == OTHER_COUNT ? WG_AUTH : WG_OK);
+    wg_scram_wipe(&s);
+    wg_buf_release(&out);
+  }
+  wg_scram_cache_clear(&cache);
+  for (size_t i = 0; i < 32; i++) assert_int_equal(cache.client_key[i] | cache.server_key[i], 0);
+  wg_scram_cache_release(&cache);
+}
+
 /* md5(md5("secret" "app") "salt"), computed with md5sum(1). */
 static void test_md5_vector(void **state) {
   (void)state;
@@ -239,6 +341,8 @@ int main(void) {
       cmocka_unit_test(test_malformed_server_first),
       cmocka_unit_test(test_server_must_prove_itself),
       cmocka_unit_test(test_saslprep),
+      cmocka_unit_test(test_rounds_in_turns),
+      cmocka_unit_test(test_rounds_are_done_once),
       cmocka_unit_test(test_md5_vector),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

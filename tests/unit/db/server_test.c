@@ -113,6 +113,62 @@ static void test_ipv6(void **state) {
   db_fixture_stop(&f);
 }
 
+/** Connects. @return turns of the loop that computed something */
+static unsigned turns_of_connect(db_fixture *f) {
+  db_result r;
+  unsigned turns = 0;
+  uint64_t end = wg_now_ms(&wg_clock_monotonic) + 5000;
+  db_start_connect(f->guest, &r);
+  while (!r.done && wg_now_ms(&wg_clock_monotonic) < end) {
+    turns += f->one.w->busy.count != 0;
+    uv_run(&f->one.uv, UV_RUN_NOWAIT);
+  }
+  assert_true(r.done && r.code == WG_OK);
+  db_greet(f, f->guest, r.req.handle);
+  return turns;
+}
+
+/* A server that asks for many rounds of SCRAM holds nobody else up: the loop turns between them.
+ * The next connection of the pool has their sum. */
+static void test_many_rounds(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.auth = MOCK_SCRAM;
+  f.mock.iterations = 100000;
+  db_fixture_start(&f);
+  assert_true(turns_of_connect(&f) >= 100000 / WG_SCRAM_ROUNDS - 1);
+  assert_int_equal(turns_of_connect(&f), 0);
+  assert_int_equal(f.mock.logins, 2);
+  db_fixture_stop(&f);
+}
+
+/* It goes, or the deadline comes, in the middle of them. */
+static void test_gone_within_the_rounds(void **state) {
+  (void)state;
+  for (int late = 0; late < 3; late++) {
+    db_fixture f;
+    db_fixture_init(&f);
+    f.mock.auth = MOCK_SCRAM;
+    f.mock.iterations = 1000000;
+    db_fixture_start(&f);
+    db_result r;
+    db_start_connect(f.guest, &r);
+    uint64_t end = wg_now_ms(&wg_clock_monotonic) + 5000;
+    while (f.one.w->busy.count == 0 && wg_now_ms(&wg_clock_monotonic) < end)
+      uv_run(&f.one.uv, UV_RUN_NOWAIT);
+    assert_int_equal(f.one.w->busy.count, 1);
+    if (late == 0) mock_pg_kill(&f.mock);
+    if (late == 1) db_advance(&f, 4001);
+    if (late < 2) {
+      db_run_until(&f.one, &r.done);
+      assert_int_equal(r.code, late ? WG_TIMEOUT : WG_LOST);
+      assert_int_equal(f.one.w->busy.count, 0);
+    }
+    db_fixture_stop(&f); /* or all of the worker does */
+  }
+}
+
 /* A name with several addresses: each is tried, the last failure is told. */
 static char *addresses[] = {(char *)"127.0.0.9", (char *)"127.0.0.8", (char *)"127.0.0.1"};
 static wg_registry_entry registry[] = {{(char *)"db.warp.local", addresses, 3}};
@@ -224,6 +280,8 @@ int main(void) {
       cmocka_unit_test(test_unsupported_authentication),
       cmocka_unit_test(test_unix_socket),
       cmocka_unit_test(test_ipv6),
+      cmocka_unit_test(test_many_rounds),
+      cmocka_unit_test(test_gone_within_the_rounds),
       cmocka_unit_test(test_addresses_in_turn),
       cmocka_unit_test(test_unknown_name),
       cmocka_unit_test(test_address_overrides_host),
