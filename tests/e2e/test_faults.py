@@ -21,9 +21,13 @@
                                         test_connection_cut_in_mid_result, test_slow_network
   pgbouncer's CVEs                      unit db/cve; test_cve_2025_2291_..., test_cve_2026_6667_...
   all of it at once, for minutes        benches/soak.sh; test_soak"""
+import base64
+import hashlib
+import hmac
 import os
 import re
 import subprocess
+import time
 
 import pytest
 from harness import SLOW, find_build, find_warp
@@ -85,6 +89,52 @@ def test_cve_2025_2291_expired_passwords(probe, postgres):  # noqa: F811
     finally:
         postgres.terminate_backends("expiring")
         postgres.sql("DROP ROLE expiring")
+
+
+def scram_verifier(password, rounds):
+    """What PostgreSQL stores of a password; CREATE ROLE takes it as it is."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+
+    def key(name):
+        return hmac.digest(salted, name, "sha256")
+
+    stored = hashlib.sha256(key(b"Client Key")).digest()
+    return "SCRAM-SHA-256$%d:%s$%s:%s" % (
+        rounds, *(base64.b64encode(b).decode() for b in (salt, stored, key(b"Server Key"))))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["p2", "p3"])
+def test_cve_2026_6669_many_rounds_hold_up_nobody(probe, postgres, kind):  # noqa: F811
+    """A million rounds of SCRAM are computed between the turns of the one worker's loop: other requests
+    are answered meanwhile. The next connection of the pool has their sum."""
+    postgres.sql("DROP ROLE IF EXISTS hardened")
+    verifier = scram_verifier("well kept", 1_000_000)
+    postgres.sql(f"CREATE ROLE hardened LOGIN PASSWORD '{verifier}'")
+    try:
+        more = {"user": "hardened", "password": "well kept", "http": {"workers": 1}, "pool_size": 2}
+        with probe(postgres, kind, **more) as p:
+            first = p.background("SELECT current_user, pg_sleep(1)")
+            answered = 0
+
+            def logged_in():
+                nonlocal answered
+                if postgres.sql("SELECT 1 FROM pg_stat_activity WHERE usename = 'hardened'"):
+                    return True
+                answered += p.server.get("/").status < 600
+                return False
+
+            wait_until(logged_in, "it is logged in")
+            assert first.result()[0][0] == "hardened"
+            began = time.monotonic()
+            slow = p.background("SELECT pg_sleep(1)")
+            assert p.value("SELECT current_user") == "hardened"  # on a second connection
+            assert time.monotonic() - began < 1
+            slow.result()
+            assert answered > 0
+    finally:
+        postgres.terminate_backends("hardened")
+        postgres.sql("DROP ROLE hardened")
 
 
 @pytest.mark.parametrize("console", ["pgbouncer", "pgagroal", "admin", "warp"])
