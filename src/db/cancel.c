@@ -441,6 +441,12 @@ void wg__cancels_arrived(wg_db_worker *w) {
   }
 }
 
+bool wg__cancels_use(const wg_db_worker *w, const wg_pool *pool) {
+  for (wg_node *n = wg_list_first(&w->cancels); n; n = wg_list_next(&w->cancels, n))
+    if (WG_CONTAINER(n, wg_cancel, node)->pool == pool) return true;
+  return false;
+}
+
 void wg__cancels_stop(wg_db_worker *w) {
   WG_ASSERT(w->freeing);
   wg__cancels_arrived(w); /* whom they meant is gone */

@@ -525,6 +525,8 @@ void wg__cancel_ask(wg_session *sender, uint64_t key);
 void wg__cancel_forget(wg_session *sender);
 /** Something is in the worker's inbox. */
 void wg__cancels_arrived(wg_db_worker *w);
+/** True while the worker forwards one to a server of this pool; its session may be gone. */
+bool wg__cancels_use(const wg_db_worker *w, const wg_pool *pool);
 /** The worker is going, its guests and servers are gone: ends all. */
 void wg__cancels_stop(wg_db_worker *w);
 /** The server connection is going: what is on its way to it is nobody's fence any more. */

@@ -496,6 +496,61 @@ static void test_threads(void **state) {
   db_fixture_stop(&f);
 }
 
+/** auth = "guest": a session of this password, and its key. */
+static uint64_t greeted_as(db_fixture *f, const char *password, key *k) {
+  uint8_t bytes[256], *all;
+  size_t len, n = strlen(password) + 5;
+  uint64_t h = open_on(f->guest);
+  db_send(f, f->guest, h, bytes, db_startup(bytes, "user", "app", "database", "shop", NULL));
+  assert_int_equal(db_read_until(f, f->guest, h, 'R', NULL, NULL), 0);
+  bytes[0] = 'p';
+  memset(bytes + 1, 0, 3);
+  bytes[4] = (uint8_t)n;
+  memcpy(bytes + 5, password, n - 4);
+  db_send(f, f->guest, h, bytes, n + 1);
+  assert_int_equal(db_read_until(f, f->guest, h, 'Z', &all, &len), 'I');
+  memcpy(k->bytes, all + len - 14, 8);
+  free(all);
+  return h;
+}
+
+static void on_line(void *user, const char *line, size_t len) {
+  if (memmem(line, len, "db_cancel_failed", 16) && memmem(line, len, "database=main", 13))
+    *(bool *)user = true;
+}
+
+/* The session and its connection are gone, and a guest with another password comes, while a cancel is
+ * still on its way: its pool stays until then. */
+static void test_the_pool_outlives_a_cancel(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  f.database.auth = WG_DB_AUTH_GUEST;
+  f.database.credential_ttl_ms = 60000;
+  f.database.user = NULL;
+  f.database.password = (wg_secret){0};
+  f.mock.cancel_held = true;
+  db_fixture_start(&f);
+  key k;
+  uint64_t h = greeted_as(&f, "one", &k);
+  sleep_long(&f, f.guest, h);
+  uint64_t c = cancel(&f, f.guest, &k);
+  until_read(&f, 1);
+  db_close(f.guest, h);
+  db_run(&f.one);
+  h = greeted_as(&f, "two", &k);
+  wg_log_setup(WG_LOG_WARN, WG_LOG_LOGFMT, 2);
+  bool told = false;
+  wg__log_sink(on_line, &told);
+  db_advance(&f, 5001); /* it fails, and says of which database */
+  wg__log_sink(NULL, NULL);
+  assert_true(told);
+  expect_end(&f, f.guest, c);
+  db_close(f.guest, h);
+  f.mock.cancel_held = false;
+  db_fixture_stop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us112_cancel),
@@ -511,6 +566,7 @@ int main(void) {
       cmocka_unit_test(test_for_another_workers_session),
       cmocka_unit_test(test_workers_gone),
       cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_the_pool_outlives_a_cancel),
   };
   certs_make_all();
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
