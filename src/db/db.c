@@ -30,6 +30,7 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   for (size_t i = 0; i < WG_COUNT(db->keys); i++) wg_list_init(&db->keys[i]);
   wg_list_init(&db->pools);
   wg_list_init(&db->loopbacks);
+  wg_list_init(&db->counts);
   *out = db;
   return WG_OK;
 }
@@ -41,42 +42,11 @@ void wg_db_free(wg_db *db) {
     wg_list_remove(&db->pools, n);
     wg__pool_free(WG_CONTAINER(n, wg_pool, by_db));
   }
+  wg__counts_free(db);
   wg__loopbacks_free(db);
   pthread_mutex_destroy(&db->lock);
   pthread_mutex_destroy(&db->cancel_lock);
   free(db);
-}
-
-/** Guests' keys of one database are one line: users and passwords are nobody's business. */
-static bool shown_together(const wg_pool *a, const wg_pool *b) {
-  return a->auth == WG_DB_AUTH_GUEST && a->config == b->config &&
-         strcmp(a->database, b->database) == 0;
-}
-
-static bool shown_before(const wg_db *db, const wg_pool *pool) {
-  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
-    const wg_pool *other = WG_CONTAINER(n, wg_pool, by_db);
-    if (other == pool) return false;
-    if (shown_together(pool, other)) return true;
-  }
-  return false;
-}
-
-void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user) {
-  pthread_mutex_lock(&db->lock);
-  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
-    const wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
-    if (shown_before(db, pool)) continue;
-    wg_db_stats stats, more;
-    wg__pool_stats(WG_CONTAINER(n, wg_pool, by_db), &stats);
-    for (wg_node *o = wg_list_next(&db->pools, n); o; o = wg_list_next(&db->pools, o)) {
-      if (!shown_together(pool, WG_CONTAINER(o, wg_pool, by_db))) continue;
-      wg__pool_stats(WG_CONTAINER(o, wg_pool, by_db), &more);
-      wg__stats_add(&stats, &more);
-    }
-    cb(user, &stats);
-  }
-  pthread_mutex_unlock(&db->lock);
 }
 
 /* ---- keys ---- */
@@ -153,9 +123,11 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   return WG_OK;
 }
 
-/** Guests' keys come and go: this worker's sides of those that nobody uses, and pools that were
- *  only ours, go before a new one is made. */
+/** Guests' keys come and go: when a new one was made, this worker's sides of those that nobody uses
+ *  go, and pools that were only ours. From the loop only: whoever calls a guest back may do so in the
+ *  middle of a walk over what is freed here. */
 static void sweep(wg_db_worker *w) {
+  w->sweeps = false;
   for (wg_node *n = wg_list_first(&w->locals), *next; n; n = next) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
     wg_pool *pool = local->pool;
@@ -168,6 +140,7 @@ static void sweep(wg_db_worker *w) {
     wg__local_free(local);
     if (wg_list_empty(&pool->locals)) {
       wg_list_remove(&w->db->pools, &pool->by_db);
+      wg__counts_keep(pool);
       wg__pool_free(pool);
     }
     pthread_mutex_unlock(&w->db->lock);
@@ -201,10 +174,14 @@ static wg_code local_join(wg_db_worker *w, const wg_database_config *config, con
 
 static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
                          const wg_credentials *who, wg_local **out, wg_error *err) {
-  if (config->auth == WG_DB_AUTH_GUEST) sweep(w);
   pthread_mutex_lock(&w->db->lock);
+  size_t before = w->locals.count;
   wg_code code = local_join(w, config, database, who, out, err);
   pthread_mutex_unlock(&w->db->lock);
+  if (config->auth == WG_DB_AUTH_GUEST && (code != WG_OK || w->locals.count > before)) {
+    w->sweeps = true;
+    uv_async_send(&w->wake);
+  }
   return code;
 }
 
@@ -260,6 +237,7 @@ static void on_wake(uv_async_t *async) {
   wg__cancels_arrived(w);
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))
     wg__pool_pump(WG_CONTAINER(n, wg_local, by_worker));
+  if (w->sweeps) sweep(w);
   if (w->state == WORKER_DRAINING && wg_list_empty(&w->servers)) worker_enter(w, WORKER_DRAINED);
 }
 

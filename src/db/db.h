@@ -152,6 +152,6 @@ typedef struct wg_db_stats {
   uint64_t by_cause[WG_DB_CAUSES]; /**< all of those, and what guests lost */
   uint64_t received, sent; /**< bytes of the protocol, those of TLS not counted */
 } wg_db_stats;
-/** Calls back once a key, with auth = "guest" once a database for the keys of all guests, whose
- *  counts end with the key; thread-safe. */
+/** Calls back once a key, with auth = "guest" once a database for the keys of all guests, with the
+ *  counts of those that are gone; thread-safe. */
 void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user);

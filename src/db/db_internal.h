@@ -359,11 +359,15 @@ void wg__tell_closed(const wg_server *srv);
 void wg__tell_slow(wg_local *local, uint64_t waited_ms);
 /** Now and then: the pool's gauges. */
 void wg__tell_pool(wg_local *local);
+/** Forgets a guest's password with the last connection and the last wait: the next guest brings it
+ *  again. The lock is held. */
+void wg__pool_unneeded(wg_pool *pool);
 /** GUEST: the connection may not be lent any more: the password may have changed since it was
  *  proved. The lock is held. */
 bool wg__pool_stale(const wg_server *srv, uint64_t now_ms);
-/** Adds counts and gauges; the names stay. */
-void wg__stats_add(wg_db_stats *to, const wg_db_stats *more);
+/** A guest's key is about to go: its counts stay with its database. The db's lock is held. */
+void wg__counts_keep(wg_pool *pool);
+void wg__counts_free(wg_db *db);
 /** Counts and copies; any thread. */
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */
@@ -383,6 +387,7 @@ struct wg_db {
   pthread_mutex_t lock; /* guards what is below */
   wg_list pools;
   wg_list loopbacks; /* of loopback.c; its members are immutable */
+  wg_list counts; /* of told.c: what guests' keys that are gone have counted */
   unsigned workers;
   pthread_mutex_t cancel_lock; /* guards what is below; taken alone */
   wg_list keys[256]; /* of wg_session.by_key: whom a cancel request can mean */
@@ -396,6 +401,7 @@ struct wg_db_worker {
   wg_dns *dns;
   wg_worker_state state; /* changed by worker_enter() only */
   bool freeing;
+  bool sweeps; /* guests' keys that nobody uses are to go, from the loop */
   wg_deadlines *deadlines;
   wg_list locals; /* of wg_local.by_worker */
   wg_local **by_database; /* [config->database_count], for declared names; NULL: not yet */

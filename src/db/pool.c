@@ -91,6 +91,7 @@ void wg__pool_forget(wg_db_req *req) {
   else if (req->state == REQ_GRANTED)
     wg_list_remove(&local->granted, &req->node);
   req->state = REQ_NONE;
+  wg__pool_unneeded(local->pool);
   pthread_mutex_unlock(&local->pool->lock);
 }
 
@@ -121,6 +122,12 @@ static void unhealthy(wg_server *srv, wg_db_cause cause) {
 }
 
 /* ---- what guests' own passwords opened ---- */
+
+void wg__pool_unneeded(wg_pool *pool) {
+  if (pool->auth != WG_DB_AUTH_GUEST || pool->waiting || wg__pool_total(pool)) return;
+  wg_secret_release(&pool->password);
+  wg_scram_cache_clear(&pool->keys);
+}
 
 bool wg__pool_stale(const wg_server *srv, uint64_t now_ms) {
   const wg_pool *pool = srv->pool;
@@ -201,6 +208,7 @@ static void fail_own(wg_local *local, size_t most, const wg_error *err) {
     pthread_mutex_lock(&pool->lock);
     wg_db_req *req = wg__queue_first_of(local);
     if (req) wg__queue_take(req);
+    wg__pool_unneeded(pool);
     pthread_mutex_unlock(&pool->lock);
     if (!req) return;
     wg_deadline_stop(&req->deadline);
@@ -293,13 +301,7 @@ typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY 
 
 static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_pool *pool = local->pool;
-  if (pool->waiting == 0) {
-    if (wg__pool_total(pool) == 0 && pool->auth == WG_DB_AUTH_GUEST) { /* the next one brings it */
-      wg_secret_release(&pool->password);
-      wg_scram_cache_clear(&pool->keys);
-    }
-    return PUMP_REST;
-  }
+  if (pool->waiting == 0) return PUMP_REST;
   *srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local);
   if (*srv) {
     wg__server_enter_locked(*srv, SRV_LEASED);

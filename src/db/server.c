@@ -121,7 +121,10 @@ void wg__server_enter_locked(wg_server *srv, wg_server_state next) {
   if (srv->state != SRV_PINGING && next == SRV_IDLE) srv->idle_ms = srv->since_ms;
   if (srv->state == SRV_RESETTING && next != SRV_CLOSED) pool->stats.resets++;
   srv->state = next;
-  if (next == SRV_CLOSED) return;
+  if (next == SRV_CLOSED) {
+    wg__pool_unneeded(pool);
+    return;
+  }
   wg_list_push_back(&pool->servers[next], &srv->by_state);
   if (next == SRV_IDLE) idle_insert(&srv->local->idle, srv);
 }

@@ -6,6 +6,8 @@
  * reset = "close" says no more than others. */
 #include "db/db_internal.h"
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { LIFE_EVENTS = 20 };
 
@@ -80,7 +82,8 @@ void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
   pthread_mutex_unlock(&pool->lock);
 }
 
-void wg__stats_add(wg_db_stats *to, const wg_db_stats *more) {
+/** Adds counts and gauges; the names stay. */
+static void stats_add(wg_db_stats *to, const wg_db_stats *more) {
   to->active += more->active;
   to->idle += more->idle;
   to->total += more->total;
@@ -99,6 +102,93 @@ void wg__stats_add(wg_db_stats *to, const wg_db_stats *more) {
   for (size_t i = 0; i < WG_COUNT(to->by_cause); i++) to->by_cause[i] += more->by_cause[i];
   to->received += more->received;
   to->sent += more->sent;
+}
+
+/* ---- guests' keys: one line a database, as users and passwords are nobody's business ---- */
+
+/** What the keys that are gone have counted for one database. */
+typedef struct wg_counts {
+  wg_node by_db;
+  const wg_database_config *config;
+  wg_db_stats stats;
+} wg_counts;
+
+/** True when the line is that of this pool. */
+static bool shown_as(const wg_pool *pool, const wg_database_config *config, const char *database) {
+  return pool->auth == WG_DB_AUTH_GUEST && pool->config == config &&
+         strncmp(pool->database, database, sizeof((wg_db_stats *)0)->database - 1) == 0;
+}
+
+static wg_counts *counts_of(const wg_db *db, const wg_pool *pool) {
+  for (wg_node *n = wg_list_first(&db->counts); n; n = wg_list_next(&db->counts, n)) {
+    wg_counts *c = WG_CONTAINER(n, wg_counts, by_db);
+    if (shown_as(pool, c->config, c->stats.database)) return c;
+  }
+  return NULL;
+}
+
+void wg__counts_keep(wg_pool *pool) {
+  wg_db *db = pool->db;
+  wg_counts *c = counts_of(db, pool);
+  wg_db_stats last;
+  wg__pool_stats(pool, &last);
+  last.limit = 0; /* a gauge, as the others are that are 0 by now */
+  if (c) {
+    stats_add(&c->stats, &last);
+    return;
+  }
+  if (db->counts.count == DB_POOLS_MAX) return; /* guests that make up names of databases */
+  c = calloc(1, sizeof *c);
+  if (!c) return;
+  wg_node_init(&c->by_db);
+  c->config = pool->config;
+  c->stats = last;
+  wg_list_push_back(&db->counts, &c->by_db);
+}
+
+void wg__counts_free(wg_db *db) {
+  for (wg_node *n; (n = wg_list_first(&db->counts));) {
+    wg_list_remove(&db->counts, n);
+    free(WG_CONTAINER(n, wg_counts, by_db));
+  }
+}
+
+/** Adds up the pools of a line from `n` on. */
+static void add_pools(wg_db *db, wg_node *n, const wg_database_config *config, const char *database,
+                      wg_db_stats *sum) {
+  for (; n; n = wg_list_next(&db->pools, n)) {
+    wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
+    wg_db_stats more;
+    if (!shown_as(pool, config, database)) continue;
+    wg__pool_stats(pool, &more);
+    stats_add(sum, &more);
+  }
+}
+
+static bool shown_before(const wg_db *db, const wg_pool *pool) {
+  for (wg_node *n = wg_list_first(&db->pools); n != &pool->by_db; n = wg_list_next(&db->pools, n))
+    if (shown_as(WG_CONTAINER(n, wg_pool, by_db), pool->config, pool->database)) return true;
+  return false;
+}
+
+void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), void *user) {
+  pthread_mutex_lock(&db->lock);
+  for (wg_node *n = wg_list_first(&db->counts); n; n = wg_list_next(&db->counts, n)) {
+    const wg_counts *c = WG_CONTAINER(n, wg_counts, by_db);
+    wg_db_stats sum = c->stats;
+    add_pools(db, wg_list_first(&db->pools), c->config, sum.database, &sum);
+    cb(user, &sum);
+  }
+  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+    wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
+    bool guest = pool->auth == WG_DB_AUTH_GUEST;
+    wg_db_stats sum;
+    if (guest && (counts_of(db, pool) || shown_before(db, pool))) continue;
+    wg__pool_stats(pool, &sum);
+    if (guest) add_pools(db, wg_list_next(&db->pools, n), pool->config, pool->database, &sum);
+    cb(user, &sum);
+  }
+  pthread_mutex_unlock(&db->lock);
 }
 
 /* ---- a connection's life ---- */
