@@ -6,6 +6,7 @@
  *   pg_loop threads C N     C threads, each with its own connection and blocking loop; N in all
  *   pg_loop epoll C N       C connections in one epoll loop, one query in flight on each; N in all
  *   pg_loop connect N       N times: connect, one `SELECT 1`, close
+ *   pg_loop bulk BYTES N    N results of BYTES each in rows of 64 KiB, taken row by row; prints mib_s=
  *
  * Where to connect is said by PGHOST, PGPORT, ... as for every libpq program. Prints one line:
  *   n=10000 wall_us=251300 per_op_us=25.130 p50_us=24.800 p99_us=31.000 cpu_us=14.200
@@ -149,6 +150,25 @@ static void mode_connect(size_t n) {
   timing_print(&t);
 }
 
+static void mode_bulk(size_t bytes, size_t n) {
+  PGconn *c = open_connection();
+  char sql[128];
+  snprintf(sql, sizeof sql, "SELECT repeat('x', 65536) FROM generate_series(1, %zu)",
+           bytes / 65536);
+  uint64_t start = 0;
+  for (size_t i = 0; i < n / 10 + n; i++) {
+    size_t got = 0;
+    if (i == n / 10) start = now_ns();
+    if (!PQsendQuery(c, sql) || !PQsetSingleRowMode(c)) fail("send", PQerrorMessage(c));
+    for (PGresult *r; (r = PQgetResult(c)) != NULL; PQclear(r))
+      for (int k = 0; k < PQntuples(r); k++) got += (size_t)PQgetlength(r, k, 0);
+    if (got != bytes / 65536 * 65536) fail("query", "not all bytes came");
+  }
+  double s = (double)(now_ns() - start) / 1e9;
+  printf("n=%zu wall_us=%.0f mib_s=%.1f\n", n, s * 1e6, (double)n * (double)bytes / s / 1048576);
+  PQfinish(c);
+}
+
 /* One thread of mode_threads. The main thread opens the gate twice: before and after warming up. */
 typedef struct {
   pthread_barrier_t *gate;
@@ -245,19 +265,22 @@ static size_t number(const char *text, size_t max) {
 
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
-  size_t a = argc > 2 ? number(argv[2], 10000000) : 0, b = argc > 3 ? number(argv[3], 10000000) : 0;
+  size_t a = argc > 2 ? number(argv[2], 1u << 30) : 0, b = argc > 3 ? number(argv[3], 10000000) : 0;
   if (argc == 3 && a && strcmp(mode, "loop") == 0)
     mode_loop(a);
   else if (argc == 3 && a && strcmp(mode, "spin") == 0)
     mode_spin(a);
   else if (argc == 3 && a && strcmp(mode, "connect") == 0)
     mode_connect(a);
+  else if (argc == 4 && a && b && strcmp(mode, "bulk") == 0)
+    mode_bulk(a, b);
   else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "threads") == 0)
     mode_threads(a, b);
   else if (argc == 4 && a && a <= 1000 && b >= a && strcmp(mode, "epoll") == 0)
     mode_epoll(a, b);
   else {
-    fputs("usage: pg_loop loop N | spin N | connect N | threads C N | epoll C N\n", stderr);
+    fputs("usage: pg_loop loop N | spin N | connect N | bulk BYTES N | threads C N | epoll C N\n",
+          stderr);
     return 2;
   }
   return 0;
