@@ -127,14 +127,10 @@ struct wg_server {
 
 /** Makes a server in SRV_RESOLVING. The pool's mutex is held. NULL: out of memory. */
 wg_server *wg__server_new(wg_local *local);
-/** Its address was no good: the name is looked up afresh next time. */
-void wg__server_distrust(const wg_server *srv);
 /** Tells the server goodbye, without waiting: it is about to be closed in good order. */
 void wg__server_bye(wg_server *srv);
 /** The same, and closes it. @param end  END_* */
 void wg__server_dismiss(wg_server *srv, unsigned end);
-/** Begins; may end in wg__pool_on_ready() or wg__pool_on_failed() before it returns. */
-void wg__server_start(wg_server *srv);
 /** Moves it; the pool's mutex must not be held. SRV_CLOSED frees it. */
 void wg__server_enter(wg_server *srv, wg_server_state next);
 /** The same with the pool's mutex held; not to SRV_CLOSED. Entry actions that are not about lists
@@ -165,17 +161,31 @@ bool wg__server_fill(wg_server *srv, int *sys);
 /** True when the server has said more than WG_WIRE_SAID_MAX without coming to an end; *err says so. */
 bool wg__server_babbles(const wg_server *srv, wg_error *err);
 
+/** What is known of the server before it has said anything. NULL: out of memory. */
+wg_wire_server *wg__server_wire(wg_pool *pool);
+/** Ends an attempt with this failure. @param sys  errno, or 0 */
+void wg__server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate, const char *what);
 /** Log-in, reset, ping: goes on with what the state is about. */
 void wg__server_talk(wg_server *srv);
 /** Begins the log-in; a guest that does it itself gets the connection as it is. */
 void wg__server_login(wg_server *srv);
+
+/* ---- from its name to a connection: dial.c ---- */
+
+/** Begins; may end in wg__pool_on_ready() or wg__pool_on_failed() before it returns. */
+void wg__server_start(wg_server *srv);
+/** Its address was no good: the name is looked up afresh next time. */
+void wg__server_distrust(const wg_server *srv);
 /** Hangs up and dials the same address once more, as `second_try`. May end in
  *  wg__pool_on_failed() before it returns.  @return false: out of memory, nothing was done */
 bool wg__server_redial(wg_server *srv);
-
 /** Makes it look for another address from the start: as it was before wg__server_start(), but for
  *  `host`. Begins with that. @return false: out of memory, nothing was done */
 bool wg__server_start_over(wg_server *srv);
+/** SRV_DIALING: the socket is connected, or says why not. */
+void wg__dial_answered(wg_server *srv);
+/** SRV_DIALING: this address's share of the time is over. */
+void wg__dial_expired(wg_server *srv);
 
 /* ---- which of several servers: hosts.c ---- */
 

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/db_internal.h"
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-/* One connection to a server, from its name to its end:
+/* One connection to a server, from its name (dial.c) to its end:
  *
  *   RESOLVING --addresses--> DIALING --connected--> SECURING --TLS--> LOGIN --ready--+
  *                  (one address after the other) \--no TLS wanted------^            v
@@ -31,9 +26,8 @@ static void on_watch(void *user, unsigned events);
 static void on_step_expired(wg_deadline *d);
 static void on_idle_end(wg_deadline *d);
 static void on_next_ping(wg_deadline *d);
-static void server_dial(wg_server *srv);
 
-static wg_wire_server *wire_new(wg_pool *pool) {
+wg_wire_server *wg__server_wire(wg_pool *pool) {
   bool guest = pool->auth == WG_DB_AUTH_GUEST;
   wg_wire_login login = {.user = pool->user,
                          .database = pool->database,
@@ -50,7 +44,7 @@ wg_server *wg__server_new(wg_local *local) {
   if (!srv) return NULL;
   wg_pool *pool = local->pool;
   srv->ops = pool->ops;
-  srv->wire = wire_new(pool);
+  srv->wire = wg__server_wire(pool);
   if (!srv->wire) {
     free(srv);
     return NULL;
@@ -342,157 +336,14 @@ void wg__server_arm(wg_server *srv, unsigned events) {
   loop->watch->arm(loop->watch_ctx, srv->watch, events);
 }
 
-/* ---- from a name to a connection ---- */
+/* ---- our own talk: log-in, reset, ping ---- */
 
-void wg__server_distrust(const wg_server *srv) {
-  const char *name = wg__hosts_name(srv);
-  if (name[0] != '/') wg_dns_distrust(srv->local->worker->dns, name, strlen(name));
-}
-
-static void server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate,
-                        const char *what) {
+void wg__server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate,
+                     const char *what) {
   wg_error err;
   wg_error_set(&err, code, sys, "%s%s%s (SQLSTATE %s)", what, sys ? ": " : "",
                sys ? strerror(sys) : "", sqlstate);
   wg__pool_on_failed(srv, &err);
-}
-
-static void on_resolved(wg_dns_req *req, const wg_error *failed) {
-  wg_server *srv = req->user;
-  srv->resolving = false;
-  if (failed) {
-    wg_error err = *failed;
-    wg_error_wrap(&err, "resolve '%s' (SQLSTATE 08001)", wg__hosts_name(srv));
-    wg__pool_on_failed(srv, &err);
-    return;
-  }
-  size_t n = req->count < DB_ADDRESSES_MAX ? req->count : DB_ADDRESSES_MAX;
-  srv->addresses = calloc(n ? n : 1, sizeof *srv->addresses);
-  if (!srv->addresses) {
-    server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
-    return;
-  }
-  uint16_t port = wg__hosts_port(srv);
-  for (size_t i = 0; i < n; i++)
-    (void)wg_dns_sockaddr(&req->addresses[i], port, &srv->addresses[i]);
-  srv->address_count = n;
-  wg__server_enter(srv, SRV_DIALING);
-  server_dial(srv);
-}
-
-static void server_start_unix(wg_server *srv, const char *dir) {
-  struct sockaddr_un *sun;
-  srv->addresses = calloc(1, sizeof *srv->addresses);
-  if (!srv->addresses) {
-    server_fail(srv, WG_NOMEM, 0, "08001", "connect: out of memory");
-    return;
-  }
-  srv->address_count = 1;
-  sun = (struct sockaddr_un *)srv->addresses;
-  sun->sun_family = AF_UNIX;
-  uint16_t port = wg__hosts_port(srv);
-  int n = srv->ops->socket_path(dir, port, sun->sun_path, sizeof sun->sun_path);
-  if (n < 0 || (size_t)n >= sizeof sun->sun_path) {
-    server_fail(srv, WG_INVALID, ENAMETOOLONG, "08001", "connect to the server's socket");
-    return;
-  }
-  wg__server_enter(srv, SRV_DIALING);
-  server_dial(srv);
-}
-
-/** RESOLVING, which has just been entered. */
-static void server_look_up(wg_server *srv) {
-  const char *name = wg__hosts_name(srv);
-  wg__tell_connecting(srv, name);
-  if (name[0] == '/') {
-    server_start_unix(srv, name);
-    return;
-  }
-  srv->resolving = true;
-  wg_dns_resolve(srv->local->worker->dns, name, strlen(name), &srv->dns, on_resolved, srv);
-}
-
-void wg__server_start(wg_server *srv) {
-  wg__server_entered(srv);
-  server_look_up(srv);
-}
-
-static void address_text(const struct sockaddr_storage *a, char *out, size_t cap) {
-  char ip[INET6_ADDRSTRLEN] = "?";
-  if (a->ss_family == AF_UNIX) {
-    snprintf(out, cap, "%s", ((const struct sockaddr_un *)a)->sun_path);
-  } else if (a->ss_family == AF_INET6) {
-    const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)a;
-    inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof ip);
-    snprintf(out, cap, "[%s]:%u", ip, ntohs(in->sin6_port));
-  } else {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)a;
-    inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip);
-    snprintf(out, cap, "%s:%u", ip, ntohs(in->sin_port));
-  }
-}
-
-static void server_hang_up(wg_server *srv) {
-  if (srv->watch) wg__server_unwatch(srv);
-  wg_tls_close(srv->tls);
-  srv->tls = NULL;
-  if (srv->fd >= 0) close(srv->fd);
-  srv->fd = -1;
-}
-
-/** Gives the current address up; the next one, if any, follows. */
-static void dial_failed(wg_server *srv, wg_code code, int sys) {
-  char where[128];
-  address_text(&srv->addresses[srv->address_next], where, sizeof where);
-  wg_error_set(&srv->error, code, sys, "connect to %s: %s (SQLSTATE 08001)", where,
-               code == WG_TIMEOUT ? "no answer in time" : strerror(sys));
-  server_hang_up(srv);
-  srv->second_try = false;
-  srv->address_next++;
-}
-
-/** Hangs up and forgets what was said. @return false: out of memory, nothing was done */
-static bool server_anew(wg_server *srv) {
-  wg_wire_server *fresh = wire_new(srv->pool);
-  if (!fresh) return false;
-  srv->ops->server_free(srv->wire);
-  srv->wire = fresh;
-  server_hang_up(srv);
-  wg_buf_clear(&srv->in);
-  wg_buf_clear(&srv->out);
-  srv->broken = false;
-  return true;
-}
-
-bool wg__server_start_over(wg_server *srv) {
-  if (!server_anew(srv)) return false;
-  if (srv->resolving) wg_dns_cancel(srv->local->worker->dns, &srv->dns);
-  srv->resolving = srv->second_try = false;
-  free(srv->addresses);
-  srv->addresses = NULL;
-  srv->address_count = srv->address_next = 0;
-  wg__server_enter(srv, SRV_RESOLVING);
-  server_look_up(srv);
-  return true;
-}
-
-bool wg__server_redial(wg_server *srv) {
-  if (!server_anew(srv)) return false;
-  srv->second_try = true;
-  wg__server_enter(srv, SRV_DIALING);
-  server_dial(srv);
-  return true;
-}
-
-static void server_connected(wg_server *srv) {
-  srv->readable = srv->blocked = false;
-  srv->tls_mode = wg_tls_mode_for(&srv->pool->config->tls, &srv->addresses[srv->address_next]);
-  if (wg__secure_wanted(srv)) {
-    wg__server_enter(srv, SRV_SECURING);
-    wg__secure_talk(srv);
-    return;
-  }
-  wg__server_login(srv);
 }
 
 void wg__server_login(wg_server *srv) {
@@ -503,90 +354,11 @@ void wg__server_login(wg_server *srv) {
     wg__server_talk(srv);
 }
 
-enum { TCP_PROBES = 3 };
-
-/** So that a peer which vanished without a word is noticed. What the kernel refuses, it refuses: a
- *  failure is no reason to give up. */
-static void tcp_tune(wg_server *srv) {
-  const wg_pool_config *c = &srv->pool->config->pool;
-  int on = 1, probes = TCP_PROBES, idle_s = (int)((c->tcp_keepalive_ms + 999) / 1000);
-  int between_s = idle_s / TCP_PROBES > 0 ? idle_s / TCP_PROBES : 1;
-  unsigned unconfirmed_ms = c->tcp_user_timeout_ms;
-  if (idle_s) {
-    setsockopt(srv->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof between_s);
-    setsockopt(srv->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-  }
-  if (unconfirmed_ms)
-    setsockopt(srv->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unconfirmed_ms, sizeof unconfirmed_ms);
-}
-
-/** Tries addresses until one is on its way. */
-static void server_dial(wg_server *srv) {
-  wg_deadline_stop(&srv->step);
-  while (srv->address_next < srv->address_count) {
-    const struct sockaddr_storage *a = &srv->addresses[srv->address_next];
-    socklen_t len = a->ss_family == AF_UNIX    ? sizeof(struct sockaddr_un)
-                    : a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                               : sizeof(struct sockaddr_in);
-    srv->fd = socket(a->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (srv->fd < 0) {
-      dial_failed(srv, WG_IO, errno);
-      continue;
-    }
-    if (a->ss_family != AF_UNIX) {
-      int on = 1; /* both only help: a failure is no reason to give up */
-      setsockopt(srv->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      tcp_tune(srv);
-    }
-    bool now = connect(srv->fd, (const struct sockaddr *)a, len) == 0;
-    if (!now && errno != EINPROGRESS) {
-      dial_failed(srv, WG_IO, errno);
-      continue;
-    }
-    wg_error err;
-    if (wg__server_watch(srv, &err) != WG_OK) {
-      wg__pool_on_failed(srv, &err);
-      return;
-    }
-    if (now) {
-      server_connected(srv);
-      return;
-    }
-    wg_db_worker *w = srv->local->worker;
-    uint64_t share =
-        srv->pool->config->pool.connect_timeout_ms / srv->address_count / wg__hosts_count(srv);
-    wg_deadline_class *c = wg_deadlines_class(w->deadlines, share ? share : 1);
-    wg_deadline_start(c ? c : srv->local->connect, &srv->step);
-    wg__server_arm(srv, WG_WATCH_WRITE);
-    return;
-  }
-  if (srv->address_count == 0)
-    wg_error_set(&srv->error, WG_NOT_FOUND, 0, "connect: the name has no address (SQLSTATE 08001)");
-  wg_error last = srv->error;
-  wg__pool_on_failed(srv, &last);
-}
-
-static void on_dialed(wg_server *srv) {
-  int sys = 0;
-  socklen_t len = sizeof sys;
-  if (getsockopt(srv->fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0) sys = errno;
-  if (sys == 0) {
-    server_connected(srv);
-    return;
-  }
-  dial_failed(srv, WG_IO, sys);
-  server_dial(srv);
-}
-
-/* ---- our own talk: log-in, reset, ping ---- */
-
 static void server_lost(wg_server *srv, int sys) {
   const char *sqlstate = srv->state == SRV_LOGIN ? "08001" : "08006";
   const wg_error *why = srv->tls ? wg_tls_why(srv->tls) : NULL;
   if (!why) {
-    server_fail(srv, WG_LOST, sys, sqlstate, "the server closed the connection");
+    wg__server_fail(srv, WG_LOST, sys, sqlstate, "the server closed the connection");
     return;
   }
   wg_error err;
@@ -609,7 +381,7 @@ void wg__server_talk(wg_server *srv) {
     }
     if (step == WG_WIRE_OK && up) {
       if (wg_buf_len(&srv->in)) { /* it says more than was asked: not to be trusted with a guest */
-        server_fail(srv, WG_PROTOCOL, 0, "08P01", "the server sent more than was asked for");
+        wg__server_fail(srv, WG_PROTOCOL, 0, "08P01", "the server sent more than was asked for");
         return;
       }
       if (wg__hosts_fit(srv, &err)) {
@@ -665,7 +437,7 @@ static void on_watch(void *user, unsigned events) {
   if (events & WG_WATCH_READ) srv->readable = true;
   if (events & WG_WATCH_WRITE) srv->blocked = false;
   switch (srv->state) {
-  case SRV_DIALING: on_dialed(srv); break;
+  case SRV_DIALING: wg__dial_answered(srv); break;
   case SRV_SECURING: wg__secure_talk(srv); break;
   case SRV_LOGIN:
   case SRV_RESETTING:
@@ -689,24 +461,21 @@ static void on_watch(void *user, unsigned events) {
 static void on_step_expired(wg_deadline *d) {
   wg_server *srv = WG_CONTAINER(d, wg_server, step);
   switch (srv->state) {
-  case SRV_DIALING:
-    dial_failed(srv, WG_TIMEOUT, ETIMEDOUT);
-    server_dial(srv);
-    break;
+  case SRV_DIALING: wg__dial_expired(srv); break;
   case SRV_RESOLVING:
-    server_fail(srv, WG_TIMEOUT, 0, "08001", "the server's name was not resolved in time");
+    wg__server_fail(srv, WG_TIMEOUT, 0, "08001", "the server's name was not resolved in time");
     break;
   case SRV_SECURING:
-    server_fail(srv, WG_TIMEOUT, 0, "08001",
-                srv->tls ? "TLS: the server did not finish the handshake in time"
-                         : "TLS: the server did not answer the request for it in time");
+    wg__server_fail(srv, WG_TIMEOUT, 0, "08001",
+                    srv->tls ? "TLS: the server did not finish the handshake in time"
+                             : "TLS: the server did not answer the request for it in time");
     break;
   case SRV_LOGIN:
-    server_fail(srv, WG_TIMEOUT, 0, "08001", "the server did not answer the log-in in time");
+    wg__server_fail(srv, WG_TIMEOUT, 0, "08001", "the server did not answer the log-in in time");
     break;
   case SRV_RESETTING:
   case SRV_PINGING:
-    server_fail(srv, WG_TIMEOUT, 0, "08006", "the server did not answer in time");
+    wg__server_fail(srv, WG_TIMEOUT, 0, "08006", "the server did not answer in time");
     break;
   case SRV_IDLE:
   case SRV_LEASED:
