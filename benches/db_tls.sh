@@ -53,8 +53,10 @@ reset = \"close\""
 # front NAME tickets|none: one more way to the same server, in the configuration $NAME.
 front() {
   local cmd=("$tls_front" "$work/server.crt" "$work/server.key" "$PGPORT" "$2")
-  if [ "$(nproc)" -ge 2 ]; then taskset -c $load_core "${cmd[@]}" >"$work/$2.port" & else "${cmd[@]}" >"$work/$2.port" & fi
+  [ "$(nproc)" -lt 2 ] || cmd=(taskset -c "$load_core" "${cmd[@]}")
+  "${cmd[@]}" >"$work/$2.port" &
   pids+=("$!")
+  disown "$!"
   local port= i
   for i in $(seq 100); do
     port=$(field port "$(cat "$work/$2.port")")
