@@ -376,6 +376,8 @@ void wg__server_talk(wg_server *srv) {
                             ? srv->ops->login(srv->wire, &srv->in, &srv->out, &err)
                             : srv->ops->reply(srv->wire, &srv->in, &err);
     if (step == WG_WIRE_ERROR) {
+      /* The proof was bound to the certificate of that session; the server may have a new one. */
+      if (srv->tls && srv->state == SRV_LOGIN && wg_tls_resumed(srv->tls)) wg_tls_forget(srv->tls);
       if (!wg__secure_again(srv)) wg__pool_on_failed(srv, &err);
       return;
     }

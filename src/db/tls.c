@@ -230,8 +230,12 @@ void wg_tls_close(wg_tls_conn *c) {
 
 /* ---- the handshake ---- */
 
+void wg_tls_forget(wg_tls_conn *c) {
+  if (c->cache) cache_put(c->cache, NULL, "");
+}
+
 static wg_tls_step handshake_failed(wg_tls_conn *c, wg_error *err) {
-  if (c->cache) cache_put(c->cache, NULL, ""); /* should that be to blame */
+  wg_tls_forget(c);
   wg__tls_explain(c, err);
   return WG_TLS_FAILED;
 }

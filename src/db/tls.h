@@ -109,3 +109,6 @@ bool wg_tls_alpn_chosen(const wg_tls_conn *c);
 const char *wg_tls_version_name(const wg_tls_conn *c);
 const char *wg_tls_cipher_name(const wg_tls_conn *c);
 bool wg_tls_resumed(const wg_tls_conn *c);
+/** The next connection with this cache begins afresh: what was resumed may be to blame for what came
+ *  after the handshake. */
+void wg_tls_forget(wg_tls_conn *c);

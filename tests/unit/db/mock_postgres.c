@@ -243,6 +243,7 @@ static void channel_of(conn *c, char out[160]) {
   X509_get_signature_info(x, &nid, NULL, NULL, NULL);
   if (nid == NID_sha1) nid = NID_sha256;
   CHECK(X509_digest(x, EVP_get_digestbynid(nid), input + 24, &n) == 1);
+  if (atomic_load(&c->m->renewed) && SSL_session_reused(c->ssl)) input[24] ^= 1;
   EVP_EncodeBlock((uint8_t *)out, input, 24 + (int)n);
 }
 

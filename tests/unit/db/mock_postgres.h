@@ -73,6 +73,7 @@ typedef struct mock_pg {
   _Atomic unsigned notices; /* of 60 kB, in front of the answer to "", DISCARD ALL and Sync */
   _Atomic mock_tls_fault tls_fault;
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
+  _Atomic bool renewed; /* another certificate since the sessions that it resumes were made */
   _Atomic bool ticket_held;
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool cancel_held; /* cancel requests are read, and acted on when this is over */

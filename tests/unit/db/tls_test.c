@@ -596,6 +596,29 @@ static void test_us111_resumption(void **state) {
   }
 }
 
+/* The server has another certificate by now, and still resumes sessions: what is bound to the old one is
+ * refused once, and not for as long as the session lasts. */
+static void test_certificate_renewed_under_a_session(void **state) {
+  (void)state;
+  db_fixture f;
+  wg_error err;
+  tls_init(&f, "server", WG_TLS_VERIFY_FULL);
+  f.mock.tls_resumes = true;
+  f.mock.auth = MOCK_SCRAM;
+  f.database.pool.pool_size = 3;
+  db_fixture_start(&f);
+  db_open(&f, f.guest);
+  f.mock.renewed = true;
+  assert_int_equal(db_connect(&f, f.guest, &err), 0);
+  assert_int_equal(err.code, WG_AUTH);
+  assert_int_equal(f.mock.tls_resumed, 1);
+  db_advance(&f, 3000); /* a pause follows a failure */
+  db_open(&f, f.guest);
+  assert_int_equal(f.mock.tls_resumed, 1);
+  assert_int_equal(f.mock.logins, 2);
+  db_fixture_stop(&f);
+}
+
 /* Other settings of TLS are another pool. */
 static void test_us111_settings_are_of_the_key(void **state) {
   (void)state;
@@ -695,6 +718,7 @@ int main(void) {
       cmocka_unit_test(test_tickets_and_keys),
       cmocka_unit_test(test_send_within_a_ticket),
       cmocka_unit_test(test_us111_resumption),
+      cmocka_unit_test(test_certificate_renewed_under_a_session),
       cmocka_unit_test(test_us111_settings_are_of_the_key),
       cmocka_unit_test(test_server_goes),
       cmocka_unit_test(test_bad_files),
