@@ -41,6 +41,15 @@ static int bio_read(BIO *b, char *p, int cap) {
   }
   if (n == 0) c->eof = true;
   if (n > 0 && n < cap) c->drained = true;
+  c->idle_bytes += (size_t)n;
+  if (c->idle_bytes > WG_TLS_IDLE_MAX) {
+    c->read_sys = EPROTO;
+    if (c->why.code == WG_OK)
+      wg_error_set(&c->why, WG_PROTOCOL, 0,
+                   "the server sent more than %d MiB and nothing for the application in it",
+                   WG_TLS_IDLE_MAX >> 20);
+    return -1;
+  }
   return (int)n;
 }
 
@@ -158,8 +167,14 @@ static bool set_alpn(wg_tls_conn *c) {
 /** Name for the server to choose its certificate by, and what of that is checked. */
 static bool set_verify(wg_tls_conn *c) {
   wg_dns_addr ip;
-  bool is_ip = wg_dns_literal(c->name, strlen(c->name), &ip);
-  if (!is_ip && SSL_set_tlsext_host_name(c->ssl, c->name) != 1) return false;
+  char name[256];
+  size_t n = strlen(c->name);
+  bool is_ip = wg_dns_literal(c->name, n, &ip);
+  if (n > 1 && c->name[n - 1] == '.') n--; /* neither SNI (RFC 6066) nor certificates have it */
+  if (n >= sizeof name) return false;
+  memcpy(name, c->name, n);
+  name[n] = '\0';
+  if (!is_ip && SSL_set_tlsext_host_name(c->ssl, name) != 1) return false;
   bool chain = c->mode >= WG_TLS_VERIFY_CA || (c->mode == WG_TLS_REQUIRE && c->tls->has_ca);
   if (!chain) {
     SSL_set_verify(c->ssl, SSL_VERIFY_NONE, NULL);
@@ -169,8 +184,8 @@ static bool set_verify(wg_tls_conn *c) {
   if (c->mode != WG_TLS_VERIFY_FULL) return true;
   X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
   X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  return is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, c->name) == 1
-               : X509_VERIFY_PARAM_set1_host(param, c->name, 0) == 1;
+  return is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1
+               : X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
 }
 
 wg_code wg_tls_open(wg_tls *tls, int fd, wg_tls_mode mode, const char *name, const char *alpn,
@@ -311,6 +326,7 @@ ssize_t wg_tls_read(wg_tls_conn *c, uint8_t *p, size_t cap, bool *readable) {
     int rc = SSL_read_ex(c->ssl, p + got, cap - got, &n);
     if (rc == 1) {
       got += n;
+      c->idle_bytes = 0;
       if (!c->drained || SSL_has_pending(c->ssl)) continue;
       *readable = false;
       return (ssize_t)got;
@@ -352,6 +368,7 @@ bool wg_tls_silent(wg_tls_conn *c) {
   ERR_clear_error();
   c->drained = false;
   int rc = SSL_peek_ex(c->ssl, &byte, 1, &n);
+  if (rc == 1) c->idle_bytes = 0;
   return rc != 1 && read_stopped(c, rc);
 }
 

@@ -21,6 +21,9 @@ enum {
   WG_TLS_FILE_MAX = 4 << 20,      /**< bytes of a PEM file */
   WG_TLS_UNSENT_MAX = 256 * 1024, /**< ciphertext that waits for the kernel: one record, or a flight
                                        of the handshake */
+  /** Bytes of TLS itself (tickets) between two for the application: more might never come to an end,
+   *  and keep the worker busy. */
+  WG_TLS_IDLE_MAX = 1 << 20,
   WG_TLS_RESUME_S = 3600 /**< longest that a session is resumed */
 };
 

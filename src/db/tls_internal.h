@@ -22,6 +22,7 @@ struct wg_tls_conn {
   wg_tls_cache *cache;     /* borrowed; NULL: none */
   bool up;                 /* the handshake is done */
   bool drained;            /* the socket had nothing more when last asked */
+  size_t idle_bytes;       /* ciphertext read since the last byte for the application */
   bool eof;                /* the socket has ended */
   bool stalled;            /* OpenSSL writes nothing until it has read the rest of a message */
   bool over;               /* nothing more is to be read: ended, or failed by `read_sys` */

@@ -134,6 +134,8 @@ static const struct {
      "WG_WIRE_SAID_MAX = 1 << 20"},
     {"PEM file of `tls_ca`, `tls_cert`, `tls_key`", "4 MiB", "src/db/tls.h",
      "WG_TLS_FILE_MAX = 4 << 20"},
+    {"What a database server sends of TLS itself (tickets) without data", "1 MiB", "src/db/tls.h",
+     "WG_TLS_IDLE_MAX = 1 << 20"},
     {"A TLS session with a database server is resumed for", "3600s", "src/db/tls.h",
      "WG_TLS_RESUME_S = 3600"},
     {"Rounds of SCRAM that a server may ask for", "1000000", "src/db/wire/scram.h",

@@ -428,6 +428,36 @@ static void test_write_within_a_ticket(void **state) {
   peer_release(&p);
 }
 
+/* Tickets without end and nothing for the application: they would keep the worker reading. */
+static void test_tickets_without_end(void **state) {
+  (void)state;
+  peer p;
+  uint8_t b[64];
+  peer_init(&p);
+  p.version = TLS1_3_VERSION;
+  peer_open(&p);
+  for (int useful = 0; useful < 2; useful++) {
+    size_t sent = 0;
+    ssize_t n = -EAGAIN;
+    peer_up(&p);
+    while (n == -EAGAIN && sent < 4 * MIB) {
+      for (int i = 0; i < 50; i++) {
+        assert_int_equal(SSL_new_session_ticket(p.ssl), 1);
+        assert_int_equal(SSL_do_handshake(p.ssl), 1);
+      }
+      if (useful) server_says(&p, "word", 4);
+      sent += push(&p, SIZE_MAX);
+      n = wg_tls_read(p.c, b, sizeof b, &p.readable);
+      if (useful && n == 4) n = -EAGAIN;
+    }
+    assert_int_equal(n, useful ? -EAGAIN : -EPROTO);
+    if (useful) assert_true(sent >= 4 * MIB);
+    if (!useful) assert_non_null(strstr(wg_tls_why(p.c)->msg, "1 MiB"));
+    peer_disconnect(&p);
+  }
+  peer_release(&p);
+}
+
 /* The end of the stream, a record that was tampered with, an alert. */
 static void test_ends(void **state) {
   (void)state;
@@ -609,6 +639,8 @@ static void test_us111_names(void **state) {
   } cases[] = {
       {"db.example", "db.example", true},
       {"DB.example", "DB.example", true},
+      {"db.example.", "db.example", true}, /* the dot only says that the name is whole */
+      {"a.wild.example.", "a.wild.example", true},
       {"a.wild.example", "a.wild.example", true},
       {"a.b.wild.example", "a.b.wild.example", false},
       {"wild.example", "wild.example", false},
@@ -732,6 +764,7 @@ int main(void) {
       cmocka_unit_test(test_partial_records),
       cmocka_unit_test(test_silent),
       cmocka_unit_test(test_write_within_a_ticket),
+      cmocka_unit_test(test_tickets_without_end),
       cmocka_unit_test(test_ends),
       cmocka_unit_test(test_write_to_nobody),
       cmocka_unit_test(test_channel_binding),
