@@ -356,7 +356,8 @@ static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_err
   }
   size_t at;
   switch (kind) {
-  case CLEARTEXT:
+  case CLEARTEXT: /* room for all of it first: a buffer that grows leaves a copy behind */
+    (void)wg_buf_reserve(out, s->login.password->len + 6);
     at = pg_begin(out, 'p');
     wg_buf_put(out, s->login.password->bytes, s->login.password->len);
     wg_buf_put_u8(out, 0);

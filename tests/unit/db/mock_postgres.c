@@ -317,7 +317,7 @@ static bool login_scram(conn *c) {
 
 static bool login_password(conn *c) {
   mock_pg *m = c->m;
-  char expected[64];
+  char expected[256];
   if (m->auth == MOCK_MD5) {
     char inner[33], outer[33];
     md5_hex(m->password, strlen(m->password), m->user, strlen(m->user), inner);
