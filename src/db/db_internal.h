@@ -486,7 +486,7 @@ struct wg_session {
 struct wg_db_guest {
   wg_node by_worker;
   wg_db_worker *worker;
-  wg_list reqs; /* of wg_db_req.by_guest */
+  wg_list connects, waits; /* of wg_db_req.by_guest */
   wg_list turns; /* of wg_turn.by_guest */
   wg_list sessions;
   wg_session **slots; /* handle & 0xFFFF is the index */

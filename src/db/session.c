@@ -72,17 +72,21 @@ static bool slot_take(wg_db_guest *g, wg_session *s) {
 
 /* ---- requests ---- */
 
-static void req_add(wg_db_guest *g, wg_db_req *req,
+/** @param events  what is waited for; 0: a connect */
+static void req_add(wg_db_guest *g, wg_db_req *req, unsigned events,
                     void (*done)(wg_db_req *req, const wg_error *err), void *user) {
-  *req = (wg_db_req){.done = done, .user = user, .impl = g, .state = REQ_NONE};
+  *req = (wg_db_req){.done = done, .user = user, .impl = g, .state = REQ_NONE, .events = events};
   wg_node_init(&req->node);
   wg_node_init(&req->by_guest);
-  wg_list_push_back(&g->reqs, &req->by_guest);
+  wg_list_push_back(events ? &g->waits : &g->connects, &req->by_guest);
+}
+
+static void req_remove(wg_db_guest *g, wg_db_req *req) {
+  wg_list_remove(req->events ? &g->waits : &g->connects, &req->by_guest);
 }
 
 static void req_end(wg_db_req *req, const wg_error *err) {
-  wg_db_guest *g = req->impl;
-  wg_list_remove(&g->reqs, &req->by_guest);
+  req_remove(req->impl, req);
   req->done(req, err);
 }
 
@@ -257,7 +261,7 @@ void wg__session_granted(wg_db_req *req, wg_server *srv) {
 
 /** @param more  connections about to be made, those in progress not counted */
 static wg_code check_room(const wg_db_guest *g, size_t more, wg_error *err) {
-  if (g->sessions.count + g->reqs.count + more <= DB_SESSIONS_MAX) return WG_OK;
+  if (g->sessions.count + g->connects.count + more <= DB_SESSIONS_MAX) return WG_OK;
   return wg_error_set(err, WG_EXHAUSTED, 0,
                       "connect: this instance has %d connections open already", DB_SESSIONS_MAX);
 }
@@ -291,7 +295,7 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
   const wg_database_config *config;
   wg_local *local = NULL;
   wg_error err;
-  req_add(g, req, done, user);
+  req_add(g, req, 0, done, user);
   wg_code code = wg__target_match(g->worker->db->config, target, &config, &err);
   if (code == WG_REFUSED && wg__loopback_meant(g->worker->db, target))
     code = wg__loopback_match(g->worker, target, &config, &err);
@@ -541,13 +545,13 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
   wg_error err;
   wg_session *s = session_find(g, handle, &err);
   size_t dir = events == WG_WATCH_WRITE;
-  req_add(g, req, done, user);
-  req->events = events;
+  bool one = events == WG_WATCH_READ || events == WG_WATCH_WRITE;
+  req_add(g, req, one ? events : WG_WATCH_READ, done, user);
   if (!s) {
     req_end(req, &err);
     return;
   }
-  if ((events != WG_WATCH_READ && events != WG_WATCH_WRITE) || s->waiting[dir]) {
+  if (!one || s->waiting[dir]) {
     wg_error_set(&err, WG_INVALID, 0, "wait: one direction at a time, and one wait for each");
     req_end(req, &err);
     return;
@@ -578,7 +582,7 @@ void wg_db_cancel(wg_db_guest *g, wg_db_req *req) {
     wait_unlink(req->impl2, req);
   else
     wg__pool_forget(req); /* whose state other workers change: looked at under the lock */
-  wg_list_remove(&g->reqs, &req->by_guest);
+  req_remove(g, req);
 }
 
 /* ---- the end ---- */
@@ -642,7 +646,8 @@ wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err) {
   wg_db_guest *g = calloc(1, sizeof *g);
   if (!g) return wg_error_set(err, WG_NOMEM, 0, "guest: out of memory");
   g->worker = w;
-  wg_list_init(&g->reqs);
+  wg_list_init(&g->connects);
+  wg_list_init(&g->waits);
   wg_list_init(&g->turns);
   wg_list_init(&g->sessions);
   wg_node_init(&g->by_worker);
@@ -653,7 +658,7 @@ wg_code wg_db_guest_new(wg_db_worker *w, wg_db_guest **out, wg_error *err) {
 
 void wg_db_guest_free(wg_db_guest *g) {
   if (!g) return;
-  for (wg_node *n; (n = wg_list_first(&g->reqs));)
+  for (wg_node *n; (n = wg_list_first(&g->connects)) || (n = wg_list_first(&g->waits));)
     wg_db_cancel(g, WG_CONTAINER(n, wg_db_req, by_guest));
   for (wg_node *n; (n = wg_list_first(&g->sessions));)
     session_free(WG_CONTAINER(n, wg_session, by_guest));

@@ -107,6 +107,12 @@ static bool open_database(wgrt_op_tcp_connect *op, wg_instance *i, const char *h
   if (code == WG_OK)
     code = wg_db_open(i->db, host, strlen(host), (uint16_t)op->port, &op->handle, &err);
   if (code == WG_NOT_FOUND) return false;
+  place p = place_of_name(host, strlen(host));
+  if (code != WG_OK && tell(i, &p, op->port, wg_now_ms(&i->worker->loop.clock))) {
+    const wg_log_ctx lc = {.app = i->app->name, .worker = i->worker->index};
+    wg_log(&lc, WG_LOG_WARN, "connect_refused", WG_KV_S("host", host), WG_KV_U("port", op->port),
+           WG_KV_S("reason", err.msg), WG_KV_S("hint", err.hint));
+  }
   op->route = WGRT_TCP_DATABASE;
   wg__op_complete(&op->op, code == WG_OK ? NULL : &err);
   return true;

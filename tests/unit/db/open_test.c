@@ -152,6 +152,32 @@ static void test_guest_free_at_each_point(void **state) {
   db_fixture_stop(&f);
 }
 
+static void ignore(wg_db_req *req, const wg_error *err) {
+  (void)req;
+  (void)err;
+}
+
+/* What a guest waits for are not connections: it has as many as the limits table says, each of them
+ * waited on. */
+static void test_as_many_as_the_limit(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  static wg_db_req waits[DB_SESSIONS_MAX];
+  uint64_t h;
+  for (size_t i = 0; i < DB_SESSIONS_MAX; i++) {
+    h = open_at(&f, f.database.host);
+    wg_db_wait(f.guest, h, WG_WATCH_READ, false, &waits[i], ignore, NULL);
+  }
+  wg_error err;
+  assert_int_equal(
+      wg_db_open(f.guest, f.database.host, strlen(f.database.host), f.database.port, &h, &err),
+      WG_EXHAUSTED);
+  assert_string_equal(err.msg, "connect: this instance has 4096 connections open already");
+  db_fixture_stop(&f);
+}
+
 /* A half-close before the start-up is whole ends it. */
 static void test_half_close(void **state) {
   (void)state;
@@ -220,6 +246,7 @@ int main(void) {
       cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_waits_its_turn),
       cmocka_unit_test(test_guest_free_at_each_point),
+      cmocka_unit_test(test_as_many_as_the_limit),
       cmocka_unit_test(test_half_close),
       cmocka_unit_test(test_good_bye_gives_the_server_back),
       cmocka_unit_test(test_close_in_front_of_ready),

@@ -25,6 +25,7 @@ fn code(e: HostError) -> ErrorCode {
         REFUSED => ErrorCode::AccessDenied,
         TIMEOUT => ErrorCode::Timeout,
         INVALID => ErrorCode::InvalidArgument,
+        EXHAUSTED => ErrorCode::Other(Some(e.msg)),
         _ => ErrorCode::RemoteUnreachable,
     }
 }
