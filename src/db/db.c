@@ -92,7 +92,8 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
     *out = pool;
     return WG_OK;
   }
-  if (db->pools.count >= DB_POOLS_MAX) {
+  /* Those that warp.toml spells out are as many as it has. */
+  if (db->pools.count >= DB_POOLS_MAX && (guest || !config->database)) {
     wg_error_set(err, WG_EXHAUSTED, 0, "database '%s': %d pools exist already", config->name,
                  DB_POOLS_MAX);
     wg_error_hint(err, "guests asked for that many databases, or as that many users");
@@ -123,17 +124,21 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   return WG_OK;
 }
 
-/** Guests' keys come and go: when a new one was made, this worker's sides of those that nobody uses
- *  go, and pools that were only ours. From the loop only: whoever calls a guest back may do so in the
- *  middle of a walk over what is freed here. */
+/** Keys that guests chose come and go: when a new one was made, this worker's sides of those that
+ *  nobody uses go, and pools that were only ours; those of databases that guests name when there is
+ *  little room left. From the loop only: whoever calls a guest back may do so in the middle of a walk
+ *  over what is freed here. */
 static void sweep(wg_db_worker *w) {
   w->sweeps = false;
+  pthread_mutex_lock(&w->db->lock);
+  bool named = w->db->pools.count > DB_POOLS_MAX / 4 * 3;
+  pthread_mutex_unlock(&w->db->lock);
   for (wg_node *n = wg_list_first(&w->locals), *next; n; n = next) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
     wg_pool *pool = local->pool;
     next = wg_list_next(&w->locals, n);
-    if (pool->auth != WG_DB_AUTH_GUEST || !wg__local_unused(local) || wg__cancels_use(w, pool))
-      continue;
+    if (pool->auth != WG_DB_AUTH_GUEST && !(named && !pool->config->database)) continue;
+    if (!wg__local_unused(local) || wg__cancels_use(w, pool)) continue;
     for (wg_node *g = wg_list_first(&w->guests); g; g = wg_list_next(&w->guests, g))
       wg__turns_forget(WG_CONTAINER(g, wg_db_guest, by_worker), local);
     pthread_mutex_lock(&w->db->lock); /* before the pool's own: nobody finds it meanwhile */
@@ -178,7 +183,8 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
   size_t before = w->locals.count;
   wg_code code = local_join(w, config, database, who, out, err);
   pthread_mutex_unlock(&w->db->lock);
-  if (config->auth == WG_DB_AUTH_GUEST && (code != WG_OK || w->locals.count > before)) {
+  bool chosen = config->auth == WG_DB_AUTH_GUEST || !config->database;
+  if (chosen && (code != WG_OK || w->locals.count > before)) {
     w->sweeps = true;
     uv_async_send(&w->wake);
   }

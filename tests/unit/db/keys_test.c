@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* US-111: how many pools there are when guests choose what they are of. */
+#include "db/db_fixture.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static wg_code pool_of(db_fixture *f, const wg_database_config *config, const char *database,
+                       wg_local **out, wg_error *err) {
+  return wg__worker_pool(f->one.w, config, database, strlen(database), NULL, out, err);
+}
+
+/* "main" is spelled out in warp.toml, "any" leaves the database to the guests. */
+static void fixture(db_fixture *f, wg_database_config both[2]) {
+  db_fixture_init(f);
+  both[0] = both[1] = f->database;
+  both[1].name = (char *)"any";
+  both[1].database = NULL;
+  f->config.databases = both;
+  f->config.database_count = 2;
+  db_fixture_start(f);
+}
+
+static void us_111_guests_names_leave_room(void **state) {
+  (void)state;
+  db_fixture f;
+  wg_database_config both[2];
+  wg_local *held[DB_POOLS_MAX], *other;
+  wg_error err;
+  char name[32];
+  fixture(&f, both);
+  for (int i = 0; i < DB_POOLS_MAX; i++) {
+    snprintf(name, sizeof name, "guess%d", i);
+    assert_int_equal(pool_of(&f, &both[1], name, &held[i], &err), WG_OK);
+    held[i]->pool->waiting = 1; /* somebody wants a session of it */
+  }
+
+  /* All in use: no more of them, but what is spelled out is there. */
+  assert_int_equal(pool_of(&f, &both[1], "another", &other, &err), WG_EXHAUSTED);
+  assert_string_equal(err.msg, "database 'any': 1024 pools exist already");
+  assert_int_equal(pool_of(&f, &both[0], "", &other, &err), WG_OK);
+  assert_string_equal(other->pool->database, "shop");
+
+  /* Those that nobody wants any more make room; the others, and what is spelled out, stay. */
+  for (int i = 0; i < DB_POOLS_MAX; i++) held[i]->pool->waiting = i < 2;
+  db_run(&f.one);
+  assert_int_equal(f.db->pools.count, 2 + 1);
+  assert_int_equal(pool_of(&f, &both[1], "another", &other, &err), WG_OK);
+  assert_int_equal(pool_of(&f, &both[1], "guess1", &other, &err), WG_OK);
+  assert_ptr_equal(other, held[1]);
+  for (int i = 0; i < 2; i++) held[i]->pool->waiting = 0;
+  db_fixture_stop(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(us_111_guests_names_leave_room),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
