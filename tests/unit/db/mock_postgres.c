@@ -181,7 +181,11 @@ static bool send_param(conn *c, const char *name, const char *value) {
   return send_msg(c, 'S', body, (size_t)n + 1);
 }
 
-static bool send_ready(conn *c) { return send_msg(c, 'Z', &c->txn, 1); }
+static bool send_ready(conn *c) {
+  bool ok = send_msg(c, 'Z', &c->txn, 1);
+  if (ok) atomic_fetch_add(&c->m->readies, 1);
+  return ok;
+}
 static bool send_done(conn *c, const char *tag) { return send_msg(c, 'C', tag, strlen(tag) + 1); }
 
 static bool send_row(conn *c, const void *value, size_t n) {

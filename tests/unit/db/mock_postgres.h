@@ -94,6 +94,7 @@ typedef struct mock_pg {
   _Atomic unsigned half_tickets; /* that were sent in half */
   _Atomic unsigned stalled; /* connections that stall_at holds */
   _Atomic unsigned accepted, logins, open, pings, resets, rollbacks, terminates, parses;
+  _Atomic unsigned readies; /* ReadyForQuery messages that were sent */
   struct mock_pg_impl *impl;
 } mock_pg;
 
