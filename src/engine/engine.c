@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file engine.c  The embedding API: engines and their configuration, and components. */
+#include "base/cpu.h"
 #include "base/text.h"
 #include "engine/engine_internal.h"
 #include <errno.h>
@@ -243,6 +244,7 @@ wg_code wg_engine_new(const wg_engine_options *options, wg_engine **out, wg_erro
   e->reload_fd = -1;
   atomic_init(&e->stop_signal, -1);
   e->slot_count = 1;
+  e->cpu_hundredths = wg_cpu_hundredths("/");
   e->started = time(NULL);
   e->started_ms = wg_now_ms(&wg_clock_monotonic);
   wg_code c = keep_given(e, o, err);

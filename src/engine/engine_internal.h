@@ -279,6 +279,7 @@ struct wg_engine {
   int *stop_fds; /**< an eventfd a worker, so that wg_engine_stop() is one write(2) each */
   int reload_fd; /**< eventfd; control reads it */
   unsigned worker_count;
+  uint32_t cpu_hundredths; /**< of a core that the process may use, at its start */
   wg_service_metrics *metrics; /**< WG_SLOTS a worker */
   wg_dns_metrics *dns_metrics; /**< one a worker */
   /** Places of guests' connects that the log told of: the hash, then the second until which it does

@@ -6,7 +6,6 @@
  *    pools:   SERVING --last tenure--> DRAINING --no server connection left--> DRAINED: freed
  *
  *  What ends is freed from on_wake(), never under the feet of a caller. */
-#include "base/cpu.h"
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -237,8 +236,7 @@ wg_code wg__worker_init(wg_worker *w, wg_engine *e, unsigned index, wg_error *er
   wg_list_init(&w->pools);
   wgrt_host host;
   wg__bridge_host(w, &host);
-  host.spin =
-      wg_cpu_hundredths("/") >= 200; /* alone on a core, spinning would keep the server off it */
+  host.spin = e->cpu_hundredths >= 200; /* alone on a core it would keep the server off it */
   wg_code c = wg__thread_init(&w->thread, e, &host, on_wake, e->stop_fds[index - 1], err);
   if (c != WG_OK) return c;
   wg_roster_init(&w->roster, index);
