@@ -165,7 +165,8 @@ static wg_code local_join(wg_db_worker *w, const wg_database_config *config, con
   }
   wg_local *local = calloc(1, sizeof *local);
   if (local) wg__local_init(local, pool, w);
-  if (!local || !local->connect || !local->talk || !local->retry_class || !local->tidy_class) {
+  if (!local || !local->connect || !local->talk || !local->retry_class || !local->tidy_class ||
+      !local->finish) {
     free(local);
     return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   }

@@ -40,6 +40,8 @@ enum {
   DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
   DB_ADDRESSES_MAX = 8, /**< of a name that are tried */
   DB_RESET_TIMEOUT_MS = 5000, /**< also of a ping and of the guest's settings */
+  DB_FINISH_MS = 100, /**< for the rest of an answer whose guest has gone */
+  DB_FINISH_BYTES = 64 * 1024, /**< of it that are read */
   DB_CANCEL_TIMEOUT_MS = 5000, /**< of a forwarded cancel request, from its connect to its end */
   DB_CANCELS_MAX = 8, /**< of one connection at a time; more are ignored */
   DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
@@ -59,6 +61,7 @@ typedef enum wg_server_state {
   SRV_LOGIN,
   SRV_IDLE, /**< in its local's idle list */
   SRV_LEASED, /**< a session's, or in hand-over on its own worker */
+  SRV_FINISHING, /**< its guest left in front of the rest of an answer, which is read and dropped */
   SRV_FENCED, /**< its guest left, and a cancel request is still on its way to the server */
   SRV_RESETTING, /**< cleaned between two guests */
   SRV_PINGING,
@@ -105,7 +108,7 @@ struct wg_server {
   wg_session *session; /* LEASED: whose; NULL in hand-over */
   wg_list cancels; /* on their way to what this connection runs */
   bool doubtful; /* the end of one was not seen: no other guest gets it */
-  wg_wire_track left; /* FENCED: how its guest left it */
+  wg_wire_track left; /* FINISHING, FENCED: how its guest left it */
   size_t said; /* bytes of the server in this state that we read ourselves */
   wg_buf in, out; /* of our own talk only; a guest's bytes never pass here */
   uint64_t idle_ms; /* since when no guest has it */
@@ -296,7 +299,7 @@ struct wg_local {
   wg_list granted; /* requests of ours that a server in our inbox was sent for */
   wg_list turns; /* of wg_turn.by_local. Changed under the pool's lock */
   /* classes of deadlines; NULL: none */
-  wg_deadline_class *connect, *talk, *recv, *send, *idle_timeout, *health, *retry_class;
+  wg_deadline_class *connect, *talk, *recv, *send, *idle_timeout, *health, *retry_class, *finish;
   wg_deadline_class *slow, *connect_rest; /* slow_wait, and what is left of `connect` then */
   wg_deadline_class *tidy_class;
   wg_deadline retry, tidy;
@@ -320,6 +323,8 @@ void wg__pool_close(wg_server *srv);
 void wg__pool_lost(wg_server *srv);
 /** A session is over. @param fit  the server can serve again: reset it if `dirty` */
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty);
+/** FINISHING: something came. */
+void wg__pool_finish(wg_server *srv);
 /** FENCED: the last of the cancel requests is over. */
 void wg__pool_unfenced(wg_server *srv);
 /** Does for the queue what can be done on this worker. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/db_internal.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,9 @@ size_t wg__pool_connecting(const wg_pool *pool) {
 }
 
 size_t wg__pool_coming(const wg_pool *pool) {
-  return wg__pool_connecting(pool) + pool->servers[SRV_FENCED].count +
-         pool->servers[SRV_RESETTING].count + pool->servers[SRV_PINGING].count;
+  return wg__pool_connecting(pool) + pool->servers[SRV_FINISHING].count +
+         pool->servers[SRV_FENCED].count + pool->servers[SRV_RESETTING].count +
+         pool->servers[SRV_PINGING].count;
 }
 
 static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
@@ -496,13 +498,42 @@ void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg__tell_pool(srv->local);
   if (srv->pool->auth == WG_DB_AUTH_RELAY) fit = false; /* it is of no other guest */
   wg__tell_returned(srv, fit, dirty != NULL);
-  if (!fit || wg_list_empty(&srv->cancels)) {
-    settle(srv, fit, dirty);
-    return;
+  if (dirty) srv->left = *dirty;
+  bool owing = fit && dirty && !srv->ops->idle(&srv->left);
+  if (owing && srv->pool->config->pool.reset != WG_DB_RESET_CLOSE) {
+    wg__server_enter(srv, SRV_FINISHING);
+    wg__server_look(srv); /* nobody has since */
+    wg__pool_finish(srv);
+  } else if (fit && !owing && !wg_list_empty(&srv->cancels)) {
+    WG_ASSERT(dirty);
+    wg__server_enter(srv, SRV_FENCED);
+  } else {
+    settle(srv, fit && !owing, dirty ? &srv->left : NULL);
   }
-  WG_ASSERT(dirty);
-  srv->left = *dirty;
-  wg__server_enter(srv, SRV_FENCED);
+}
+
+void wg__pool_finish(wg_server *srv) {
+  while (!srv->ops->idle(&srv->left)) {
+    uint8_t rest[4096];
+    wg_error ignored;
+    if (!srv->readable) {
+      wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
+      return;
+    }
+    ssize_t n = wg__server_read(srv, rest, sizeof rest);
+    if (n == -EAGAIN) continue;
+    if (n > 0) srv->said += (size_t)n;
+    if (n <= 0 || srv->left.tainted || srv->said > DB_FINISH_BYTES ||
+        srv->ops->track_server(&srv->left, srv->wire, rest, (size_t)n, &ignored) != WG_WIRE_OK) {
+      wg__pool_close(srv);
+      return;
+    }
+  }
+  wg__server_enter(srv, SRV_LEASED);
+  if (wg_list_empty(&srv->cancels))
+    settle(srv, true, &srv->left);
+  else
+    wg__server_enter(srv, SRV_FENCED);
 }
 
 void wg__pool_unfenced(wg_server *srv) {
@@ -548,6 +579,7 @@ void wg__local_init(wg_local *local, wg_pool *pool, wg_db_worker *w) {
   wg__care_init(local);
   local->connect = wg_deadlines_class(w->deadlines, c->connect_timeout_ms);
   local->talk = wg_deadlines_class(w->deadlines, DB_RESET_TIMEOUT_MS);
+  local->finish = wg_deadlines_class(w->deadlines, DB_FINISH_MS);
   local->retry_class = wg_deadlines_class(w->deadlines, DB_RETRY_MS);
   if (c->slow_wait_ms && c->slow_wait_ms < c->connect_timeout_ms) {
     local->connect_rest = wg_deadlines_class(w->deadlines, c->connect_timeout_ms - c->slow_wait_ms);

@@ -13,6 +13,7 @@
  *      +------------------ free: wg__pool_on_ready() <-------------------------------+
  *      |                                ^       ^
  *      +--> LEASED --guest left-- RESETTING     |
+ *      |    LEASED --guest left, an answer did not--> FINISHING --it came--> LEASED
  *      |    LEASED --guest left, cancel requests under way--> FENCED --they ended--> LEASED
  *      +--> IDLE --lease--> LEASED              |
  *      |    IDLE --quiet for long--> PINGING ---+
@@ -86,7 +87,8 @@ static bool may_enter(wg_server_state from, wg_server_state to) {
     return from == SRV_LOGIN || from == SRV_LEASED || from == SRV_RESETTING || from == SRV_PINGING;
   case SRV_LEASED:
     return from == SRV_LOGIN || from == SRV_IDLE || from == SRV_RESETTING || from == SRV_PINGING ||
-           from == SRV_MOVING || from == SRV_FENCED;
+           from == SRV_MOVING || from == SRV_FINISHING || from == SRV_FENCED;
+  case SRV_FINISHING:
   case SRV_FENCED:
   case SRV_RESETTING: return from == SRV_LEASED;
   case SRV_PINGING: return from == SRV_IDLE;
@@ -162,6 +164,7 @@ void wg__server_entered(wg_server *srv) {
     break;
   case SRV_RESETTING:
   case SRV_PINGING: wg_deadline_start(local->talk, &srv->step); break;
+  case SRV_FINISHING: wg_deadline_start(local->finish, &srv->step); break;
   case SRV_LEASED:
   case SRV_FENCED: /* cancel requests have deadlines of their own */
   case SRV_MOVING: break;
@@ -453,6 +456,7 @@ static void on_watch(void *user, unsigned events) {
   case SRV_LEASED:
     if (srv->session) wg__session_on_ready(srv->session, events);
     break;
+  case SRV_FINISHING: wg__pool_finish(srv); break;
   case SRV_FENCED: break; /* the reset finds out what it said */
   case SRV_RESOLVING:
   case SRV_MOVING:
@@ -479,6 +483,7 @@ static void on_step_expired(wg_deadline *d) {
   case SRV_PINGING:
     wg__server_fail(srv, WG_TIMEOUT, 0, "08006", "the server did not answer in time");
     break;
+  case SRV_FINISHING: wg__pool_close(srv); break;
   case SRV_IDLE:
   case SRV_LEASED:
   case SRV_FENCED:

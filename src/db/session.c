@@ -189,6 +189,15 @@ static void session_return(const wg_session *s, wg_server *srv, bool fit) {
   wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
 }
 
+/** Whether the next guest can have the server, at once or when it has said what it owes. A driver that
+ *  met an error, say, closes in front of the ReadyForQuery behind it. */
+static bool session_fit(const wg_session *s, const wg_server *srv) {
+  const wg_wire_track *t = &s->wire->track;
+  if (srv->ops->idle(t)) return s->state != SES_SETTING;
+  return (s->state == SES_RUNNING || s->state == SES_ENDED) && !t->tainted && !t->open &&
+         t->client.have == 0 && t->client.left == 0 && !srv->blocked && !srv->broken;
+}
+
 /** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
  *  linked any more. */
 static void session_free(wg_session *s) {
@@ -203,8 +212,7 @@ static void session_free(wg_session *s) {
   g->slots[s->handle & 0xFFFF] = NULL;
   wg_list_remove(&g->sessions, &s->by_guest);
   if (srv) {
-    bool fit = s->state != SES_SETTING && srv->ops->idle(&s->wire->track);
-    session_return(s, srv, fit);
+    session_return(s, srv, session_fit(s, srv));
   }
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
@@ -605,26 +613,6 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   return WG_OK;
 }
 
-/** Takes what the server has said by now and the guest did not wait for: a driver that met an error may
- *  close in front of the ReadyForQuery behind it.
- *  @return false: the session is gone */
-static bool session_settle(wg_session *s) {
-  enum { READS = 4 };
-  wg_db_guest *g = s->guest;
-  uint64_t handle = s->handle;
-  for (int i = 0; i < READS && (s->state == SES_RUNNING || s->state == SES_ENDED); i++) {
-    uint8_t rest[4096];
-    wg_error ignored;
-    if (s->swallowed || s->srv->ops->idle(&s->wire->track)) break;
-    wg__server_look(s->srv); /* nobody has since */
-    ssize_t n = session_recv(s, rest, sizeof rest, &ignored);
-    s = session_of(g, handle); /* lost; the callbacks of that may have closed it */
-    if (!s) return false;
-    if (n <= 0) break;
-  }
-  return true;
-}
-
 wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err) {
   wg_session *s = session_find(g, handle, err);
   if (!s) return WG_INVALID;
@@ -638,7 +626,7 @@ wg_code wg_db_close(wg_db_guest *g, uint64_t handle, wg_error *err) {
     w->guards = guard.next;
     if (!guard.s) return WG_OK;
   }
-  if (session_settle(s)) session_free(s);
+  session_free(s);
   return WG_OK;
 }
 

@@ -649,6 +649,11 @@ static bool query(conn *c, const char *sql) {
     return send_done(c, "OK") && send_ready(c);
   }
   if (strcmp(sql, "COPYIN") == 0) return copy_in(c) && send_ready(c);
+  if (strcmp(sql, "LATE") == 0) {
+    if (!send_row(c, "late", 4)) return false;
+    while (atomic_load(&m->end_held)) usleep(1000);
+    return send_done(c, "SELECT 1") && send_ready(c);
+  }
   if (strcmp(sql, "SLEEP") == 0) return sleep_long(c);
   if (strcmp(sql, "HANG") == 0) return hang(c);
   if (strcmp(sql, "DIE") == 0) {

@@ -12,6 +12,7 @@
  *    "TICKET"         done, and half of a session ticket that takes several records; the other half
  *                     when `ticket_held` is over (TLS 1.3)
  *    "KEYS"           new keys for both directions, then done (TLS 1.3)
+ *    "LATE"           one row; its end when `end_held` is over
  *    "COPYIN"         CopyInResponse; ends with CopyDone or CopyFail
  *    "SLEEP"          no answer until it is canceled, then ErrorResponse 57014
  *    "HANG"           no answer, for ever
@@ -75,6 +76,7 @@ typedef struct mock_pg {
   _Atomic bool tickets_when_idle; /* behind the answer to DISCARD ALL (TLS 1.3) */
   _Atomic bool renewed; /* another certificate since the sessions that it resumes were made */
   _Atomic bool ticket_held;
+  _Atomic bool end_held;
   _Atomic unsigned tls_chunk; /* ciphertext goes out in packets of so many bytes; 0: as it comes */
   _Atomic bool cancel_held; /* cancel requests are read, and acted on when this is over */
   _Atomic bool tells; /* reports what it is at log-in, as PostgreSQL 14 does */

@@ -240,6 +240,69 @@ static void test_close_in_front_of_ready(void **state) {
   db_fixture_stop(&f);
 }
 
+/** Asks, reads a part of the answer, and closes. */
+static void close_early(db_fixture *f, const char *sql) {
+  uint8_t some[4];
+  wg_error err;
+  uint64_t h = open_at(f, f->database.host);
+  db_greet(f, f->guest, h);
+  db_query(f, f->guest, h, sql);
+  assert_true(db_recv(f, f->guest, h, some, sizeof some, &err) > 0);
+  db_close(f->guest, h);
+}
+
+/* The rest of an answer that nobody reads any more is waited for a moment, by the host alone; neither
+ * is a long one nor one that does not come. */
+static void test_the_rest_of_an_answer(void **state) {
+  (void)state;
+  db_fixture f;
+  db_fixture_init(&f);
+  db_fixture_start(&f);
+  f.mock.end_held = true;
+  close_early(&f, "LATE");
+  db_run(&f.one);
+  db_run_until_stats(&f, 0, 0, 1);
+  assert_int_equal(f.mock.resets, 0);
+  f.mock.end_held = false;
+  db_run_until_stats(&f, 0, 1, 1);
+  assert_int_equal(f.mock.resets, 1);
+  assert_int_equal(f.mock.logins, 1);
+
+  close_early(&f, "ROWS 1000 1000");
+  db_run_until_stats(&f, 0, 0, 0);
+  assert_int_equal(f.mock.logins, 1);
+
+  f.mock.end_held = true;
+  close_early(&f, "LATE");
+  db_run_until_stats(&f, 0, 0, 1);
+  db_advance(&f, DB_FINISH_MS);
+  db_run_until_stats(&f, 0, 0, 0);
+  f.mock.end_held = false;
+  assert_int_equal(f.mock.logins, 2);
+  db_fixture_stop(&f);
+}
+
+/* Also when it is the whole guest that goes; and the host may end meanwhile. */
+static void test_the_rest_without_the_guest(void **state) {
+  (void)state;
+  db_fixture f;
+  wg_db_guest *g;
+  uint64_t h;
+  for (int ends = 0; ends < 2; ends++) {
+    db_fixture_init(&f);
+    db_fixture_start(&f);
+    f.mock.end_held = true;
+    assert_int_equal(wg_db_guest_new(f.one.w, &g, NULL), WG_OK);
+    h = db_open(&f, g);
+    db_query(&f, g, h, "LATE");
+    wg_db_guest_free(g);
+    db_run_until_stats(&f, 0, 0, 1);
+    f.mock.end_held = false;
+    if (!ends) db_run_until_stats(&f, 0, 1, 1);
+    db_fixture_stop(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_start_up_chooses),
@@ -251,6 +314,8 @@ int main(void) {
       cmocka_unit_test(test_half_close),
       cmocka_unit_test(test_good_bye_gives_the_server_back),
       cmocka_unit_test(test_close_in_front_of_ready),
+      cmocka_unit_test(test_the_rest_of_an_answer),
+      cmocka_unit_test(test_the_rest_without_the_guest),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
