@@ -137,7 +137,7 @@ static void sweep(wg_db_worker *w) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
     wg_pool *pool = local->pool;
     next = wg_list_next(&w->locals, n);
-    if (pool->auth != WG_DB_AUTH_GUEST && !(named && !pool->config->database)) continue;
+    if (!wg__pool_chosen(pool) || (pool->auth != WG_DB_AUTH_GUEST && !named)) continue;
     if (!wg__local_unused(local) || wg__cancels_use(w, pool)) continue;
     for (wg_node *g = wg_list_first(&w->guests); g; g = wg_list_next(&w->guests, g))
       wg__turns_forget(WG_CONTAINER(g, wg_db_guest, by_worker), local);

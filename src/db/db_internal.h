@@ -387,6 +387,8 @@ void wg__counts_free(wg_db *db);
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */
 void wg__pool_free(wg_pool *pool);
+/** True when guests chose what the pool is of, so that there may be any number of such pools. */
+bool wg__pool_chosen(const wg_pool *pool);
 /** True when nothing of the pool lives on any worker, nor waits. */
 bool wg__local_unused(wg_local *local);
 /** Fills a zeroed local; linking it is the caller's. */

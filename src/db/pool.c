@@ -556,6 +556,10 @@ void wg__pool_free(wg_pool *pool) {
   free(pool);
 }
 
+bool wg__pool_chosen(const wg_pool *pool) {
+  return pool->auth == WG_DB_AUTH_GUEST || !pool->config->database;
+}
+
 bool wg__local_unused(wg_local *local) {
   wg_pool *pool = local->pool;
   pthread_mutex_lock(&pool->lock);

@@ -104,7 +104,7 @@ static void stats_add(wg_db_stats *to, const wg_db_stats *more) {
   to->sent += more->sent;
 }
 
-/* ---- guests' keys: one line a database, as users and passwords are nobody's business ---- */
+/* ---- keys that guests chose: one line a database, as users and passwords are nobody's business ---- */
 
 /** What the keys that are gone have counted for one database. */
 typedef struct wg_counts {
@@ -115,7 +115,7 @@ typedef struct wg_counts {
 
 /** True when the line is that of this pool. */
 static bool shown_as(const wg_pool *pool, const wg_database_config *config, const char *database) {
-  return pool->auth == WG_DB_AUTH_GUEST && pool->config == config &&
+  return wg__pool_chosen(pool) && pool->config == config &&
          strncmp(pool->database, database, sizeof((wg_db_stats *)0)->database - 1) == 0;
 }
 
@@ -181,11 +181,11 @@ void wg_db_each_stats(wg_db *db, void (*cb)(void *user, const wg_db_stats *s), v
   }
   for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
     wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
-    bool guest = pool->auth == WG_DB_AUTH_GUEST;
+    bool chosen = wg__pool_chosen(pool);
     wg_db_stats sum;
-    if (guest && (counts_of(db, pool) || shown_before(db, pool))) continue;
+    if (chosen && (counts_of(db, pool) || shown_before(db, pool))) continue;
     wg__pool_stats(pool, &sum);
-    if (guest) add_pools(db, wg_list_next(&db->pools, n), pool->config, pool->database, &sum);
+    if (chosen) add_pools(db, wg_list_next(&db->pools, n), pool->config, pool->database, &sum);
     cb(user, &sum);
   }
   pthread_mutex_unlock(&db->lock);

@@ -24,18 +24,24 @@ static void fixture(db_fixture *f, wg_database_config both[2]) {
   db_fixture_start(f);
 }
 
+static void count_line(void *user, const wg_db_stats *s) {
+  *(int *)user += strcmp(s->database, "guess5") == 0;
+}
+
 static void us_111_guests_names_leave_room(void **state) {
   (void)state;
   db_fixture f;
   wg_database_config both[2];
   wg_local *held[DB_POOLS_MAX], *other;
+  wg_node promised[DB_POOLS_MAX];
   wg_error err;
   char name[32];
   fixture(&f, both);
   for (int i = 0; i < DB_POOLS_MAX; i++) {
     snprintf(name, sizeof name, "guess%d", i);
     assert_int_equal(pool_of(&f, &both[1], name, &held[i], &err), WG_OK);
-    held[i]->pool->waiting = 1; /* somebody wants a session of it */
+    wg_node_init(&promised[i]);
+    wg_list_push_back(&held[i]->granted, &promised[i]); /* somebody is to have a session of it */
   }
 
   /* All in use: no more of them, but what is spelled out is there. */
@@ -45,13 +51,18 @@ static void us_111_guests_names_leave_room(void **state) {
   assert_string_equal(other->pool->database, "shop");
 
   /* Those that nobody wants any more make room; the others, and what is spelled out, stay. */
-  for (int i = 0; i < DB_POOLS_MAX; i++) held[i]->pool->waiting = i < 2;
+  for (int i = 2; i < DB_POOLS_MAX; i++) wg_list_remove(&held[i]->granted, &promised[i]);
   db_run(&f.one);
   assert_int_equal(f.db->pools.count, 2 + 1);
   assert_int_equal(pool_of(&f, &both[1], "another", &other, &err), WG_OK);
   assert_int_equal(pool_of(&f, &both[1], "guess1", &other, &err), WG_OK);
   assert_ptr_equal(other, held[1]);
-  for (int i = 0; i < 2; i++) held[i]->pool->waiting = 0;
+
+  int lines = 0;
+  assert_int_equal(pool_of(&f, &both[1], "guess5", &other, &err), WG_OK);
+  wg_db_each_stats(f.db, count_line, &lines);
+  assert_int_equal(lines, 1); /* of a pool that is there again */
+  for (int i = 0; i < 2; i++) wg_list_remove(&held[i]->granted, &promised[i]);
   db_fixture_stop(&f);
 }
 
