@@ -46,8 +46,9 @@ void db_worker_fixture_stop(db_worker_fixture *wf);
 
 /** Runs the loop until *flag, at most 5 s of real time. */
 void db_run_until(db_worker_fixture *wf, const bool *flag);
-/** Sleeps until the mock has sent a ReadyForQuery more than `before`, at most 5 s. */
-void db_await_ready(const db_fixture *f, unsigned before);
+/** Sleeps until the mock has sent `total` ReadyForQuery messages, those of log-ins and resets
+ *  included, at most 5 s. */
+void db_await_ready(const db_fixture *f, unsigned total);
 /** Runs the loop for what is due now. */
 void db_run(db_worker_fixture *wf);
 /** Stops the clock but for db_advance(), for tests that count single milliseconds. */
