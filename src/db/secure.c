@@ -5,7 +5,8 @@
  *                 |                     \--direct-----^      \--failed--> failed; PREFER: again in
  *                 |                                                        plain text
  *                 +--no--> PREFER: LOGIN in plain text; else failed
- *   ALLOW begins in LOGIN, and comes here when the server refuses that.
+ *   ALLOW begins in LOGIN, and comes here when the server refuses that. PREFER goes the other way when
+ *   LOGIN under TLS is refused before a password is asked for (hostnossl in pg_hba.conf).
  *
  * What a server says before the handshake's end is said by anybody on the way: it is one answer of
  * the codec's, its text is shown to nobody, and a byte more is an attack that ends the attempt. */
@@ -28,10 +29,11 @@ bool wg__secure_wanted(const wg_server *srv) {
 }
 
 bool wg__secure_again(wg_server *srv) {
-  bool may = srv->state == SRV_SECURING
-                 ? srv->tls_mode == WG_TLS_PREFER
-                 : srv->tls_mode == WG_TLS_ALLOW && srv->state == SRV_LOGIN &&
-                       srv->wire->fault == WG_WIRE_FAULT_AUTH;
+  bool refused = srv->state == SRV_LOGIN && srv->wire->fault == WG_WIRE_FAULT_AUTH;
+  bool may = false;
+  if (srv->tls_mode == WG_TLS_ALLOW) may = refused;
+  if (srv->tls_mode == WG_TLS_PREFER)
+    may = srv->state == SRV_SECURING || (refused && srv->tls && !srv->wire->asked);
   return may && !srv->second_try && wg__server_redial(srv);
 }
 

@@ -72,6 +72,12 @@ def clean(secure):
 SSL = "SELECT ssl, coalesce(version, '') FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 
+def test_us_111_prefer_where_tls_is_refused(probe, clean):  # noqa: F811
+    """hostnossl in pg_hba.conf: as libpq, the host comes back without TLS."""
+    with probe(clean, "p2", user="app_trust", tls="prefer") as p:
+        assert p.sql(SSL)[0][0] == "f"
+
+
 @pytest.mark.parametrize("kind", ["p2", "p3"])
 @pytest.mark.parametrize("mode", ["allow", "prefer", "require", "verify-ca", "verify-full", None])
 def test_us_111_modes(probe, clean, ca, mode, kind):  # noqa: F811

@@ -347,6 +347,7 @@ static wg_wire_step login_auth(pg_server *s, wg_reader body, wg_buf *out, wg_err
     return login_unbound(
         s, err, kind == MD5 ? "the server asks for md5" : "the server asks for a password");
   if (kind == CLEARTEXT || kind == MD5 || kind == SASL) {
+    s->base.asked = true;
     if (s->state != PG_STARTED)
       return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL,
                         "the server asked for two proofs");

@@ -69,6 +69,7 @@ typedef struct wg_wire_secure {
 typedef struct wg_wire_server {
   const wg_wire_ops *ops;
   wg_wire_fault fault; /**< after login() gave WG_WIRE_ERROR */
+  bool asked; /**< login: the server wants a proof, so it takes connections of this kind */
   wg_wire_secure secure; /**< set from outside, before login() */
   uint64_t told_key; /**< told to a guest that logged in itself, to cancel with; 0: not yet */
 } wg_wire_server;

@@ -512,8 +512,8 @@ static bool login(conn *c) {
     send_error(c, "FATAL", "53300", "sorry, too many clients already");
     return false;
   }
-  if (m->tls_only && !c->ssl) {
-    send_error(c, "FATAL", "28000", "no pg_hba.conf entry for this host, no encryption");
+  if (c->ssl ? m->plain_only : m->tls_only) {
+    send_error(c, "FATAL", "28000", "no pg_hba.conf entry for this host and encryption");
     return false;
   }
   if (strcmp(user, m->user) != 0) return login_refuse(c);

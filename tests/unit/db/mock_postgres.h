@@ -59,7 +59,7 @@ typedef struct mock_pg {
   const char *tls_client_ca; /* asks for a certificate of the client from this issuer */
   int tls_version; /* the only one that it speaks, TLS1_2_VERSION and so on; 0: all */
   bool tls_direct; /* without SSLRequest; ALPN is wanted */
-  bool tls_only; /* refuses log-ins in plain text by 28000 */
+  bool tls_only, plain_only; /* refuses log-ins in plain text, or under TLS, by 28000 */
   bool tls_no_plus; /* SCRAM without -PLUS */
   bool tls_resumes; /* tickets and sessions; else none */
   unsigned small_buffers; /* bytes of the socket's buffers; 0: the system's */

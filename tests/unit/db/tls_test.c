@@ -78,6 +78,36 @@ static void test_us111_modes(void **state) {
   }
 }
 
+/* `prefer` and a server that takes this user without TLS only (hostnossl in pg_hba.conf): in plain text, as
+ * libpq does. Not after a password was refused: that one is wrong there as well. */
+static void test_us111_prefer_takes_plain_text_when_told(void **state) {
+  (void)state;
+  const struct {
+    wg_tls_mode mode;
+    bool plain_only, wrong;
+    unsigned accepted;
+  } cases[] = {{WG_TLS_PREFER, true, false, 2},
+               {WG_TLS_REQUIRE, true, false, 1},
+               {WG_TLS_PREFER, false, true, 1}};
+  for (size_t i = 0; i < WG_COUNT(cases); i++) {
+    db_fixture f;
+    wg_error err;
+    tls_init(&f, "server", cases[i].mode);
+    f.mock.auth = MOCK_SCRAM;
+    f.mock.plain_only = cases[i].plain_only;
+    if (cases[i].wrong) f.mock.password = "another";
+    db_fixture_start(&f);
+    if (i == 0) {
+      works(&f, false);
+    } else {
+      assert_int_equal(db_connect(&f, f.guest, &err), 0);
+      assert_int_equal(err.code, WG_AUTH);
+    }
+    assert_int_equal(f.mock.accepted, cases[i].accepted);
+    db_fixture_stop(&f);
+  }
+}
+
 /* US-111: without tls_ca the system's issuers count; where those are, OpenSSL's environment says. */
 static void test_us111_issuers_of_the_system(void **state) {
   (void)state;
@@ -698,6 +728,7 @@ static void test_bad_files(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us111_modes),
+      cmocka_unit_test(test_us111_prefer_takes_plain_text_when_told),
       cmocka_unit_test(test_require_takes_anybody),
       cmocka_unit_test(test_us111_refused_certificates),
       cmocka_unit_test(test_us111_issuers_of_the_system),
