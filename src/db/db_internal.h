@@ -132,7 +132,7 @@ struct wg_server {
 wg_server *wg__server_new(wg_local *local);
 /** Tells the server goodbye, without waiting: it is about to be closed in good order. */
 void wg__server_bye(wg_server *srv);
-/** The same, and closes it. @param end  END_* */
+/** Tells it goodbye, and closes it. @param end  END_* */
 void wg__server_dismiss(wg_server *srv, unsigned end);
 /** Moves it; the pool's mutex must not be held. SRV_CLOSED frees it. */
 void wg__server_enter(wg_server *srv, wg_server_state next);
@@ -482,6 +482,7 @@ struct wg_session {
   wg_wire_guest *wire;
   wg_session_state state; /* changed by wg__session_enter() only */
   bool used; /* the server saw something of this guest */
+  bool hung_up; /* ENDED: the server was told, and ends when it has answered */
   bool cut; /* LOST in the middle of a message */
   bool swallowed; /* LOST: one send was taken without effect */
   unsigned shut; /* WG_WATCH_* directions that the guest has shut down */
@@ -520,6 +521,23 @@ void wg__session_changed(wg_session *s);
 void wg__session_lose(wg_session *s, const char *why);
 /** A session without a server gets none: the guest reads why, then the end. As above. */
 void wg__session_refuse(wg_session *s, const wg_error *why);
+
+/* ---- a session that its guest ends: goodbye.c ---- */
+
+/** To ENDED: the guest says no more, or is to. It reads what is still owed, then the end. `s` may be
+ *  gone afterwards. */
+void wg__session_end(wg_session *s);
+/** ENDED: goes on, after something that was owed has come. The same. */
+void wg__session_finish(wg_session *s);
+/** The guest is done, and was told all it asked for: its server is the pool's, however long the guest
+ *  keeps its socket, where it reads what is left, then the end. The same. */
+void wg__session_part(wg_session *s);
+/** ENDED, nothing more will come, and nothing is owed. */
+bool wg__session_over(const wg_session *s);
+/** Gives a server that was the session's back to the pool. @param fit  the protocol is idle */
+void wg__session_return(const wg_session *s, wg_server *srv, bool fit);
+/** Says the rest of a goodbye that was not taken at once. */
+void wg__goodbye_say(wg_server *srv);
 
 /* ---- a guest's start-up: startup.c ---- */
 

@@ -240,7 +240,7 @@ static void give(wg_server *srv) {
     if (keep)
       wg__server_entered(srv);
     else
-      wg__server_dismiss(srv, END_STOP);
+      wg__server_dismiss(srv, w->state == WORKER_RUNNING && !w->freeing ? END_GUEST : END_STOP);
     return;
   }
   wg__queue_take(req);

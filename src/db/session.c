@@ -12,6 +12,8 @@
  *      |  \--parameters to set--> SETTING --taken--> RUNNING
  *      |                             \--refused--> ENDED
  *      +--refused--> ENDED
+ *      +--shutdown--> LOST
+ *   ENDED --all that is owed was read: the server goes back--> LOST
  *   STARTING | GREETING --cancel request--> CANCELING (without a server) --it is over--> LOST
  *   any --server gone | protocol violation--> LOST
  *   any --close | guest gone--> freed; its server is reset, or closed when in doubt
@@ -34,7 +36,10 @@ void wg__session_enter(wg_session *s, wg_session_state next) {
   }
   wg_deadline_stop(&s->talk);
   s->state = next;
-  if (next == SES_SETTING) wg_deadline_start(s->srv->local->talk, &s->talk);
+  if (next != SES_SETTING) return;
+  const wg_local *local = s->srv->local;
+  bool relay = local->pool->auth == WG_DB_AUTH_RELAY; /* a log-in begins: as long as any may take */
+  wg_deadline_start(relay ? local->connect : local->talk, &s->talk);
 }
 
 /* ---- handles ---- */
@@ -184,18 +189,13 @@ void wg__session_refuse(wg_session *s, const wg_error *why) {
   wg__session_changed(s);
 }
 
-static void session_return(const wg_session *s, wg_server *srv, bool fit) {
-  bool dirty = s->used || s->wire->touched || !wg_list_empty(&srv->cancels);
-  wg__pool_return(srv, fit, dirty ? &s->wire->track : NULL);
-}
-
 /** Whether the next guest can have the server, at once or when it has said what it owes. A driver that
  *  met an error, say, closes in front of the ReadyForQuery behind it. */
 static bool session_fit(const wg_session *s, const wg_server *srv) {
   const wg_wire_track *t = &s->wire->track;
   if (srv->ops->idle(t)) return s->state != SES_SETTING;
-  return (s->state == SES_RUNNING || s->state == SES_ENDED) && !t->tainted && !t->open &&
-         t->client.have == 0 && t->client.left == 0 && !srv->blocked && !srv->broken;
+  return (s->state == SES_RUNNING || s->state == SES_ENDED) && !srv->ops->unfinished(t) &&
+         !srv->blocked && !srv->broken;
 }
 
 /** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
@@ -212,7 +212,7 @@ static void session_free(wg_session *s) {
   g->slots[s->handle & 0xFFFF] = NULL;
   wg_list_remove(&g->sessions, &s->by_guest);
   if (srv) {
-    session_return(s, srv, session_fit(s, srv));
+    wg__session_return(s, srv, session_fit(s, srv));
   }
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
@@ -360,6 +360,7 @@ static ssize_t send_lost(wg_session *s, size_t n, wg_error *err) {
   return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
 }
 
+/** `s` may be gone afterwards. */
 static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
   wg_server *srv = s->srv;
   wg_wire_track track = s->wire->track; /* a copy: the kernel may take less than all */
@@ -385,27 +386,8 @@ static ssize_t session_send(wg_session *s, const uint8_t *p, size_t n, wg_error 
     }
   }
   s->wire->track = track;
-  if (track.ended) {
-    if (srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(srv); /* it is the server's end, too */
-    wg__session_enter(s, SES_ENDED);
-    wg__session_changed(s);
-  }
+  if (track.ended) wg__session_end(s);
   return (ssize_t)n;
-}
-
-/** Nothing more will come, and nothing is owed. */
-static bool session_over(const wg_session *s) {
-  return s->state == SES_ENDED && s->srv->ops->idle(&s->wire->track);
-}
-
-/** A guest that has said good-bye, and was told all it asked for, needs the server no more, however
- *  long it keeps its socket. `s` may be gone afterwards. */
-static void session_part(wg_session *s) {
-  if (!session_over(s)) return;
-  wg_server *srv = wg__session_detach(s);
-  wg__session_enter(s, SES_LOST); /* what the guest reads: what is left, then the end */
-  s->swallowed = true;
-  session_return(s, srv, true);
 }
 
 ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, wg_error *err) {
@@ -419,9 +401,7 @@ ssize_t wg_db_send(wg_db_guest *g, uint64_t handle, const uint8_t *p, size_t n, 
   switch (s->state) {
   case SES_RUNNING:
     if (s->swallowed) return wg_error_set(err, WG_LOST, 0, "the connection to the server is lost");
-    n = (size_t)session_send(s, p, n, err);
-    if ((ssize_t)n > 0) session_part(s);
-    return (ssize_t)n;
+    return session_send(s, p, n, err);
   case SES_STARTING:
   case SES_GREETING: return wg__startup_take(s, p, n, err);
   case SES_QUEUED:
@@ -444,7 +424,7 @@ static bool session_readable(const wg_session *s) {
   case SES_CANCELING:
   case SES_SETTING: return false;
   case SES_RUNNING: return s->srv->readable;
-  case SES_ENDED: return session_over(s) || s->srv->readable;
+  case SES_ENDED: return wg__session_over(s) || s->srv->readable;
   case SES_LOST: return true;
   }
   return true;
@@ -494,9 +474,9 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
   if (cap == 0) return wg_error_set(err, WG_INVALID, 0, "recv: max-bytes is 0");
   if (s->shut & WG_WATCH_READ) return 0;
   if (wg_buf_len(&s->to_guest) == 0 &&
-      (s->state == SES_RUNNING || (s->state == SES_ENDED && !session_over(s)))) {
+      (s->state == SES_RUNNING || (s->state == SES_ENDED && !wg__session_over(s)))) {
     ssize_t n = session_recv(s, p, cap, err);
-    if (n > 0) session_part(s);
+    if (n > 0 && s->state == SES_ENDED) wg__session_finish(s);
     if (n != 0) return n;
     s = session_find(g, handle, err); /* lost; the callbacks of that may have closed it */
     if (!s) return WG_INVALID;
@@ -527,6 +507,8 @@ ssize_t wg_db_recv(wg_db_guest *g, uint64_t handle, uint8_t *p, size_t cap, wg_e
 /* ---- waiting ---- */
 
 void wg__session_on_ready(wg_session *s, unsigned events) {
+  if (s->state == SES_ENDED && wg_buf_len(&s->srv->out)) /* a goodbye that was not taken at once */
+    wg__goodbye_say(s->srv);
   if (s->state == SES_SETTING)
     wg__startup_talk(s);
   else
@@ -601,15 +583,17 @@ wg_code wg_db_shutdown(wg_db_guest *g, uint64_t handle, unsigned how, wg_error *
   if (how == 0 || (how & ~(unsigned)(WG_WATCH_READ | WG_WATCH_WRITE)))
     return wg_error_set(err, WG_INVALID, 0, "shutdown: no such direction");
   s->shut |= how;
-  if ((how & WG_WATCH_WRITE) && s->state == SES_RUNNING) {
-    s->wire->track.ended = true;
-    if (s->srv->pool->auth == WG_DB_AUTH_RELAY) wg__server_bye(s->srv);
-    wg__session_enter(s, SES_ENDED);
+  if (how & WG_WATCH_WRITE) {
+    if (s->state == SES_RUNNING) {
+      wg__session_end(s);
+    } else if (s->state == SES_STARTING) {
+      wg__session_enter(s, SES_LOST);
+    } else if (s->state == SES_GREETING) {
+      wg__session_part(s);
+    } /* QUEUED, SETTING: when it is RUNNING; the others expect no more */
   }
-  if ((how & WG_WATCH_WRITE) && s->state == SES_STARTING) wg__session_enter(s, SES_LOST);
-  wg__session_changed(s);
   s = session_of(g, handle); /* callbacks may have closed it */
-  if (s) session_part(s);
+  if (s) wg__session_changed(s);
   return WG_OK;
 }
 

@@ -9,16 +9,16 @@
 
 enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of four */
 
+/** `s` may be gone afterwards. */
 static void greeted(wg_session *s, wg_wire_step step) {
   if (step == WG_WIRE_OK) {
     wg__session_enter(s, SES_RUNNING);
     wg__cancel_register(s);
-  } else if (step == WG_WIRE_END) {
-    wg__session_enter(s, SES_ENDED);
-  } else {
-    return;
   }
-  s->wire->track.ended = step == WG_WIRE_END;
+  if (step == WG_WIRE_END || (step == WG_WIRE_OK && (s->shut & WG_WATCH_WRITE)))
+    wg__session_end(s);
+  else
+    wg__session_changed(s);
 }
 
 static void hint_tls(wg_session *s) {
@@ -154,19 +154,11 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
     }
     wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
   }
-  if (step == WG_WIRE_OK && policy.relay) {
-    if (!wg__server_flush(srv)) {
-      wg__session_lose(s, "the server closed the connection");
-      return (ssize_t)taken;
-    }
-    wg__server_arm(srv, WG_WATCH_READ); /* somebody may wait for the answer already */
-  }
   greeted(s, step);
-  wg__session_changed(s);
   return (ssize_t)taken;
 }
 
-/** SETTING: the server answers. */
+/** SETTING: the server answers. `s` may be gone afterwards. */
 void wg__startup_talk(wg_session *s) {
   wg_server *srv = s->srv;
   for (;;) {
@@ -192,8 +184,9 @@ void wg__startup_talk(wg_session *s) {
         wg__session_lose(s, "out of memory");
         return;
       }
+      wg_buf_clear(&srv->out); /* of a relayed start-up that the server did not want to hear out */
+      if (srv->wire->told_key) s->wire->key = srv->wire->told_key; /* relayed, without a password */
       greeted(s, step);
-      wg__session_changed(s);
       return;
     }
     if (wg__server_babbles(srv, &err)) {
@@ -212,6 +205,8 @@ void wg__startup_talk(wg_session *s) {
 }
 
 void wg__startup_expired(wg_deadline *d) {
-  wg__session_lose(WG_CONTAINER(d, wg_session, talk),
-                   "the server did not take the session's parameters in time");
+  wg_session *s = WG_CONTAINER(d, wg_session, talk);
+  wg__session_lose(s, s->srv->pool->auth == WG_DB_AUTH_RELAY
+                          ? "the server did not answer the start-up in time"
+                          : "the server did not take the session's parameters in time");
 }

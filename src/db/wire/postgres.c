@@ -553,6 +553,7 @@ const wg_wire_ops wg_wire_postgres = {
     .track_client = pg_track_client,
     .track_server = pg_track_server,
     .idle = pg_idle,
+    .unfinished = pg_unfinished,
     .ask_password = pg_ask_password,
     .refuse = pg_refuse,
     .farewell = pg_farewell,

@@ -101,6 +101,7 @@ wg_wire_step pg_track_client(wg_wire_track *t, const uint8_t *p, size_t n, size_
 wg_wire_step pg_track_server(wg_wire_track *t, wg_wire_server *s, const uint8_t *p, size_t n,
                              wg_error *err);
 bool pg_idle(const wg_wire_track *t);
+bool pg_unfinished(const wg_wire_track *t);
 /* postgres_greet.c */
 void pg_ask_password(wg_wire_guest *base, wg_buf *to_guest);
 void pg_refuse(const wg_error *why, wg_buf *to_guest);

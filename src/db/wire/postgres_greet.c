@@ -18,7 +18,9 @@
  * With auth = "service" no password is asked for: the session behind has been authenticated with the
  * credentials that warp.toml names, whatever user the guest says. With "guest" the kept packet waits
  * for the guest's own, in clear: nothing of it leaves the process but by the log-in that proves it.
- * With "relay" the packet goes to the server as it is, and the guest answers what that asks. */
+ * With "relay" the packet goes to the server as it is, and the guest answers what that asks. Its first
+ * answer is looked at: under TLS a server offers to bind the proof to a channel that the guest does not
+ * have, and stock drivers take such an offer without TLS for an attack. */
 
 enum { PG_SETTINGS_MAX = 128, PG_TEXT_MAX = 200, PG_PASSWORD_MAX = 4096 };
 
@@ -36,6 +38,7 @@ typedef struct pg_guest {
   bool ssl, gss;         /* each may be asked once */
   bool leasing;          /* the packet waits for a server */
   bool refused;          /* SETTING: the server said no */
+  bool relay;            /* SETTING: the guest logs in itself */
   wg_buf packet;         /* a start-up packet that came in parts */
   wg_buf secret;         /* a password message, whole or in parts */
 } pg_guest;
@@ -345,9 +348,10 @@ static wg_wire_step greet_startup(pg_guest *g, pg_server *s, const wg_wire_polic
       bool named = !policy->database || (u.database && u.database[0]);
       relay_startup(g, named ? NULL : policy->database, to_server);
       g->base.track.tainted = true; /* never pooled */
-      greet_enter(g, GREET_READY);
+      g->relay = true;
+      greet_enter(g, GREET_SETTING);
       free(u.options);
-      return WG_WIRE_OK;
+      return WG_WIRE_ASK;
     }
     if (version != PG_PROTOCOL_3_0 || u.unknown_count) put_negotiate(to_guest, &u);
     if (put_settings(s, &u, to_server) == 0) {
@@ -533,11 +537,46 @@ wg_wire_step pg_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire
   return step;
 }
 
+/** AuthenticationSASL without the mechanisms that bind to a channel. */
+static void put_offer(wg_reader body, wg_buf *to_guest) {
+  size_t at = pg_begin(to_guest, 'R');
+  wg_buf_put_u32(to_guest, wg_take_u32(&body));
+  for (const char *name; (name = wg_take_cstr(&body)) && name[0];) {
+    size_t n = strlen(name);
+    if (n < 5 || strcmp(name + n - 5, "-PLUS") != 0) wg_buf_put_cstr(to_guest, name);
+  }
+  wg_buf_put_u8(to_guest, 0);
+  pg_end(to_guest, at);
+}
+
+/** The server's answer to a start-up that was relayed: the guest's, up to what says how to log in. */
+static wg_wire_step relay_reply(pg_guest *g, const pg_server *s, wg_buf *in, wg_buf *to_guest,
+                                wg_error *err) {
+  enum { SASL = 10 };
+  for (bool answered = false; !answered;) {
+    uint8_t type;
+    wg_reader body;
+    wg_wire_step step = pg_next(in, &type, &body, err);
+    if (step != WG_WIRE_OK) return step;
+    wg_reader kind = body;
+    if (type == 'R' && s->base.secure.on && wg_take_u32(&kind) == SASL)
+      put_offer(body, to_guest);
+    else
+      wg_buf_put(to_guest, wg_buf_head(in), body.len + 5);
+    g->base.track.server.type = type;
+    answered = type != 'N' && type != 'v';
+    pg_drop(in);
+  }
+  greet_enter(g, GREET_READY);
+  return WG_WIRE_OK;
+}
+
 wg_wire_step pg_greet_reply(wg_wire_guest *base, wg_wire_server *server, wg_buf *in,
                             wg_buf *to_guest, wg_error *err) {
   pg_guest *g = (pg_guest *)base;
   pg_server *s = (pg_server *)server;
   WG_ASSERT(g->state == GREET_SETTING);
+  if (g->relay) return relay_reply(g, s, in, to_guest, err);
   for (;;) {
     uint8_t type;
     wg_reader body;

@@ -70,10 +70,10 @@ static void on_client_message(wg_wire_track *t) {
   case 'D':
   case 'E':
   case 'C': t->open = true; break;
-  case 'H': /* Flush */
-  case 'd':
   case 'c':
-  case 'f': break;
+  case 'f': t->copying = false; break;
+  case 'H': /* Flush */
+  case 'd': break;
   default: t->tainted = true; break; /* let the server say what it thinks of it */
   }
 }
@@ -111,6 +111,7 @@ wg_wire_step pg_track_client(wg_wire_track *t, const uint8_t *p, size_t n, size_
 /** CopyInResponse. A Sync that the guest sent behind the Execute of this COPY is read in copy mode,
  *  where the server ignores it (section 55.2.6): no ReadyForQuery will come for it. */
 static void on_copy_in(wg_wire_track *t) {
+  t->copying = true;
   if (t->pending == 0) {
     if (!t->open) t->tainted = true; /* nobody asked for one */
     return; /* extended, and its Sync is still to come */
@@ -125,6 +126,8 @@ static void on_copy_in(wg_wire_track *t) {
 
 static wg_wire_step on_server_message_begin(wg_wire_track *t, pg_server *s, wg_error *err) {
   switch (t->server.type) {
+  case 'C':
+  case 'E': t->copying = false; break;
   case 'Z':
     if (t->server.left == 1) break;
     wg_error_set(err, WG_PROTOCOL, 0, "postgres: ReadyForQuery of %u bytes, not 5",
@@ -215,6 +218,10 @@ wg_wire_step pg_track_server(wg_wire_track *t, wg_wire_server *base, const uint8
 bool pg_idle(const wg_wire_track *t) {
   return !t->tainted && !t->open && t->pending == 0 && at_boundary(&t->client) &&
          at_boundary(&t->server);
+}
+
+bool pg_unfinished(const wg_wire_track *t) {
+  return t->tainted || t->open || t->copying || !at_boundary(&t->client);
 }
 
 void pg_farewell(const wg_wire_track *t, const char *message, wg_buf *to_guest) {

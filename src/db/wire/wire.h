@@ -92,6 +92,7 @@ typedef struct wg_wire_track {
   uint32_t pending; /**< answers that the server still owes */
   uint8_t txn; /**< the codec's transaction status */
   bool open; /**< the client began something that it has to end (extended query, COPY) */
+  bool copying; /**< the server waits for the client's part of a COPY */
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
 } wg_wire_track;
@@ -183,6 +184,9 @@ struct wg_wire_ops {
                                wg_error *err);
   /** True when nobody owes anybody anything, so that reset() can follow. */
   bool (*idle)(const wg_wire_track *t);
+  /** True when a client that says no more can be owed answers for ever: it left something open, or
+   *  they cannot be counted. Only the end of the server's connection brings the rest of them. */
+  bool (*unfinished)(const wg_wire_track *t);
   /** After LEASE: appends the demand for the guest's password; LEASE comes again with it. */
   void (*ask_password)(wg_wire_guest *g, wg_buf *to_guest);
   /** Appends what tells a guest in its start-up that it gets no session. */

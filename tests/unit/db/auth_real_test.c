@@ -5,7 +5,6 @@
  * the old one outlives by credential_ttl at most; and guests that log in themselves. */
 #include "db/db_fixture.h"
 #include "db/real_postgres.h"
-#include "db/wire/scram.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,17 +59,6 @@ static uint64_t begin(db_fixture *f, const char *user) {
   return h;
 }
 
-static void say(db_fixture *f, uint64_t h, char type, const void *p, size_t n) {
-  wg_buf b;
-  wg_buf_init(&b, 65536);
-  wg_buf_put_u8(&b, (uint8_t)type);
-  wg_buf_put_u32(&b, (uint32_t)n + 4);
-  wg_buf_put(&b, p, n);
-  assert_false(b.failed);
-  db_send(f, f->guest, h, wg_buf_head(&b), wg_buf_len(&b));
-  wg_buf_release(&b);
-}
-
 /** Says the password that the guest is asked for in clear. */
 static void prove(db_fixture *f, uint64_t h, const char *password) {
   uint8_t *all;
@@ -80,7 +68,7 @@ static void prove(db_fixture *f, uint64_t h, const char *password) {
   assert_int_equal(len, sizeof cleartext);
   assert_memory_equal(all, cleartext, len);
   free(all);
-  say(f, h, 'p', password, strlen(password) + 1);
+  db_say(f, h, 'p', password, strlen(password) + 1);
 }
 
 /** The backend behind a session, or 0 when the server refused with 28P01 and the stream ended. */
@@ -368,7 +356,7 @@ static void us_112_password_messages(void **state) {
   for (int way = 0; way < 3; way++) { /* guests that go instead of an answer */
     h = begin(&f, "app");
     assert_int_equal(db_read_until(&f, f.guest, h, 'R', NULL, NULL), 0);
-    if (way == 1) say(&f, h, 'X', "", 0);
+    if (way == 1) db_say(&f, h, 'X', "", 0);
     if (way == 2) db_send(&f, f.guest, h, right, 8);
     db_close(f.guest, h);
   }
@@ -398,33 +386,7 @@ static void us_112_reset_between_guests_of_one_password(void **state) {
 
 /** SCRAM-SHA-256 as the guest's own driver speaks it with the server. */
 static int scram(db_fixture *f, uint64_t h, const char *password) {
-  uint8_t *all;
-  size_t len;
-  wg_error err;
-  wg_scram client = {.channel = WG_SCRAM_NO_BINDING};
-  wg_secret secret = {(char *)(uintptr_t)password, strlen(password)};
-  wg_buf text, message;
-  wg_buf_init(&text, 4096);
-  wg_buf_init(&message, 4096);
-
-  assert_int_equal(db_read_until(f, f->guest, h, 'R', &all, &len), 0);
-  assert_int_equal(all[8], 10); /* SASL */
-  free(all);
-  assert_int_equal(wg_scram_first(&client, "", &text, &err), WG_OK);
-  wg_buf_put_cstr(&message, "SCRAM-SHA-256");
-  wg_buf_put_u32(&message, (uint32_t)wg_buf_len(&text));
-  wg_buf_put(&message, wg_buf_head(&text), wg_buf_len(&text));
-  say(f, h, 'p', wg_buf_head(&message), wg_buf_len(&message));
-  wg_buf_clear(&text);
-
-  assert_int_equal(db_read_until(f, f->guest, h, 'R', &all, &len), 0);
-  assert_int_equal(all[8], 11); /* SASLContinue */
-  assert_int_equal(wg_scram_final(&client, (char *)all + 9, len - 9, &secret, &text, &err), WG_OK);
-  free(all);
-  say(f, h, 'p', wg_buf_head(&text), wg_buf_len(&text));
-  wg_buf_release(&text);
-  wg_buf_release(&message);
-  wg_scram_wipe(&client);
+  db_scram(f, h, password, WG_SCRAM_NO_BINDING, "SCRAM-SHA-256");
   return welcome(f, h, "28P01");
 }
 
@@ -601,7 +563,7 @@ static void us_112_service_and_guest_never_mix(void **state) {
       int own = (round + guest_first) % 2;
       h = open_named(&f, own ? "own" : "main", &asked);
       assert_int_equal(asked, own);
-      if (own) say(&f, h, 'p', "secret", 7);
+      if (own) db_say(&f, h, 'p', "secret", 7);
       int now = welcome(&f, h, "");
       assert_int_not_equal(now, 0);
       assert_true(pid[own] == 0 || pid[own] == now); /* warm: its own again */
@@ -611,7 +573,7 @@ static void us_112_service_and_guest_never_mix(void **state) {
       rest(&f, 0);
       h = open_named(&f, "own", &asked);
       assert_true(asked);
-      say(&f, h, 'p', "Secret", 7);
+      db_say(&f, h, 'p', "Secret", 7);
       assert_int_equal(welcome(&f, h, "28P01"), 0);
       rest(&f, 0);
     }

@@ -313,6 +313,53 @@ void db_query(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql) {
   wg_buf_release(&b);
 }
 
+void db_say(db_fixture *f, uint64_t handle, char type, const void *p, size_t n) {
+  wg_buf b;
+  wg_buf_init(&b, 65536);
+  wg_buf_put_u8(&b, (uint8_t)type);
+  wg_buf_put_u32(&b, (uint32_t)n + 4);
+  wg_buf_put(&b, p, n);
+  assert_false(b.failed);
+  db_send(f, f->guest, handle, wg_buf_head(&b), wg_buf_len(&b));
+  wg_buf_release(&b);
+}
+
+void db_scram(db_fixture *f, uint64_t handle, const char *password, wg_scram_channel channel,
+              const char *offer) {
+  uint8_t *all;
+  size_t len;
+  wg_error err;
+  wg_scram client = {.channel = channel};
+  wg_secret secret = {(char *)(uintptr_t)password, strlen(password)};
+  wg_buf text, message;
+  wg_buf_init(&text, 4096);
+  wg_buf_init(&message, 4096);
+
+  assert_int_equal(db_read_until(f, f->guest, handle, 'R', &all, &len), 0);
+  assert_int_equal(all[8], 10); /* SASL */
+  for (size_t at = 9; at + 2 < len; at++)
+    if (all[at] == 0) all[at] = ',';
+  assert_string_equal((char *)all + 9, offer);
+  free(all);
+  assert_int_equal(wg_scram_first(&client, "", &text, &err), WG_OK);
+  wg_buf_put_cstr(&message, "SCRAM-SHA-256");
+  wg_buf_put_u32(&message, (uint32_t)wg_buf_len(&text));
+  wg_buf_put(&message, wg_buf_head(&text), wg_buf_len(&text));
+  db_say(f, handle, 'p', wg_buf_head(&message), wg_buf_len(&message));
+  wg_buf_clear(&text);
+  if (channel == WG_SCRAM_NO_BINDING) {
+    assert_int_equal(db_read_until(f, f->guest, handle, 'R', &all, &len), 0);
+    assert_int_equal(all[8], 11); /* SASLContinue */
+    assert_int_equal(wg_scram_final(&client, (char *)all + 9, len - 9, &secret, &text, &err),
+                     WG_OK);
+    free(all);
+    db_say(f, handle, 'p', wg_buf_head(&text), wg_buf_len(&text));
+  }
+  wg_buf_release(&text);
+  wg_buf_release(&message);
+  wg_scram_wipe(&client);
+}
+
 void db_ask(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql, char *out,
             size_t cap) {
   uint8_t *all;

@@ -4,6 +4,7 @@
 #pragma once
 #include "db/db_internal.h"
 #include "db/mock_postgres.h"
+#include "db/wire/scram.h"
 #include <uv.h>
 
 typedef struct db_worker_fixture {
@@ -68,6 +69,12 @@ void db_greet(db_fixture *f, wg_db_guest *g, uint64_t handle);
 uint64_t db_open(db_fixture *f, wg_db_guest *g);
 void db_send(db_fixture *f, wg_db_guest *g, uint64_t handle, const void *p, size_t n);
 void db_query(db_fixture *f, wg_db_guest *g, uint64_t handle, const char *sql);
+/** A message of this type and body. */
+void db_say(db_fixture *f, uint64_t handle, char type, const void *p, size_t n);
+/** A log-in by SCRAM-SHA-256 as a guest's own driver speaks it, up to the proof, whose answer is not
+ *  read. @param offer  the mechanisms that the server must offer, a comma between two */
+void db_scram(db_fixture *f, uint64_t handle, const char *password, wg_scram_channel channel,
+              const char *offer);
 /** Blocks for bytes: as wg_db_recv, never WG_AGAIN. */
 ssize_t db_recv(db_fixture *f, wg_db_guest *g, uint64_t handle, void *p, size_t cap, wg_error *err);
 /** Reads whole messages until one of type `last`; returns its body's first byte, or -1 at the end

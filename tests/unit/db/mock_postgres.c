@@ -556,6 +556,10 @@ static bool copy_in(conn *c) {
     uint8_t *body = read_msg(c, &type, &len);
     if (!body) return false;
     free(body);
+    if (type == 'X') { /* as the real one does */
+      atomic_fetch_add(&c->m->terminates, 1);
+      return false;
+    }
     if (type == 'c') return send_done(c, "COPY 0");
     if (type == 'f') return send_error(c, "ERROR", "57014", "COPY from stdin failed");
   }

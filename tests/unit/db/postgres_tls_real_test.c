@@ -251,12 +251,52 @@ static void test_us113_reuse(void **state) {
   db_fixture_stop(&f);
 }
 
+/* US-112, auth = "relay": the server offers to bind the proof to its TLS; the guest has none, and
+ * libpq refuses such an offer without TLS: it does not see it. A guest that would bind its proof, and
+ * is told that the server cannot ("y"), is refused by the server: somebody may be in between. */
+static void test_us112_relay(void **state) {
+  (void)state;
+  db_fixture f;
+  real_init(&f, "app");
+  f.database.auth = WG_DB_AUTH_RELAY;
+  f.database.user = NULL;
+  f.database.password = (wg_secret){0};
+  db_fixture_start(&f);
+  static const char *const users[] = {"app", "app_plain", "app"};
+  for (size_t i = 0; i < WG_COUNT(users); i++) {
+    uint64_t h = 0;
+    uint8_t bytes[256], *all;
+    size_t len;
+    assert_int_equal(wg_db_open(f.guest, "db.example", 10, f.database.port, &h, NULL), WG_OK);
+    db_send(&f, f.guest, h, bytes, db_startup(bytes, "user", users[i], "database", "shop", NULL));
+    if (i == 1) { /* asked for in clear */
+      assert_int_equal(db_read_until(&f, f.guest, h, 'R', NULL, NULL), 0);
+      db_say(&f, h, 'p', "secret", 7);
+    } else {
+      db_scram(&f, h, "secret", i == 2 ? WG_SCRAM_BINDING_UNASKED : WG_SCRAM_NO_BINDING,
+               "SCRAM-SHA-256");
+    }
+    if (i == 2) {
+      assert_int_equal(db_read_until(&f, f.guest, h, 'E', &all, &len), 'S');
+      assert_non_null(memmem(all, len, "channel binding", 15));
+      free(all);
+    } else {
+      assert_int_equal(db_read_until(&f, f.guest, h, 'Z', NULL, NULL), 'I');
+      ask_is(&f, h, SSL_OF("ssl"), "t");
+      ask_is(&f, h, "SELECT session_user", users[i]);
+    }
+    db_close(f.guest, h);
+    db_run_until_stats(&f, 0, 0, 0);
+  }
+  db_fixture_stop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us111_log_in_methods), cmocka_unit_test(test_us111_channel_binding),
       cmocka_unit_test(test_us111_refusals),       cmocka_unit_test(test_us111_allow_and_prefer),
       cmocka_unit_test(test_us111_direct_or_not),  cmocka_unit_test(test_us111_versions),
-      cmocka_unit_test(test_us113_reuse),
+      cmocka_unit_test(test_us113_reuse),          cmocka_unit_test(test_us112_relay),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
