@@ -236,10 +236,11 @@ static void on_wake(uv_async_t *async) {
     if (!srv) break;
     wg__pool_arrived(srv);
   }
-  for (size_t n = w->busy.count; n && w->busy.count; n--) { /* those that are busy now */
-    wg_server *srv = WG_ITEM(wg_list_first(&w->busy), wg_server, by_busy);
-    wg_list_remove(&w->busy, &srv->by_busy);
-    wg__server_talk(srv);
+  wg_server *busy = WG_ITEM(wg_list_first(&w->busy), wg_server, by_busy);
+  if (busy) { /* one a turn, however many there are */
+    wg_list_remove(&w->busy, &busy->by_busy);
+    wg__server_talk(busy);
+    if (!wg_list_empty(&w->busy)) uv_async_send(&w->wake);
   }
   wg__cancels_arrived(w);
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))

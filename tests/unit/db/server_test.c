@@ -143,6 +143,32 @@ static void test_many_rounds(void **state) {
   db_fixture_stop(&f);
 }
 
+/* Many that compute share the turns, so that a turn is no longer for them. */
+static void test_many_rounds_at_once(void **state) {
+  (void)state;
+  enum { MANY = 8, EACH = 40000 };
+  db_fixture f;
+  db_fixture_init(&f);
+  f.mock.auth = MOCK_SCRAM;
+  f.mock.iterations = EACH;
+  f.database.pool.pool_size = MANY;
+  db_fixture_start(&f);
+  db_result r[MANY];
+  unsigned turns = 0;
+  bool all = false;
+  uint64_t end = wg_now_ms(&wg_clock_monotonic) + 5000;
+  for (int i = 0; i < MANY; i++) db_start_connect(f.guest, &r[i]);
+  while (!all && wg_now_ms(&wg_clock_monotonic) < end) {
+    turns += f.one.w->busy.count != 0;
+    uv_run(&f.one.uv, UV_RUN_NOWAIT);
+    all = true;
+    for (int i = 0; i < MANY; i++) all = all && r[i].done;
+  }
+  for (int i = 0; i < MANY; i++) assert_true(r[i].done && r[i].code == WG_OK);
+  assert_true(turns >= MANY * (EACH / WG_SCRAM_ROUNDS - 1));
+  db_fixture_stop(&f);
+}
+
 /* It goes, or the deadline comes, in the middle of them. */
 static void test_gone_within_the_rounds(void **state) {
   (void)state;
@@ -281,6 +307,7 @@ int main(void) {
       cmocka_unit_test(test_unix_socket),
       cmocka_unit_test(test_ipv6),
       cmocka_unit_test(test_many_rounds),
+      cmocka_unit_test(test_many_rounds_at_once),
       cmocka_unit_test(test_gone_within_the_rounds),
       cmocka_unit_test(test_addresses_in_turn),
       cmocka_unit_test(test_unknown_name),

@@ -671,6 +671,42 @@ static void test_us111_names(void **state) {
   }
 }
 
+/* Who issued it, and for whom where only the common name says so. */
+static void test_us111_issuers(void **state) {
+  (void)state;
+  certs_make(&(cert_spec){
+      .file = "old", .cn = "old authority", .ca = true, .from_days = -9, .until_days = -1});
+  certs_make(
+      &(cert_spec){.file = "of_old", .cn = "db.example", .san = "DNS:db.example", .issuer = "old"});
+  certs_make(&(cert_spec){.file = "cn_only", .cn = "db.example", .issuer = "ca"});
+  certs_make(
+      &(cert_spec){.file = "cn_too", .cn = "db.example", .san = "DNS:x.example", .issuer = "ca"});
+  const struct {
+    const char *cert, *ca;
+    const char *text; /* NULL: it is fine */
+  } cases[] = {
+      {"of_old", "old", "its issuer's certificate, of 'old authority', has expired on "},
+      {"cn_only", "ca", NULL}, /* as libpq */
+      {"cn_too", "ca", "is for 'x.example', not for 'db.example'"},
+      {"self", "self", NULL}, /* itself in tls_ca, as the hint of its refusal says */
+      {"server", "self", "is from an issuer that is not trusted: 'test authority'"},
+  };
+  for (size_t i = 0; i < WG_COUNT(cases); i++) {
+    peer p;
+    wg_error err;
+    peer_init(&p);
+    p.cert = cases[i].cert;
+    p.config.ca = certs_path(cases[i].ca, "crt");
+    peer_open(&p);
+    peer_connect(&p);
+    wg_tls_step s = shake(&p, SIZE_MAX, &err);
+    if (s != (cases[i].text ? WG_TLS_FAILED : WG_TLS_DONE)) fail_msg("%s", cases[i].cert);
+    if (cases[i].text && !strstr(err.msg, cases[i].text)) fail_msg("%s", err.msg);
+    peer_disconnect(&p);
+    peer_release(&p);
+  }
+}
+
 /* Text in a certificate is anybody's: neither control characters nor quotes come through. */
 static void test_names_are_made_harmless(void **state) {
   (void)state;
@@ -772,6 +808,7 @@ int main(void) {
       cmocka_unit_test(test_expired_is_not_resumed),
       cmocka_unit_test(test_another_name_is_not_resumed),
       cmocka_unit_test(test_us111_names),
+      cmocka_unit_test(test_us111_issuers),
       cmocka_unit_test(test_names_are_made_harmless),
       cmocka_unit_test(test_settings), /* last: makes a new authority */
   };
