@@ -450,6 +450,31 @@ def test_an_instance_that_dies_gives_its_session_back(serve, kind, way):
         assert web.works()
 
 
+# A stream ends with its instance: what came of it must not look whole.
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_trap_in_the_body_is_no_end_of_it(serve, first):
+    with serve("p3") as web:
+        for _ in range(5):
+            with web.server.raw() as s:
+                s.sendall(b"GET /trap-in-body?ms=50&n=%d HTTP/1.1\r\nHost: a\r\n\r\n" % first)
+                answer = b""
+                while more := s.recv(4096):
+                    answer += more
+            assert answer.startswith(b"HTTP/1.1 200 ") and (b"5\r\nbegun" in answer) == bool(first)
+            assert not answer.endswith(b"0\r\n\r\n"), "an end that the guest never gave"
+        assert web.works()
+
+
+def test_the_head_of_a_stream_is_sent_at_once(serve):
+    with serve("p3") as web, web.server.raw() as s:
+        s.sendall(b"GET /late?ms=1500 HTTP/1.1\r\nHost: a\r\n\r\n")
+        start = time.monotonic()
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert time.monotonic() - start < 1
+        assert b"nothing here" in s.recv(4096)
+        assert time.monotonic() - start > 1.4
+
+
 # ---- instances that live on ---------------------------------------------------------------------
 
 

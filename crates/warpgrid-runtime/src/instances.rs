@@ -75,6 +75,8 @@ struct Control {
     /// A client went away before the end of its request.
     deserted: AtomicBool,
     timed_out: AtomicBool,
+    /// It trapped or was ended: the end of a body that comes now is not the guest's.
+    failed: AtomicBool,
     /// It was dropped while all it did was to wait for a signal: nothing went wrong.
     let_go: AtomicBool,
     /// It takes no more requests: it served its share.
@@ -122,6 +124,11 @@ impl Request {
         }
     }
 
+    /// The instance did not live to the end of the request.
+    pub fn failed(&self) -> bool {
+        self.instance.get().is_some_and(|c| c.failed.load(Relaxed))
+    }
+
     /// The instance ran into the request's deadline.
     pub fn timed_out(&self) -> bool {
         self.instance.get().is_some_and(|c| c.timed_out.load(Relaxed))
@@ -159,6 +166,7 @@ impl HandlerState for Factory {
             waiting: AtomicUsize::new(0),
             deserted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             used_up: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -323,6 +331,7 @@ impl WorkerState for Life {
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
+        self.control.failed.store(result.is_err(), Relaxed);
         if let Err(e) = result
             && !self.control.works_for_nobody()
             && !self.control.let_go.load(Relaxed)

@@ -421,6 +421,11 @@ impl Body for Tracked {
             // The head is out already: cutting the response short is all that is left.
             return Poll::Ready(Some(Err(HttpError::HttpRequestBodySize(None))));
         }
+        if frame.is_none() && self.inflight.request.failed() {
+            // A stream ends with its instance, and looks whole: that would be a lie.
+            let why = "the service failed".to_string();
+            return Poll::Ready(Some(Err(HttpError::InternalError(Some(why)))));
+        }
         if let Some(Ok(f)) = &frame
             && let (Some(data), Some(left)) = (f.data_ref(), self.left)
         {

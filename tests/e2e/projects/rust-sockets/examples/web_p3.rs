@@ -111,6 +111,18 @@ impl wasip3::exports::http::handler::Guest for App {
         let _ = response.set_status_code(status);
         drop(trailers);
         wasip3::spawn_local(async move {
+            let wait = target.number("ms", 0) * 1_000_000;
+            match target.path.as_str() {
+                "/trap-in-body" => {
+                    if target.number("n", 0) > 0 {
+                        body.write_all(b"begun".to_vec()).await;
+                    }
+                    wasip3::clocks::monotonic_clock::wait_for(wait).await;
+                    std::process::abort()
+                }
+                "/late" => wasip3::clocks::monotonic_clock::wait_for(wait).await,
+                _ => {}
+            }
             // What a client that went away left over is of no use.
             let _ = body.write_all(text.into_bytes()).await;
         });
