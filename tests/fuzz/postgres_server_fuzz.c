@@ -15,7 +15,7 @@ static const uint8_t welcome[] = "R\0\0\0\010\0\0\0\0S\0\0\0\025TimeZone\0Etc/UT
                                  "K\0\0\0\014\0\0\0\007\0\0\0\010Z\0\0\0\005I";
 
 /* New modes go to the end: the corpus knows the others by number. */
-enum { LOGIN, REPLY, GREET_REPLY, TRACK, LOGIN_TLS, ASK_TLS, MODES };
+enum { LOGIN, REPLY, GREET_REPLY, TRACK, LOGIN_TLS, ASK_TLS, RELAY, MODES };
 
 typedef struct run {
   wg_wire_server *s;
@@ -75,6 +75,15 @@ static void start(run *r, int mode) {
   bool granted;
   if (mode == ASK_TLS) {
     REQUIRE(pg->ask_tls(r->s, &r->in, &r->out, &granted, &err) == WG_WIRE_MORE);
+    return;
+  }
+  if (mode == RELAY) { /* under TLS, of which the guest is to see nothing */
+    static const uint8_t packet[] = "\0\0\0\022\0\3\0\0user\0app\0";
+    const wg_wire_policy policy = {.database = "shop", .relay = true};
+    size_t taken;
+    r->s->secure.on = true;
+    REQUIRE(pg->greet(r->g, r->s, &policy, packet, sizeof packet, &taken, &r->to_guest, &r->out,
+                      &err) == WG_WIRE_ASK);
     return;
   }
   r->s->secure.on = mode == LOGIN_TLS;
