@@ -44,7 +44,8 @@ enum {
   DB_FINISH_BYTES = 64 * 1024, /**< of it that are read */
   DB_CANCEL_TIMEOUT_MS = 5000, /**< of a forwarded cancel request, from its connect to its end */
   DB_CANCELS_MAX = 8, /**< of one connection at a time; more are ignored */
-  DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over */
+  DB_RETRY_MS = 100, /**< how often a queue looks whether backoff is over, and after how long it
+                         counts no more on a connection that is being cleaned */
   DB_BACKOFF_MIN_MS = 50,
   DB_BACKOFF_MAX_MS = 2000,
   DB_HOST_DOWN_MS = 10000, /**< for so long a server of a list that failed is tried last */
@@ -255,7 +256,8 @@ struct wg_pool {
   wg_secret password; /* GUEST: while there are connections or waiters */
   uint64_t proved_ms; /* GUEST: when a log-in last proved the password */
   uint64_t host_down_ms[WG_DB_HOSTS_MAX]; /* of a list: tried last until then */
-  uint32_t failures; /* attempts that failed since the last that did not */
+  uint32_t failures; /* waves of attempts that failed since the last that did not */
+  uint64_t failed_ms; /* when the last of them was found to fail */
   uint64_t retry_ms; /* no attempt before this */
   wg_error last_error; /* of the last attempt */
   uint64_t logged_ms, logged_leases;

@@ -237,10 +237,12 @@ static void give(wg_server *srv) {
     bool keep = w->state == WORKER_RUNNING && !w->freeing && pool->auth != WG_DB_AUTH_RELAY;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
-    if (keep)
+    if (keep) {
       wg__server_entered(srv);
-    else
+    } else {
       wg__server_dismiss(srv, w->state == WORKER_RUNNING && !w->freeing ? END_GUEST : END_STOP);
+      wg__pool_pump(local); /* somebody on another worker may have come to wait meanwhile */
+    }
     return;
   }
   wg__queue_take(req);
@@ -301,6 +303,21 @@ void wg__pool_arrived(wg_server *srv) {
 /** What pump found to do under the lock. */
 typedef enum pump_act { PUMP_REST, PUMP_LEND, PUMP_START, PUMP_FAIL, PUMP_RETRY } pump_act;
 
+/** Connections that should be free again by now: a server that is silent for so long while it is
+ *  cleaned or checked may be so for good. The lists are in the order in which they were entered. */
+static size_t overdue(const wg_pool *pool, uint64_t now) {
+  static const wg_server_state states[] = {SRV_FINISHING, SRV_FENCED, SRV_RESETTING, SRV_PINGING};
+  size_t late = 0;
+  for (size_t i = 0; i < WG_COUNT(states); i++) {
+    const wg_list *list = &pool->servers[states[i]];
+    for (wg_node *n = wg_list_first(list); n; n = wg_list_next(list, n)) {
+      if (now < WG_CONTAINER(n, wg_server, by_state)->since_ms + DB_RETRY_MS) break;
+      late++;
+    }
+  }
+  return late;
+}
+
 static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
   wg_pool *pool = local->pool;
   if (pool->waiting == 0) return PUMP_REST;
@@ -316,8 +333,11 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
     if (n) wake(WG_CONTAINER(n, wg_local, by_pool));
     return PUMP_REST;
   }
-  size_t coming = wg__pool_coming(pool), total = wg__pool_total(pool);
-  if (total >= pool->config->pool.pool_size || pool->waiting <= coming) return PUMP_REST;
+  size_t total = wg__pool_total(pool);
+  if (total >= pool->config->pool.pool_size) return PUMP_REST;
+  size_t coming = wg__pool_coming(pool) - overdue(pool, wg__db_now(local->worker));
+  if (pool->waiting <= coming) /* those being cleaned come back in a moment, or are overdue then */
+    return coming > wg__pool_connecting(pool) ? PUMP_RETRY : PUMP_REST;
 
   /* The first `coming` turns are provided for; the worker of the next one connects for it. */
   wg_node *n = wg_list_first(&pool->turns);
@@ -399,8 +419,12 @@ void wg__pool_on_ready(wg_server *srv) {
 }
 
 /** Doubles from failure to failure; between half and the whole of it, so that workers and hosts
- *  do not come back all at once. The lock is held. */
-static void back_off(wg_pool *pool, uint64_t now) {
+ *  do not come back all at once. Attempts that were under way together are one failure of the server.
+ *  The lock is held.
+ *  @param born  when the attempt began */
+static void back_off(wg_pool *pool, uint64_t born, uint64_t now) {
+  if (pool->failures && born <= pool->failed_ms) return;
+  pool->failed_ms = now;
   uint32_t doublings = pool->failures < 10 ? pool->failures : 10;
   uint64_t ms = (uint64_t)DB_BACKOFF_MIN_MS << doublings;
   if (ms > DB_BACKOFF_MAX_MS) ms = DB_BACKOFF_MAX_MS;
@@ -426,12 +450,13 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
   }
   /* A server that moved (failover) has another address by now. */
   if (srv->state != SRV_RESOLVING && cause != WG_DB_CAUSE_AUTH) wg__server_distrust(srv);
+  uint64_t born = srv->born_ms;
   srv->end = cause;
   wg__server_enter(srv, SRV_CLOSED);
   pthread_mutex_lock(&pool->lock);
   pool->stats.failures++;
   pool->stats.by_cause[cause]++;
-  back_off(pool, now);
+  back_off(pool, born, now);
   pool->last_error = err;
   bool others = wg__pool_total(pool) > 0;
   pthread_mutex_unlock(&pool->lock);
