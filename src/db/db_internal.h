@@ -40,7 +40,7 @@ enum {
   DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
   DB_ADDRESSES_MAX = 8, /**< of a name that are tried */
   DB_RESET_TIMEOUT_MS = 5000, /**< also of a ping and of the guest's settings */
-  DB_FINISH_MS = 100, /**< for the rest of an answer whose guest has gone */
+  DB_FINISH_MS = 25, /**< for the rest of an answer whose guest has gone */
   DB_FINISH_BYTES = 64 * 1024, /**< of it that are read */
   DB_CANCEL_TIMEOUT_MS = 5000, /**< of a forwarded cancel request, from its connect to its end */
   DB_CANCELS_MAX = 8, /**< of one connection at a time; more are ignored */

@@ -258,6 +258,7 @@ static void test_the_rest_of_an_answer(void **state) {
   db_fixture f;
   db_fixture_init(&f);
   db_fixture_start(&f);
+  db_freeze(&f);
   f.mock.end_held = true;
   close_early(&f, "LATE");
   db_run(&f.one);
@@ -291,6 +292,7 @@ static void test_the_rest_without_the_guest(void **state) {
   for (int ends = 0; ends < 2; ends++) {
     db_fixture_init(&f);
     db_fixture_start(&f);
+    db_freeze(&f);
     f.mock.end_held = true;
     assert_int_equal(wg_db_guest_new(f.one.w, &g, NULL), WG_OK);
     h = db_open(&f, g);
