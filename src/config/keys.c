@@ -137,7 +137,7 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_POOL, "min_idle", CFG_COUNT, POOL(min_idle), RANGE(0, 10000), .standard = "0",
         .live = true,
         .help = "Unused connections kept ready from the start on, within `pool_size`; for "
-                "databases with a `database`"),
+                "databases with a `database`. With MySQL from the first guest on"),
     KEY(CFG_POOL, "max_lifetime", CFG_DURATION, POOL(max_lifetime_ms), RANGE(0, 30 * DAY),
         .standard = "3600s", .live = true,
         .help = "A connection of this age, less up to a tenth by chance, is closed when no guest "
@@ -167,7 +167,7 @@ const cfg_key cfg_keys[] = {
         .help = "Port that guests ask for; not set: 5432, 3306 or 6379 by the protocol"),
     KEY(CFG_DATABASE, "address", CFG_STRING, DB(address), .live = true,
         .help = "Where the server really is, when that is not `host`: a name, an IP address, or "
-                "the folder of its Unix socket"),
+                "the folder of its Unix socket, for MySQL also the socket itself (`.sock`)"),
     KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535), .live = true,
         .help = "Port of `address`; not set: `port`"),
     KEY(CFG_DATABASE, "addresses", CFG_STRINGS, DB(addresses), .live = true,

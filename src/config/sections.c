@@ -136,7 +136,15 @@ static wg_code database_check_auth(cfg_reader *r, const cfg_node *table,
     wg_error_hint(r->err, "leave it out, or set auth = \"service\"");
     return WG_CONFIG;
   }
-  const cfg_node *n = value_of(table, "channel_binding");
+  const cfg_node *n = value_of(table, "tls");
+  if (d->auth == WG_DB_AUTH_RELAY && d->protocol == WG_DB_MYSQL && d->tls.mode >= WG_TLS_ALLOW) {
+    cfg_fail(r, n->value_line, n->value_column,
+             "'tls' cannot be had with auth = \"relay\" and protocol \"mysql\": its first words "
+             "come before TLS");
+    wg_error_hint(r->err, "set auth = \"service\" or \"guest\", or tls = \"disable\"");
+    return WG_CONFIG;
+  }
+  n = value_of(table, "channel_binding");
   if (d->auth == WG_DB_AUTH_RELAY && d->tls.channel_binding == WG_TLS_BINDING_REQUIRE)
     return cfg_fail(
         r, n->value_line, n->value_column,
@@ -202,6 +210,14 @@ static wg_code database_check_tls(cfg_reader *r, const cfg_node *table, wg_datab
   wg_tls_config *t = &d->tls;
   const cfg_node *n = value_of(table, "tls");
   const char *why = NULL;
+  if (d->protocol != WG_DB_POSTGRES) {
+    if (t->channel_binding == WG_TLS_BINDING_REQUIRE) why = "channel_binding";
+    if (t->negotiation == WG_TLS_DIRECT) why = "tls_negotiation";
+    n = value_of(table, why ? why : "tls");
+    if (why)
+      return cfg_fail(r, n->value_line, n->value_column,
+                      "'%s' is for databases of protocol \"postgres\"", why);
+  }
   if (t->mode >= WG_TLS_REQUIRE && d->address && d->address[0] == '/') {
     cfg_fail(r, n->value_line, n->value_column,
              "'tls': there is no TLS over the Unix socket of 'address'");

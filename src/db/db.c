@@ -24,6 +24,10 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   wg_db *db = calloc(1, sizeof *db);
   if (!db) return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
   db->config = config;
+  for (size_t i = 0; i < config->database_count; i++)
+    if (config->databases[i].protocol == WG_DB_MYSQL &&
+        config->databases[i].auth == WG_DB_AUTH_GUEST)
+      wg_mysql_key_prepare();
   wg_random_bytes(db->salt, sizeof db->salt);
   pthread_mutex_init(&db->lock, NULL);
   pthread_mutex_init(&db->cancel_lock, NULL);
@@ -31,6 +35,7 @@ wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   wg_list_init(&db->pools);
   wg_list_init(&db->loopbacks);
   wg_list_init(&db->counts);
+  wg_list_init(&db->hellos);
   *out = db;
   return WG_OK;
 }
@@ -43,6 +48,7 @@ void wg_db_free(wg_db *db) {
     wg__pool_free(WG_CONTAINER(n, wg_pool, by_db));
   }
   wg__counts_free(db);
+  wg__hellos_free(db);
   wg__loopbacks_free(db);
   pthread_mutex_destroy(&db->lock);
   pthread_mutex_destroy(&db->cancel_lock);
@@ -55,12 +61,12 @@ static bool same(const char *a, const char *b) { return a == b || (a && b && str
 
 /** Everything that a connection is fixed to by its log-in. */
 static bool pool_serves(const wg_pool *pool, const wg_database_config *config, const char *database,
-                        const char *user, const uint8_t digest[32]) {
+                        const char *user, uint64_t shape, const uint8_t digest[32]) {
   const wg_database_config *c = pool->config;
   return c->auth == config->auth && c->protocol == config->protocol && c->port == config->port &&
          c->address_port == config->address_port && same(c->host, config->host) &&
          same(c->address, config->address) && same(pool->database, database) &&
-         wg_db_same_hosts(c, config) && same(pool->user, user) &&
+         wg_db_same_hosts(c, config) && same(pool->user, user) && pool->shape == shape &&
          CRYPTO_memcmp(pool->digest, digest, 32) == 0 && wg_tls_same(&c->tls, &config->tls);
 }
 
@@ -78,7 +84,7 @@ static wg_code digest_of(const wg_db *db, const char *password, size_t len, uint
 
 /** The pool of a key, made at need. The db's lock is held. */
 static wg_code pool_find(wg_db *db, const wg_database_config *config, const char *database,
-                         const wg_credentials *who, wg_pool **out, wg_error *err) {
+                         const wg_credentials *who, uint64_t shape, wg_pool **out, wg_error *err) {
   uint8_t digest[32];
   bool guest = config->auth == WG_DB_AUTH_GUEST;
   const char *user = config->auth == WG_DB_AUTH_SERVICE ? config->user : guest ? who->user : NULL;
@@ -88,7 +94,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   if (code != WG_OK) return code;
   for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
     wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
-    if (!pool_serves(pool, config, database, user, digest)) continue;
+    if (!pool_serves(pool, config, database, user, shape, digest)) continue;
     *out = pool;
     return WG_OK;
   }
@@ -110,6 +116,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   pool->db = db;
   pool->config = config;
   pool->auth = config->auth;
+  pool->shape = shape;
   pool->ops = wg_wire_of(config->protocol);
   memcpy(pool->digest, digest, 32);
   wg_tls_cache_init(&pool->resume);
@@ -155,9 +162,10 @@ static void sweep(wg_db_worker *w) {
 /** With the db's lock held from the search to the end: another worker sweeps a pool away that no
  *  worker has joined. */
 static wg_code local_join(wg_db_worker *w, const wg_database_config *config, const char *database,
-                          const wg_credentials *who, wg_local **out, wg_error *err) {
+                          const wg_credentials *who, uint64_t shape, wg_local **out,
+                          wg_error *err) {
   wg_pool *pool = NULL;
-  wg_code code = pool_find(w->db, config, database, who, &pool, err);
+  wg_code code = pool_find(w->db, config, database, who, shape, &pool, err);
   if (code != WG_OK) return code;
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
     *out = WG_CONTAINER(n, wg_local, by_worker);
@@ -179,12 +187,12 @@ static wg_code local_join(wg_db_worker *w, const wg_database_config *config, con
 }
 
 static wg_code local_new(wg_db_worker *w, const wg_database_config *config, const char *database,
-                         const wg_credentials *who, wg_local **out, wg_error *err) {
+                         const wg_credentials *who, uint64_t shape, wg_local **out, wg_error *err) {
   pthread_mutex_lock(&w->db->lock);
   size_t before = w->locals.count;
-  wg_code code = local_join(w, config, database, who, out, err);
+  wg_code code = local_join(w, config, database, who, shape, out, err);
   pthread_mutex_unlock(&w->db->lock);
-  bool chosen = config->auth == WG_DB_AUTH_GUEST || !config->database;
+  bool chosen = config->auth == WG_DB_AUTH_GUEST || !config->database || shape;
   if (chosen && (code != WG_OK || w->locals.count > before)) {
     w->sweeps = true;
     uv_async_send(&w->wake);
@@ -192,34 +200,44 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
   return code;
 }
 
+/** A local of this worker that serves the service's log-in to `database` with this shape. */
+static wg_local *local_find(const wg_db_worker *w, const wg_database_config *config,
+                            const char *database, uint64_t shape) {
+  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
+    wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
+    const wg_pool *pool = local->pool;
+    if (pool->config == config && pool->shape == shape && strcmp(pool->database, database) == 0)
+      return local;
+  }
+  return NULL;
+}
+
 wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const char *database,
-                        size_t database_len, const wg_credentials *who, wg_local **out,
-                        wg_error *err) {
+                        size_t database_len, const wg_credentials *who, uint64_t shape,
+                        wg_local **out, wg_error *err) {
   const wg_config *all = w->db->config;
   bool declared = false, guest = config->auth == WG_DB_AUTH_GUEST;
   for (size_t i = 0; i < all->database_count && !declared; i++) {
     declared = config == &all->databases[i];
-    if (!declared || !config->database || guest) continue;
+    if (!declared || !config->database || guest || shape) continue;
     if (!w->by_database[i]) {
-      wg_code code = local_new(w, config, config->database, who, &w->by_database[i], err);
+      wg_code code = local_new(w, config, config->database, who, 0, &w->by_database[i], err);
       if (code != WG_OK) return code;
     }
     *out = w->by_database[i];
     return WG_OK;
   }
-  if (guest && config->database) return local_new(w, config, config->database, who, out, err);
-  if (!declared) return local_new(w, config, config->database, who, out, err); /* this machine's */
-  /* As the server itself does, an unnamed database is the one named like the user. */
-  char *name =
-      database_len ? strndup(database, database_len) : strdup(who ? who->user : config->user);
-  if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
-  wg_code code = WG_OK;
-  wg_node *n = guest ? NULL : wg_list_first(&w->locals);
-  for (; n; n = wg_list_next(&w->locals, n)) {
-    *out = WG_CONTAINER(n, wg_local, by_worker);
-    if ((*out)->pool->config == config && strcmp((*out)->pool->database, name) == 0) break;
+  const char *known = config->database;
+  char *name = NULL;
+  if (!known && database_len) {
+    known = name = strndup(database, database_len);
+    if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   }
-  if (!n) code = local_new(w, config, name, who, out, err);
+  /* As the server itself does, an unnamed database is the one named like the user, or none. */
+  if (!known) known = wg_wire_of(config->protocol)->hello ? "" : who ? who->user : config->user;
+  wg_code code = WG_OK;
+  *out = guest ? NULL : local_find(w, config, known, shape);
+  if (!*out) code = local_new(w, config, known, who, shape, out, err);
   free(name);
   return code;
 }
@@ -284,9 +302,9 @@ static wg_code keep_ready(wg_db_worker *w, wg_error *err) {
     const wg_database_config *d = &c->databases[i];
     wg_local *local;
     if (d->pool.min_idle == 0 || d->auth != WG_DB_AUTH_SERVICE || !d->database ||
-        !wg_wire_of(d->protocol))
-      continue;
-    wg_code code = wg__worker_pool(w, d, NULL, 0, NULL, &local, err);
+        !wg_wire_of(d->protocol) || wg_wire_of(d->protocol)->shape)
+      continue; /* the last: nobody knows yet what guests need */
+    wg_code code = wg__worker_pool(w, d, NULL, 0, NULL, 0, &local, err);
     if (code != WG_OK) return code;
     wg_deadline_start(local->retry_class, &local->tidy);
   }

@@ -243,6 +243,7 @@ struct wg_pool {
   wg_db_auth auth;
   char *database; /* as logged in to; RELAY: as the guest asks for */
   char *user; /* logged in as; RELAY: NULL */
+  uint64_t shape; /* what else the log-in fixes, in the codec's terms */
   uint8_t digest[32]; /* of the password: SHA-256, salted */
   wg_tls_cache resume; /* has a lock of its own */
   wg_scram_cache keys; /* has a lock of its own; while there is a password */
@@ -407,6 +408,7 @@ struct wg_db {
   wg_list pools;
   wg_list loopbacks; /* of loopback.c; its members are immutable */
   wg_list counts; /* of told.c: what guests' keys that are gone have counted */
+  wg_list hellos; /* of hello.c */
   unsigned workers;
   pthread_mutex_t cancel_lock; /* guards what is below; taken alone */
   wg_list keys[256]; /* of wg_session.by_key: whom a cancel request can mean */
@@ -442,10 +444,12 @@ struct wg_db_worker {
 
 /** The worker's side of the pool for a database of warp.toml; both are made at need.
  *  @param database  the guest's wish, used where `config` names none
- *  @param who       NULL: the service */
+ *  @param who       NULL: the service
+ *  @param shape     as the codec says */
 WG_MUSTCHECK wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config,
                                      const char *database, size_t database_len,
-                                     const wg_credentials *who, wg_local **out, wg_error *err);
+                                     const wg_credentials *who, uint64_t shape, wg_local **out,
+                                     wg_error *err);
 static inline uint64_t wg__db_now(const wg_db_worker *w) { return wg_now_ms(&w->loop->clock); }
 /** A server is gone: perhaps draining is done. */
 void wg__worker_check_drained(wg_db_worker *w);
@@ -479,6 +483,7 @@ struct wg_session {
   char *host; /* STARTING: where the guest's socket is connected to */
   uint16_t port;
   const wg_database_config *config; /* of a guest's connect; NULL: the start-up chooses */
+  bool probing; /* QUEUED: only to learn how the server greets */
   char *given_user; /* of the same, with its password */
   wg_secret given;
   wg_wire_guest *wire;
@@ -541,7 +546,25 @@ void wg__session_return(const wg_session *s, wg_server *srv, bool fit);
 /** Says the rest of a goodbye that was not taken at once. */
 void wg__goodbye_say(wg_server *srv);
 
+/* ---- how servers greet: hello.c ---- */
+
+/** A server has logged in: keeps what it said first, where the protocol has it speak first. */
+void wg__hello_learn(const wg_server *srv);
+/** What a server of this database said first.
+ *  @return false: none has logged in yet */
+bool wg__hello_known(wg_db *db, const wg_database_config *config, wg_wire_hello *out);
+/** A guest needs log-ins of this shape: it is the next guess. */
+void wg__hello_shape(wg_db *db, const wg_database_config *config, uint64_t shape);
+/** The shape that a guest of this database is likely to need. */
+uint64_t wg__hello_guess(wg_db *db, const wg_database_config *config);
+void wg__hellos_free(wg_db *db);
+
 /* ---- a guest's start-up: startup.c ---- */
+
+/** STARTING, no byte came yet: greets where the protocol has the server speak first. Where no server
+ *  was met it meets one before; what comes of that may come later.
+ *  `s` may be gone afterwards */
+void wg__startup_greet(wg_session *s);
 
 /** STARTING, GREETING: takes bytes of it.
  *  @return bytes taken, or a negative wg_code; `s` may be gone afterwards */
@@ -594,6 +617,10 @@ void wg__loopbacks_free(wg_db *db);
  *  @return false when none is declared there */
 bool wg__target_at(const wg_config *config, const char *host, size_t *len, uint16_t port,
                    wg_db_protocol *protocol);
+
+/** The first database declared there, as wg__target_at() cut the host; NULL: none. */
+const wg_database_config *wg__target_first(const wg_config *config, const char *host,
+                                           uint16_t port);
 
 /** True when a guest's connection to this host (as wg__target_at() cut it) and port means `d`. */
 bool wg__target_fits(const wg_database_config *d, const char *host, uint16_t port);

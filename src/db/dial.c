@@ -154,6 +154,7 @@ bool wg__server_redial(wg_server *srv) {
 
 static void server_connected(wg_server *srv) {
   srv->readable = srv->blocked = false;
+  srv->wire->secure.local = srv->addresses[srv->address_next].ss_family == AF_UNIX;
   srv->tls_mode = wg_tls_mode_for(&srv->pool->config->tls, &srv->addresses[srv->address_next]);
   if (wg__secure_wanted(srv)) {
     wg__server_enter(srv, SRV_SECURING);

@@ -124,9 +124,10 @@ wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t, const wg_data
     return wg_error_set(err, WG_INVALID, 0,
                         "connect: the password has %zu bytes, at most %d are taken",
                         t->password_len, DB_PASSWORD_MAX);
-  /* As the server itself does, an unnamed database is the one named like the user. */
-  const char *database = t->database_len ? t->database : t->user;
-  size_t database_len = t->database_len ? t->database_len : t->user_len;
+  /* As the server itself does, an unnamed database is the one named like the user, or none. */
+  bool none = t->database_len == 0 && wg_wire_of(t->protocol)->hello;
+  const char *database = t->database_len ? t->database : none ? "" : t->user;
+  size_t database_len = t->database_len || none ? t->database_len : t->user_len;
   const char *password = t->password_len ? t->password : "";
   loopback *found = NULL;
   wg_code code = WG_OK;

@@ -234,13 +234,15 @@ static void give(wg_server *srv) {
     return;
   }
   if (!req) {
-    bool keep = w->state == WORKER_RUNNING && !w->freeing && pool->auth != WG_DB_AUTH_RELAY;
+    bool guess = pool->shape & WG_WIRE_SHAPE_GUESS;
+    bool goes_on = w->state == WORKER_RUNNING && !w->freeing;
+    bool keep = goes_on && pool->auth != WG_DB_AUTH_RELAY && !guess;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
     if (keep) {
       wg__server_entered(srv);
     } else {
-      wg__server_dismiss(srv, w->state == WORKER_RUNNING && !w->freeing ? END_GUEST : END_STOP);
+      wg__server_dismiss(srv, !goes_on ? END_STOP : guess ? END_POLICY : END_GUEST);
       wg__pool_pump(local); /* somebody on another worker may have come to wait meanwhile */
     }
     return;
@@ -401,6 +403,7 @@ void wg__pool_on_ready(wg_server *srv) {
     pthread_mutex_unlock(&pool->lock);
     if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
     srv->logged_in = true;
+    wg__hello_learn(srv);
     wg__care_born(srv);
     wg__tell_connected(srv);
   }
@@ -582,7 +585,7 @@ void wg__pool_free(wg_pool *pool) {
 }
 
 bool wg__pool_chosen(const wg_pool *pool) {
-  return pool->auth == WG_DB_AUTH_GUEST || !pool->config->database;
+  return pool->auth == WG_DB_AUTH_GUEST || !pool->config->database || pool->shape;
 }
 
 bool wg__local_unused(wg_local *local) {

@@ -113,8 +113,10 @@ static bool secure_ask(wg_server *srv) {
     int sys = 0;
     bool granted = false, up = wg__server_fill(srv, &sys);
     wg_wire_step step = srv->ops->ask_tls(srv->wire, &srv->in, &srv->out, &granted, &err);
-    if (step == WG_WIRE_OK) return secure_answered(srv, granted);
-    bool lost = !up || !wg__server_flush(srv);
+    bool sent = wg__server_flush(srv);
+    bool asked = sent && wg_buf_len(&srv->out) == 0; /* its last words are out, too */
+    if (step == WG_WIRE_OK && asked) return secure_answered(srv, granted);
+    bool lost = !up || !sent || step == WG_WIRE_OK;
     if (step != WG_WIRE_ERROR && !lost) {
       if (srv->readable) continue;
       wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
@@ -141,6 +143,7 @@ static void secure_done(wg_server *srv) {
     return;
   }
   srv->wire->secure.on = true;
+  srv->wire->secure.verified = srv->tls_mode >= WG_TLS_VERIFY_CA;
   srv->wire->secure.binding_len = (uint8_t)wg_tls_binding_data(srv->tls, srv->wire->secure.binding);
   wg_log(&srv->local->worker->log, WG_LOG_DEBUG, "db_tls", WG_KV_S("database", pool->config->name),
          WG_KV_U("conn", srv->id), WG_KV_S("version", wg_tls_version_name(srv->tls)),

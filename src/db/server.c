@@ -34,6 +34,7 @@ wg_wire_server *wg__server_wire(wg_pool *pool) {
                          .database = pool->database,
                          .password = guest ? &pool->password : &pool->config->password,
                          .keys = &pool->keys,
+                         .shape = pool->shape,
                          .binding = pool->config->tls.channel_binding};
   return pool->ops->server_new(&login);
 }
@@ -159,7 +160,7 @@ void wg__server_entered(wg_server *srv) {
   case SRV_IDLE:
     if (!srv->idle_end.of) wg_deadline_start(local->idle_timeout, &srv->idle_end);
     wg_deadline_start(local->health, &srv->next_ping);
-    if (srv->life_end_ms) wg__care_start(local);
+    if (srv->life_end_ms || srv->pool->config->pool.min_idle) wg__care_start(local);
     wg__server_arm(srv, WG_WATCH_READ); /* a server that hangs up is noticed at once */
     break;
   case SRV_RESETTING:
@@ -351,10 +352,14 @@ void wg__server_fail(wg_server *srv, wg_code code, int sys, const char *sqlstate
 
 void wg__server_login(wg_server *srv) {
   wg__server_enter(srv, SRV_LOGIN);
-  if (srv->pool->auth == WG_DB_AUTH_RELAY)
-    wg__pool_on_ready(srv); /* the guest does */
-  else
+  if (srv->pool->auth != WG_DB_AUTH_RELAY) {
     wg__server_talk(srv);
+  } else if (srv->ops->hello && wg__secure_wanted(srv)) { /* its first words came before TLS */
+    wg__server_fail(srv, WG_UNSUPPORTED, 0, "08001",
+                    "auth = \"relay\" over TLS is not available with this protocol");
+  } else {
+    wg__pool_on_ready(srv); /* the guest does */
+  }
 }
 
 static void server_lost(wg_server *srv, int sys) {

@@ -8,6 +8,8 @@
  *
  *   STARTING --start-up is whole--> QUEUED --the pool gives a server--> GREETING
  *      |                              \--refused--> LOST
+ *   STARTING --the server is to be heard before the guest is greeted--> QUEUED --heard--> STARTING
+ *   GREETING --the guest needs a connection of another shape--> QUEUED
  *   GREETING --start-up answered--> RUNNING --Terminate | shutdown--> ENDED
  *      |  \--parameters to set--> SETTING --taken--> RUNNING
  *      |                             \--refused--> ENDED
@@ -25,8 +27,10 @@
 
 void wg__session_enter(wg_session *s, wg_session_state next) {
   switch (next) {
-  case SES_STARTING: WG_ASSERT(false); break;
-  case SES_QUEUED: WG_ASSERT(s->state == SES_STARTING); break;
+  case SES_STARTING: WG_ASSERT(s->state == SES_QUEUED && !s->srv); break;
+  case SES_QUEUED:
+    WG_ASSERT(s->state == SES_STARTING || (s->state == SES_GREETING && !s->srv));
+    break;
   case SES_GREETING: WG_ASSERT(s->state == SES_QUEUED && s->srv); break;
   case SES_SETTING: WG_ASSERT(s->state == SES_GREETING); break;
   case SES_CANCELING: WG_ASSERT(!s->srv); break;
@@ -184,7 +188,7 @@ void wg__session_cut(wg_session *s, const wg_error *err) { wg__session_lose(s, e
 void wg__session_refuse(wg_session *s, const wg_error *why) {
   wg_log(&s->guest->worker->log, WG_LOG_INFO, "db_session_refused", WG_KV_S("error", why->msg));
   wg__session_enter(s, SES_LOST);
-  s->wire->ops->refuse(why, &s->to_guest);
+  s->wire->ops->refuse(s->wire, why, &s->to_guest);
   s->swallowed = true;
   wg__session_changed(s);
 }
@@ -264,6 +268,8 @@ void wg__session_granted(wg_db_req *req, wg_server *srv) {
   }
   wg__session_bind(s, srv);
   req->handle = s->handle;
+  wg_error ignored; /* the guest reads it */
+  if (srv->ops->hello) (void)wg__startup_take(s, NULL, 0, &ignored);
   req_end(req, NULL);
 }
 
@@ -295,6 +301,7 @@ static void connect_late(wg_db_guest *g, const wg_database_config *config,
     return;
   }
   req->handle = s->handle;
+  wg__startup_greet(s);
   req_end(req, NULL);
 }
 
@@ -315,8 +322,8 @@ void wg_db_connect(wg_db_guest *g, const wg_db_target *target, wg_db_req *req,
     return;
   }
   if (code == WG_OK)
-    code = wg__worker_pool(g->worker, config, target->database, target->database_len, NULL, &local,
-                           &err);
+    code = wg__worker_pool(g->worker, config, target->database, target->database_len, NULL,
+                           wg__hello_guess(g->worker->db, config), &local, &err);
   if (code == WG_OK)
     wg__pool_ask(local, req, NULL);
   else
@@ -345,6 +352,7 @@ wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t p
   s->host = copy;
   s->port = port;
   *handle = s->handle;
+  wg__startup_greet(s);
   return WG_OK;
 }
 

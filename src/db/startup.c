@@ -2,6 +2,8 @@
 /** @file startup.c  A session from its guest's first byte until bytes pass: STARTING, QUEUED, GREETING
  *  and SETTING of the picture in session.c.
  *
+ *  Where the protocol has the server speak first, the guest is greeted before it says a word: in the
+ *  words of the server that it has, or of one that was met before, or the first guest waits for one.
  *  The codec answers what needs no server. When the start-up is whole it says which database and user
  *  it means; the guest's password is asked for where it is the guest that logs in; then the pool. */
 #include "db/db_internal.h"
@@ -55,18 +57,33 @@ static wg_code match(const wg_session *s, const wg_database_config **out, wg_err
   return wg__target_match(s->guest->worker->db->config, &target, out, err);
 }
 
+static wg_code check_running(const wg_db_worker *w, const wg_database_config *config,
+                             wg_error *err) {
+  if (w->state == WORKER_RUNNING) return WG_OK;
+  return wg_error_set(err, WG_IO, 0, "database '%s': the host is stopping (SQLSTATE 57P01)",
+                      config->name);
+}
+
+/** `s` may be gone afterwards. */
+static void queue(wg_session *s, wg_local *local, const wg_credentials *who) {
+  s->lease = (wg_db_req){.impl = s->guest, .session = s};
+  wg_node_init(&s->lease.node);
+  wg__session_enter(s, SES_QUEUED);
+  wg__pool_ask(local, &s->lease, who);
+}
+
 /** The start-up is whole: asks the guest for its password where that is wanted, then the pool for
- *  the server that it means. */
-static void ask_pool(wg_session *s) {
+ *  the server that it means.
+ *  @param had  the server that was lent before, of a shape that does not fit; NULL: none */
+static void ask_pool(wg_session *s, const wg_server *had) {
   wg_db_worker *w = s->guest->worker;
   const wg_wire_guest *wire = s->wire;
-  const wg_database_config *config = NULL;
+  const wg_database_config *config = had ? had->pool->config : NULL;
+  const char *database = had ? had->pool->database : wire->database;
   wg_local *local = NULL;
   wg_error err;
-  wg_code code = match(s, &config, &err);
-  if (code == WG_OK && w->state != WORKER_RUNNING)
-    code = wg_error_set(&err, WG_IO, 0, "database '%s': the host is stopping (SQLSTATE 57P01)",
-                        config->name);
+  wg_code code = had ? WG_OK : match(s, &config, &err);
+  if (code == WG_OK) code = check_running(w, config, &err);
   wg_credentials who = {wire->user, wire->password, wire->password_len};
   if (code == WG_OK) {
     bool guest = config->auth == WG_DB_AUTH_GUEST;
@@ -79,17 +96,45 @@ static void ask_pool(wg_session *s) {
       wg__session_changed(s);
       return;
     }
-    code = wg__worker_pool(w, config, wire->database, wire->database ? strlen(wire->database) : 0,
-                           config->auth == WG_DB_AUTH_SERVICE ? NULL : &who, &local, &err);
+    if (wire->shape) wg__hello_shape(w->db, config, wire->shape);
+    code = wg__worker_pool(w, config, database, database ? strlen(database) : 0,
+                           config->auth == WG_DB_AUTH_SERVICE ? NULL : &who, wire->shape, &local,
+                           &err);
   }
   if (code != WG_OK) {
     wg__session_refuse(s, &err);
     return;
   }
-  s->lease = (wg_db_req){.impl = s->guest, .session = s};
-  wg_node_init(&s->lease.node);
-  wg__session_enter(s, SES_QUEUED);
-  wg__pool_ask(local, &s->lease, &who); /* `s` may be gone afterwards */
+  queue(s, local, &who); /* `s` may be gone afterwards */
+}
+
+/** Where the guest is to be greeted by a server. */
+static const wg_database_config *first_place(const wg_session *s) {
+  if (s->config) return s->config;
+  return wg__target_first(s->guest->worker->db->config, s->host, s->port);
+}
+
+void wg__startup_greet(wg_session *s) {
+  wg_db_worker *w = s->guest->worker;
+  if (!s->wire->ops->hello) return;
+  const wg_database_config *config = first_place(s);
+  wg_wire_hello hello;
+  wg_error err;
+  bool relay = config->auth == WG_DB_AUTH_RELAY;
+  if (!relay && (config->auth == WG_DB_AUTH_GUEST || wg__hello_known(w->db, config, &hello))) {
+    (void)wg__startup_take(s, NULL, 0, &err); /* the guest reads what went wrong */
+    return;
+  }
+  wg_local *local = NULL;
+  wg_code code = check_running(w, config, &err);
+  if (code == WG_OK)
+    code = wg__worker_pool(w, config, NULL, 0, NULL, wg__hello_guess(w->db, config), &local, &err);
+  if (code != WG_OK) {
+    wg__session_refuse(s, &err);
+    return;
+  }
+  s->probing = !relay;
+  queue(s, local, NULL);
 }
 
 /** The start-up is a cancel request. It needs no server of its own. `s` may be gone afterwards. */
@@ -110,6 +155,13 @@ void wg__session_canceled(wg_session *s) {
 
 void wg__startup_leased(wg_session *s, wg_server *srv) {
   wg_error err;
+  if (s->probing) { /* it was met, so the guest can be greeted; what it needs it says then */
+    s->probing = false;
+    wg__session_enter(s, SES_STARTING);
+    (void)wg__startup_take(s, NULL, 0, &err);
+    wg__pool_return(srv, true, NULL);
+    return;
+  }
   wg__session_bind(s, srv);
   wg__session_enter(s, SES_GREETING);
   (void)wg__startup_take(s, NULL, 0, &err);
@@ -119,6 +171,9 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
   wg_server *srv = s->srv;
   wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL,
                            .relay = srv && srv->pool->auth == WG_DB_AUTH_RELAY};
+  wg_wire_hello hello;
+  if (!srv && s->wire->ops->hello && wg__hello_known(s->guest->worker->db, first_place(s), &hello))
+    policy.hello = &hello;
   size_t taken = 0;
   wg_buf none;
   wg_buf_init(&none, 1);
@@ -127,7 +182,9 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
                                           &s->to_guest, srv ? &srv->out : &none, err);
   hint_tls(s);
   if (step == WG_WIRE_LEASE) {
-    ask_pool(s);
+    wg_server *had = wg__session_detach(s);
+    ask_pool(s, had);
+    if (had) wg__pool_return(had, true, NULL);
     return (ssize_t)taken;
   }
   if (step == WG_WIRE_CANCEL) {

@@ -83,6 +83,13 @@ static bool at(const wg_database_config *d, const char *host, size_t len, uint16
   return d->port == port && (same(d->name, host, len) || same_host(d->host, host, len));
 }
 
+const wg_database_config *wg__target_first(const wg_config *config, const char *host,
+                                           uint16_t port) {
+  for (size_t i = 0; i < config->database_count; i++)
+    if (wg__target_fits(&config->databases[i], host, port)) return &config->databases[i];
+  return NULL;
+}
+
 bool wg__target_fits(const wg_database_config *d, const char *host, uint16_t port) {
   return at(d, host, strlen(host), port);
 }

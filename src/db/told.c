@@ -78,7 +78,7 @@ void wg__pool_stats(wg_pool *pool, wg_db_stats *out) {
     out->received += atomic_load_explicit(&local->received, memory_order_relaxed);
     out->sent += atomic_load_explicit(&local->sent, memory_order_relaxed);
   }
-  out->limit = pool->config->pool.pool_size;
+  out->limit = pool->shape & WG_WIRE_SHAPE_GUESS ? 0 : pool->config->pool.pool_size;
   pthread_mutex_unlock(&pool->lock);
 }
 

@@ -562,7 +562,7 @@ const wg_wire_ops wg_wire_postgres = {
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
   switch (protocol) {
   case WG_DB_POSTGRES: return &wg_wire_postgres;
-  case WG_DB_MYSQL:
+  case WG_DB_MYSQL: return &wg_wire_mysql;
   case WG_DB_REDIS: return NULL;
   }
   return NULL;

@@ -104,6 +104,6 @@ bool pg_idle(const wg_wire_track *t);
 bool pg_unfinished(const wg_wire_track *t);
 /* postgres_greet.c */
 void pg_ask_password(wg_wire_guest *base, wg_buf *to_guest);
-void pg_refuse(const wg_error *why, wg_buf *to_guest);
+void pg_refuse(wg_wire_guest *g, const wg_error *why, wg_buf *to_guest);
 /* postgres_track.c */
 void pg_farewell(const wg_wire_track *t, const char *message, wg_buf *to_guest);

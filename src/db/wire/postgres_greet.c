@@ -434,7 +434,8 @@ static wg_wire_step greet_password(pg_guest *g, const uint8_t *p, size_t n, size
   return WG_WIRE_LEASE;
 }
 
-void pg_refuse(const wg_error *why, wg_buf *to_guest) {
+void pg_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
+  (void)base;
   static const char mark[] = " (SQLSTATE ";
   const char *state = why->code == WG_REFUSED     ? "3D000"
                       : why->code == WG_EXHAUSTED ? "53300"

@@ -10,8 +10,9 @@
  *                    server told of itself. Lives as long as the connection, on whatever worker.
  *    wg_wire_guest   what is known of one guest's session: its start-up and the walk over both of
  *                    its streams. Lives as long as the guest's handle.
- *  A protocol whose greeting comes from the server (MySQL) writes it in greet()'s first call, with
- *  no bytes given; one that can be greeted before there is a server (Redis) ignores `s`. */
+ *  A protocol whose greeting comes from the server (MySQL) has hello(), and writes the greeting in
+ *  greet()'s first call, with no bytes given: in the words of `s`, or of a server that was met before.
+ *  One that can be greeted before there is a server (Redis) ignores `s`. */
 #pragma once
 #include "base/buf.h"
 #include "config/config.h"
@@ -41,8 +42,18 @@ enum {
   WG_WIRE_OUT_MAX = 64 * 1024,
   /** Bytes of a server in one log-in, reset or check: words that need no answer (notices) could go
    *  on for ever, and keep the worker busy. */
-  WG_WIRE_SAID_MAX = 1 << 20
+  WG_WIRE_SAID_MAX = 1 << 20,
+  WG_WIRE_HELLO_MAX = 256 /**< of what is kept of a server's first words */
 };
+
+/** In a shape: no guest has said its own yet. Such a connection is lent, and not kept. */
+#define WG_WIRE_SHAPE_GUESS ((uint64_t)1 << 63)
+
+/** What a server says first, to greet guests with before there is a server. The codec's own. */
+typedef struct wg_wire_hello {
+  size_t len; /**< 0: not known */
+  uint8_t bytes[WG_WIRE_HELLO_MAX];
+} wg_wire_hello;
 
 typedef struct wg_wire_ops wg_wire_ops;
 struct wg_scram_cache; /* scram.h */
@@ -56,11 +67,14 @@ typedef struct wg_wire_login {
       *keys; /**< of this password; any number of connections have it; NULL: none */
   wg_tls_binding
       binding; /**< whether the proof of the password is to be bound to the TLS channel */
+  uint64_t shape; /**< what else a log-in fixes, in the codec's own terms: part of the pool's key */
 } wg_wire_login;
 
 /** What the connection below is, for the log-in. */
 typedef struct wg_wire_secure {
   bool on; /**< TLS */
+  bool verified; /**< TLS, and the server's certificate is one that we trust */
+  bool local; /**< a Unix socket */
   uint8_t binding_len; /**< of tls-server-end-point (RFC 5929); 0: there is none */
   uint8_t binding[64];
 } wg_wire_secure;
@@ -84,6 +98,19 @@ typedef struct wg_wire_walk {
   bool body; /**< `first` was seen */
 } wg_wire_walk;
 
+/** What a walk over MySQL's streams knows besides. */
+typedef struct wg_mysql_track {
+  uint8_t head[24]; /**< first bytes of the server's message */
+  uint8_t head_len;
+  uint8_t part; /**< of the oldest awaited answer: which packets come now */
+  uint8_t client_seq, server_seq; /**< of the last packets */
+  bool client_more, server_more; /**< the message goes on in the next packet */
+  bool options; /**< COM_SET_OPTION came */
+  bool relayed; /**< not even packets are sure */
+  bool told; /**< the server said by itself why it goes */
+  uint32_t packets; /**< of that part, still to come */
+} wg_mysql_track;
+
 /** What walking over both streams tells of a session. A plain value: it is copied to try a send
  *  that the kernel may cut short. */
 typedef struct wg_wire_track {
@@ -95,6 +122,7 @@ typedef struct wg_wire_track {
   bool copying; /**< the server waits for the client's part of a COPY */
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
+  wg_mysql_track mysql;
 } wg_wire_track;
 
 /** A codec's own state begins with this. */
@@ -104,6 +132,7 @@ typedef struct wg_wire_guest {
   const char *password; /**< with LEASE, after ask_password(): not NUL-terminated; else NULL */
   size_t password_len;
   const char *user, *database; /**< with LEASE: the guest's wish, until the next call; NULL: none */
+  uint64_t shape; /**< with LEASE: of the log-in that the guest needs */
   uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
   bool touched; /**< greet changed the server's session: reset it before its next use */
@@ -113,6 +142,7 @@ typedef struct wg_wire_guest {
 typedef struct wg_wire_policy {
   const char *database; /**< the only one; NULL: the codec does not look */
   bool relay; /**< the guest logs in itself: its start-up goes to the server as it is */
+  const wg_wire_hello *hello; /**< without a server: what one said; NULL: none is known */
 } wg_wire_policy;
 
 struct wg_wire_ops {
@@ -151,6 +181,10 @@ struct wg_wire_ops {
   /** What the server has told of itself: the value of a parameter that it reports by itself.
    *  @return NULL when it does not */
   const char *(*told)(const wg_wire_server *s, const char *name);
+  /** After login(): what the server said first, for guests to come. NULL: the guest speaks first. */
+  void (*hello)(const wg_wire_server *s, wg_wire_hello *out);
+  /** Of a log-in before any guest has said what it needs. */
+  uint64_t shape;
   /** Appends the protocol's polite end. */
   void (*bye)(wg_wire_server *s, wg_buf *out);
 
@@ -160,7 +194,8 @@ struct wg_wire_ops {
   void (*guest_free)(wg_wire_guest *g);
   /** Answers the guest's start-up.
    *  @param s         NULL: there is no server yet; LEASE asks for one, and then the next call
-   *                   comes with it, and with no bytes
+   *                   comes with it, and with no bytes. With a server LEASE asks for another one, of
+   *                   the shape that the guest needs
    *  @param p,n       the guest's bytes
    *  @param taken     how many of them belong to the start-up; the rest is to come again
    *  @param to_guest  answers are appended
@@ -190,13 +225,18 @@ struct wg_wire_ops {
   /** After LEASE: appends the demand for the guest's password; LEASE comes again with it. */
   void (*ask_password)(wg_wire_guest *g, wg_buf *to_guest);
   /** Appends what tells a guest in its start-up that it gets no session. */
-  void (*refuse)(const wg_error *why, wg_buf *to_guest);
+  void (*refuse)(wg_wire_guest *g, const wg_error *why, wg_buf *to_guest);
   /** Appends what tells the guest that the server is gone, when its stream stands at a boundary
    *  and the server itself has not said so. */
   void (*farewell)(const wg_wire_track *t, const char *message, wg_buf *to_guest);
 };
 
 extern const wg_wire_ops wg_wire_postgres;
+extern const wg_wire_ops wg_wire_mysql;
+
+/** Makes the process's own key, on a thread of its own, unless that was done: the first guest of a
+ *  MySQL database that logs in itself needs it. */
+void wg_mysql_key_prepare(void);
 
 /** The table of a protocol; NULL when this version does not speak it. */
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);

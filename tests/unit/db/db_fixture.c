@@ -160,7 +160,7 @@ static void on_done(wg_db_req *req, const wg_error *err) {
 
 static wg_db_target target_of(const wg_db_guest *g) {
   const wg_database_config *d = &g->worker->db->config->databases[0];
-  return (wg_db_target){.protocol = WG_DB_POSTGRES,
+  return (wg_db_target){.protocol = d->protocol,
                         .host = d->host,
                         .host_len = strlen(d->host),
                         .port = d->port,
@@ -172,8 +172,12 @@ static wg_db_target target_of(const wg_db_guest *g) {
 
 void db_start_connect(wg_db_guest *g, db_result *r) {
   wg_db_target t = target_of(g);
+  db_start_connect_to(g, &t, r);
+}
+
+void db_start_connect_to(wg_db_guest *g, const wg_db_target *target, db_result *r) {
   memset(r, 0, sizeof *r);
-  wg_db_connect(g, &t, &r->req, on_done, r);
+  wg_db_connect(g, target, &r->req, on_done, r);
 }
 
 static db_worker_fixture *worker_of(wg_db_guest *g) {

@@ -61,6 +61,7 @@ wg_db_stats db_stats(db_fixture *f);
 void db_run_until_stats(db_fixture *f, unsigned active, unsigned idle, unsigned total);
 
 void db_start_connect(wg_db_guest *g, db_result *r);
+void db_start_connect_to(wg_db_guest *g, const wg_db_target *target, db_result *r);
 /** Connects and blocks; 0 and *err on failure. */
 uint64_t db_connect(db_fixture *f, wg_db_guest *g, wg_error *err);
 /** Speaks the start-up; the answers are read up to ReadyForQuery. */

@@ -89,8 +89,6 @@ static void test_refusals(void **state) {
       {target(WG_DB_POSTGRES, "db.example", 5432, "secret", "u"), WG_REFUSED,
        "database 'secret' on db.example:5432 is not declared", "dir/warp.toml"},
       {target(WG_DB_POSTGRES, "db.example", 3306, "old", "u"), WG_REFUSED, "declared as mysql", ""},
-      {target(WG_DB_MYSQL, "db.example", 3306, "old", "u"), WG_UNSUPPORTED, "does not speak mysql",
-       ""},
       {target(WG_DB_POSTGRES, "", 5432, "d", "u"), WG_INVALID, "host is empty", ""},
       {target((wg_db_protocol)9, "x", 5432, "d", "u"), WG_INVALID, "unknown protocol", ""},
       {target(WG_DB_POSTGRES, "a\"\n]\\x", 5432, "\x1b[31m", "u"), WG_REFUSED, "a??]?x:5432",

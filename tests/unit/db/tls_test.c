@@ -662,9 +662,9 @@ static void test_us111_settings_are_of_the_key(void **state) {
   f.config.databases = three;
   f.config.database_count = 3;
   db_fixture_start(&f);
-  assert_int_equal(wg__worker_pool(f.one.w, &three[0], "shop", 4, NULL, &a, &err), WG_OK);
-  assert_int_equal(wg__worker_pool(f.one.w, &three[1], "shop", 4, NULL, &b, &err), WG_OK);
-  assert_int_equal(wg__worker_pool(f.one.w, &three[2], "shop", 4, NULL, &c, &err), WG_OK);
+  assert_int_equal(wg__worker_pool(f.one.w, &three[0], "shop", 4, NULL, 0, &a, &err), WG_OK);
+  assert_int_equal(wg__worker_pool(f.one.w, &three[1], "shop", 4, NULL, 0, &b, &err), WG_OK);
+  assert_int_equal(wg__worker_pool(f.one.w, &three[2], "shop", 4, NULL, 0, &c, &err), WG_OK);
   assert_ptr_equal(a, c);
   assert_ptr_not_equal(a->pool, b->pool);
   db_fixture_stop(&f);

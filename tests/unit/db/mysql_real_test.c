@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* US-115, US-117 with a real MariaDB (or MySQL): a server of its own in a temporary folder, on a free
+ * port of 127.0.0.1. Skipped, with a word why, where its programs are not installed. */
+#include "db/db_fixture.h"
+#include "db/mysql_guest.h"
+#include "db/real_mysql.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static bool running;
+
+static void real_init(db_fixture *f) {
+  if (!running) skip();
+  db_fixture_init(f);
+  f->real = true;
+  f->database.protocol = WG_DB_MYSQL;
+  f->database.port = real_mysql_port();
+}
+
+static void real_start(db_fixture *f) {
+  real_init(f);
+  db_fixture_start(f);
+}
+
+/** A connection whose reset is over. */
+static void quiet(db_fixture *f) { db_run_until_stats(f, 0, 1, 1); }
+
+static void connection_id(mysql_guest *m, char out[32]) {
+  assert_int_equal(mysql_run(m, "SELECT CONNECTION_ID()", out, 32), 0);
+}
+
+/* US-117: CREATE TABLE, INSERT, SELECT, DROP TABLE. */
+static void test_us117_tables(void **state) {
+  (void)state;
+  db_fixture f;
+  real_start(&f);
+  mysql_guest m = {0};
+  mysql_open(&m, &f, f.guest);
+  mysql_is(&m, "SELECT CURRENT_USER()", "app@%");
+  mysql_is(&m, "SELECT DATABASE()", "shop");
+  mysql_do(&m, "CREATE TABLE things (id INT PRIMARY KEY AUTO_INCREMENT, name TEXT)");
+  mysql_do(&m, "INSERT INTO things (name) VALUES ('one'),('two')");
+  assert_int_equal(m.changed, 2);
+  mysql_is(&m, "SELECT COUNT(*) FROM things", "2");
+  mysql_is(&m, "SELECT name FROM things WHERE id = 2", "two");
+  mysql_do(&m, "DROP TABLE things");
+  assert_int_equal(mysql_run(&m, "SELECT * FROM things", NULL, 0), 1146);
+  assert_string_equal(m.sqlstate, "42S02");
+  mysql_quit(&m);
+  quiet(&f);
+  db_fixture_stop(&f);
+}
+
+/* What the guest is greeted with is the server's, but for its scramble and its thread id. */
+static void test_greeting(void **state) {
+  (void)state;
+  db_fixture f;
+  char version[80], id[32];
+  real_start(&f);
+  mysql_guest m = {0};
+  mysql_open(&m, &f, f.guest);
+  assert_int_equal(mysql_run(&m, "SELECT VERSION()", version, sizeof version), 0);
+  assert_non_null(strstr(m.hello.version, version));
+  assert_int_equal(m.hello.caps & ~(uint32_t)MY_OFFERED, 0);
+  connection_id(&m, id);
+  assert_int_not_equal(strtoul(id, NULL, 10), m.hello.thread);
+  mysql_quit(&m);
+  db_fixture_stop(&f);
+}
+
+/* US-117, US-115: connect, close, connect again: the same connection, and nothing of the first guest
+ * is left. */
+static void test_us117_reuse_and_reset(void **state) {
+  (void)state;
+  static const struct {
+    const char *leave, *ask, *expected;
+  } left[] = {
+      {"USE till", "SELECT DATABASE()", "shop"},
+      {"SET @mine = 'secret'", "SELECT @mine", "NULL"},
+      {"SET SESSION sql_mode = 'ANSI_QUOTES'", "SELECT @@sql_mode = @@global.sql_mode", "1"},
+      {"SET time_zone = '+09:00'", "SELECT @@time_zone", "SYSTEM"},
+      {"SET NAMES latin1", "SELECT @@character_set_client", "utf8mb4"},
+      {"SET NAMES latin1", "SELECT @@collation_connection", "utf8mb4_general_ci"},
+      {"SET NAMES latin1", "SELECT @@character_set_results", "utf8mb4"},
+      {"SET autocommit = 0", "SELECT @@autocommit", "1"},
+      {"SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+       "SELECT @@tx_isolation = @@global.tx_isolation", "1"},
+      {"SET SESSION TRANSACTION READ ONLY", "SELECT @@tx_read_only", "0"},
+      {"SET ROLE NONE", "SELECT CURRENT_ROLE()", "NULL"},
+      {"SET foreign_key_checks = 0, unique_checks = 0",
+       "SELECT @@foreign_key_checks + @@unique_checks", "2"},
+      {"SET max_statement_time = 1", "SELECT @@max_statement_time", "0.000000"},
+      {"CREATE TEMPORARY TABLE t1 (x INT)",
+       "SELECT IF(EXISTS(SELECT 1 FROM information_schema.innodb_sys_tables WHERE name LIKE "
+       "'%#sql%'), 'left', 'none')",
+       "none"},
+      {"SELECT GET_LOCK('mine', 0)", "SELECT IS_FREE_LOCK('mine')", "1"},
+      {"PREPARE s1 FROM 'SELECT 1'",
+       "SELECT VARIABLE_VALUE FROM information_schema.global_status "
+       "WHERE VARIABLE_NAME = 'PREPARED_STMT_COUNT'",
+       "0"},
+      {"SET last_insert_id = 77", "SELECT LAST_INSERT_ID()", "0"},
+      {"SET timestamp = 1", "SELECT NOW() > '2020-01-01'", "1"},
+      {"CREATE TABLE kept (id INT) ENGINE=InnoDB; LOCK TABLES kept WRITE",
+       "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'kept'", "1"},
+      {"START TRANSACTION; INSERT INTO kept VALUES (1)", "SELECT COUNT(*) FROM kept", "0"},
+      {"START TRANSACTION READ ONLY", "SELECT @@in_transaction", "0"},
+      {"XA START 'x1'; INSERT INTO kept VALUES (2)", "SELECT COUNT(*) FROM kept", "0"},
+      {"HANDLER kept OPEN", "SELECT 1", "1"},
+  };
+  db_fixture f;
+  char first[32];
+  real_start(&f);
+  mysql_guest m = {0};
+  mysql_open(&m, &f, f.guest);
+  connection_id(&m, first);
+  mysql_quit(&m);
+  quiet(&f);
+  for (size_t i = 0; i < WG_COUNT(left); i++) {
+    mysql_open(&m, &f, f.guest);
+    mysql_do(&m, left[i].leave);
+    mysql_quit(&m);
+    quiet(&f);
+    mysql_open(&m, &f, f.guest);
+    mysql_is(&m, "SELECT CONNECTION_ID()", first);
+    mysql_is(&m, left[i].ask, left[i].expected);
+    mysql_quit(&m);
+    quiet(&f);
+  }
+  mysql_open(&m, &f, f.guest);
+  assert_int_equal(mysql_run(&m, "SELECT * FROM t1", NULL, 0), 1146); /* the temporary table */
+  assert_int_equal(mysql_run(&m, "EXECUTE s1", NULL, 0), 1243);
+  assert_int_equal(mysql_run(&m, "HANDLER kept READ FIRST", NULL, 0), 1109);
+  mysql_do(&m, "DROP TABLE kept");
+  mysql_quit(&m);
+  quiet(&f);
+  wg_db_stats s = db_stats(&f);
+  assert_int_equal(s.connects, 2); /* the first, to learn of the guest's needs; and this one */
+  assert_int_equal(s.unhealthy, 0);
+  db_fixture_stop(&f);
+}
+
+/* What the log-in fixes chooses the connection: guests of one kind share, others do not. */
+static void test_shapes(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t more, less;
+    uint8_t charset;
+    const char *client, *collation;
+  } kinds[] = {{0, 0, 45, "utf8mb4", "utf8mb4_general_ci"},
+               {0, 0, 8, "latin1", "latin1_swedish_ci"},
+               {0, 0, 224, "utf8mb4", "utf8mb4_unicode_ci"},
+               {MY_CAP_FOUND_ROWS, 0, 45, "utf8mb4", "utf8mb4_general_ci"},
+               {0, MY_CAP_DEPRECATE_EOF, 45, "utf8mb4", "utf8mb4_general_ci"},
+               {0, MY_CAP_MULTI_STATEMENTS, 63, "binary", "binary"},
+               {MY_CAP_SESSION_TRACK, 0, 33, "utf8mb3", "utf8mb3_general_ci"}};
+  db_fixture f;
+  char ids[WG_COUNT(kinds)][32], sql[64];
+  real_start(&f);
+  f.database.pool.pool_size = 1;
+  for (int round = 0; round < 3; round++)
+    for (size_t i = 0; i < WG_COUNT(kinds); i++) {
+      mysql_guest m = {.caps = (MYSQL_GUEST_CAPS | kinds[i].more) & ~kinds[i].less,
+                       .charset = kinds[i].charset};
+      mysql_open(&m, &f, f.guest);
+      if (round == 0) connection_id(&m, ids[i]);
+      mysql_is(&m, "SELECT CONNECTION_ID()", ids[i]);
+      mysql_is(&m, "SELECT @@character_set_client", kinds[i].client);
+      mysql_is(&m, "SELECT @@character_set_results", kinds[i].client);
+      mysql_is(&m, "SELECT @@collation_connection", kinds[i].collation);
+      mysql_do(&m, "CREATE TEMPORARY TABLE r (x INT)");
+      mysql_do(&m, "INSERT INTO r VALUES (1)");
+      mysql_do(&m, "UPDATE r SET x = 1");
+      assert_int_equal(m.changed, kinds[i].more == MY_CAP_FOUND_ROWS ? 1 : 0);
+      bool many = !(kinds[i].less & MY_CAP_MULTI_STATEMENTS);
+      assert_int_equal(mysql_run(&m, "SELECT 1; SELECT 2", NULL, 0), many ? 0 : 1064);
+      snprintf(sql, sizeof sql, "SET NAMES %s", i % 2 ? "utf8mb4" : "latin1");
+      mysql_do(&m, sql);
+      mysql_send(&m, MY_COM_SET_OPTION, many ? "\1\0" : "\0\0", 2); /* the other way round */
+      assert_true(mysql_read(&m));
+      assert_int_equal(mysql_run(&m, "SELECT 1; SELECT 2", NULL, 0), many ? 1064 : 0);
+      mysql_quit(&m);
+      db_run_until_stats(&f, 0, round ? (unsigned)WG_COUNT(kinds) : (unsigned)i + 1,
+                         round ? (unsigned)WG_COUNT(kinds) : (unsigned)i + 1);
+    }
+  db_fixture_stop(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_us117_tables),
+      cmocka_unit_test(test_greeting),
+      cmocka_unit_test(test_us117_reuse_and_reset),
+      cmocka_unit_test(test_shapes),
+  };
+  running = real_mysql_start(NULL);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  real_mysql_stop();
+  return failed;
+}
