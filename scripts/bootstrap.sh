@@ -98,6 +98,7 @@ ca-certificates: downloads
 LIST
   if wants test; then
     echo "pgbouncer: pooler in front of the server, for its tests"
+    echo "mariadb-server: server of the tests of MySQL's protocol"
     echo "nsd: name server, for the tests of names"
     echo "zsh: test of its completion"
     echo "fish: test of its completion"
@@ -114,6 +115,7 @@ LIST
     echo "wrk: load of the benches"
     echo "pgbouncer: peer of the benches"
     echo "libpq-dev: native peer of the benches"
+    echo "mariadb-server: server of the benches of MySQL's protocol"
   fi
 }
 

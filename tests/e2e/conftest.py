@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 from fault_proxy import FaultProxy
 from harness import Server, Site, Warp, find_guest, find_warp
-from infra import Postgres
+from infra import MySQL, Postgres
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,14 @@ def postgres(postgres_server):
     pg.terminate_backends()
     pg.sql("DELETE FROM test_users WHERE id > 5")
     return pg
+
+
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory):
+    """A MariaDB that runs as long as the session."""
+    server = MySQL(tmp_path_factory.mktemp("mysql"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

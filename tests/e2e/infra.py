@@ -141,3 +141,70 @@ class Postgres:
         """How many logins the server's log has counted for a role."""
         text = Path(self.env["PG_LOG"]).read_text(errors="replace")
         return text.count(f"connection authorized: user={user} ")
+
+
+class MySQL:
+    """One private MariaDB (or MySQL) server: user app, databases shop and till."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.host, self.port = "127.0.0.1", free_port()
+        self.user, self.password, self.database = "app", "app secret", "shop"
+        root = ["--user=root"] if os.geteuid() == 0 else []
+        seed = self.folder / "seed.sql"
+        seed.write_text(
+            "CREATE DATABASE shop CHARACTER SET utf8mb4;\nCREATE DATABASE till;\n"
+            f"CREATE USER '{self.user}'@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL ON *.* TO '{self.user}'@'%' WITH GRANT OPTION;\n"
+        )
+        install = [
+            "mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
+            "--skip-test-db", f"--datadir={self.folder}/data", *root,
+        ]  # fmt: skip
+        out = subprocess.run(install, capture_output=True, text=True, timeout=120)
+        assert out.returncode == 0, out.stdout + out.stderr
+        self.command = [
+            "mariadbd", "--no-defaults", f"--datadir={self.folder}/data", *root,
+            f"--socket={self.folder}/mysqld.sock", f"--port={self.port}", "--bind-address=127.0.0.1",
+            "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M",
+            "--max-allowed-packet=64M",
+        ]  # fmt: skip
+        self.start(f"--init-file={seed}")
+
+    def start(self, *more):
+        log = (self.folder / "log").open("a")
+        path = os.environ["PATH"] + ":/usr/sbin"
+        env = dict(os.environ, PATH=path)
+        self.process = subprocess.Popen([*self.command, *more], stdout=log, stderr=log, env=env)
+        wait_until(self._answers, f"MariaDB answers; see {self.folder}/log", 30)
+
+    def _answers(self):
+        assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as s:
+                return s.recv(5)[4:] == b"\n"
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(60)
+
+    def run(self, sql):
+        """The rows of a statement, as lists of text, asked through the server's own client."""
+        cmd = [
+            "mariadb", "--no-defaults", "-N", "-B", "-h", self.host, "-P", str(self.port), "-u", self.user,
+            f"-p{self.password}", self.database, "-e", sql,
+        ]  # fmt: skip
+        out = subprocess.run(cmd, capture_output=True, text=True, timeout=60)
+        assert out.returncode == 0, f"{sql}: {out.stderr}"
+        return [line.split("\t") for line in out.stdout.splitlines()]
+
+    def sessions(self):
+        """Connection ids of the pool's sessions."""
+        rows = self.run("SELECT ID FROM information_schema.processlist WHERE ID <> CONNECTION_ID() AND USER = 'app'")
+        return [int(row[0]) for row in rows]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""US-115, US-117: guests that speak to MariaDB: sqlx over sockets, which never heard of WarpGrid, and a
+program that speaks the protocol itself through the database proxy's own interface."""
+import pytest
+from harness import rust_guest, toml, word
+
+HOST = "db.test.warp.local"
+SHIM = pytest.mark.parametrize("kind", ["p2", "p3"])
+
+
+def tables(my, **more):
+    """warp.toml for a guest that may use `my` under the name HOST."""
+    database = {
+        "protocol": "mysql",
+        "host": HOST,
+        "address": my.host,
+        "address_port": my.port,
+        "database": my.database,
+        "user": my.user,
+        "password_env": "TEST_DB_PASSWORD",
+    }
+    env = {"DB_HOST": HOST, "DB_PORT": "3306", "DB_NAME": my.database, "DB_USER": "anybody"}
+    env.update(more.pop("env", {}))
+    database.update(more)
+    database = {key: value for key, value in database.items() if value is not None}
+    return {"env": env, "limits": {"memory": "512MiB"}, "databases": {"test": database}}
+
+
+@pytest.fixture
+def run(warp, mysql, tmp_path):
+    """run(GUEST, WORD...): the lines of a command; keys of the database's table follow."""
+
+    def start(component, *words, code=0, **more):
+        (tmp_path / "warp.toml").write_text(toml(tables(mysql, **more)))
+        out = warp("run", component, "--", *words, cwd=tmp_path, env={"TEST_DB_PASSWORD": mysql.password})
+        assert out.returncode == code, out.stdout + out.stderr
+        return out.stdout.splitlines()
+
+    return start
+
+
+@pytest.fixture
+def sqlx(run):
+    component = rust_guest("rust-mysql", "my_sqlx")
+    return lambda *steps, **more: run(component, *steps, **more)
+
+
+ID = word("SELECT CAST(CONNECTION_ID() AS CHAR)")
+
+
+def test_us_117_sqlx_creates_inserts_selects_drops(sqlx):
+    rows = word("SELECT CAST(id AS CHAR), label FROM e2e_sqlx ORDER BY id")
+    lines = sqlx(
+        "connect a",
+        f"run a {word('DROP TABLE IF EXISTS e2e_sqlx')}",
+        f"run a {word('CREATE TABLE e2e_sqlx (id INT PRIMARY KEY, label TEXT)')}",
+        "insert a 1 one", "insert a 2 %C3%A4%27s", f"rows a {rows}",
+        "transaction a 3 three", f"rows a {rows}", f"rows a {ID}",
+        f"run a {word('UPDATE e2e_sqlx SET label = NULL WHERE id = 1')}", f"rows a {rows}",
+        f"run a {word('DROP TABLE e2e_sqlx')}", "ping a", "close a",
+        "connect b", f"rows b {ID}", f"text b {word('SELECT DATABASE(); SELECT 2')}", "close b",
+        pool_size=1,
+    )  # fmt: skip
+    assert lines[0] == lines[12] == lines[13] == lines[17] == "ok"
+    assert lines[3:6] == ["ok 1", "ok 1", "ok 1|one 2|%C3%A4's"]
+    assert lines[6] == "ok 3" and lines[7] == lines[5], "a transaction that was rolled back"
+    assert lines[9] == "ok 1" and lines[10] == "ok 1| 2|%C3%A4's"
+    assert lines[8] == lines[15], "close, then connect, and it is the same session"
+    assert lines[16] == "ok shop 2"
+
+
+def test_sqlx_sees_the_servers_errors_and_they_cost_no_session(sqlx):
+    steps = [
+        step
+        for _ in range(4)
+        for step in ("connect a", f"rows a {word('SELECT nonsense')}", f"rows a {ID}", "close a")
+    ]
+    lines = sqlx(*steps, pool_size=1)
+    assert all(line.startswith("error 42S22%20") for line in lines[1::4]), lines
+    assert len(set(lines[2::4])) == 1
+
+
+def test_large_values_pass(sqlx):
+    lines = sqlx("connect a", "large a 100000", "large a 20000000", f"rows a {ID}", "close a", "connect b", f"rows b {ID}")
+    assert lines[1:3] == ["ok 100000", "ok 20000000"] and lines[3] == lines[6]
+
+
+def test_nothing_of_a_guest_is_left_for_the_next(sqlx):
+    lines = sqlx(
+        "connect a", f"rows a {ID}", f"text a {word('USE till')}", f"text a {word('SET @mine = 7')}",
+        f"text a {word('CREATE TEMPORARY TABLE t1 (x INT)')}", f"text a {word('BEGIN')}", "close a",
+        "connect b", f"rows b {ID}", f"text b {word('SELECT DATABASE(), CAST(@mine AS CHAR)')}",
+        f"text b {word('SELECT * FROM t1')}", f"text b {word('SELECT CAST(@@in_transaction AS CHAR)')}", "close b",
+        pool_size=1,
+    )  # fmt: skip
+    assert lines[1] == lines[8] and lines[9] == "ok shop|"
+    assert lines[10].startswith("error 42S02%20") and lines[11] == "ok 0"
+
+
+def test_a_pool_in_the_guest_is_on_top_of_the_hosts(sqlx):
+    lines = sqlx(f"pool 3 30 {ID}", pool_size=3)
+    found = lines[0].split()
+    assert found[0] == "ok" and len(found) == 31 and len(set(found[1:])) <= 3
+
+
+def test_guests_with_their_own_password(sqlx, mysql):
+    mysql.run("CREATE OR REPLACE USER 'mine'@'%' IDENTIFIED BY 'my secret'; GRANT ALL ON shop.* TO 'mine'@'%'")
+    who = word("SELECT CURRENT_USER()")
+    own = {"DB_USER": "mine", "DB_PASSWORD": "my secret"}
+    for auth in ("guest", "relay"):
+        keys = {"auth": auth, "user": None, "password_env": None}
+        lines = sqlx("connect a", f"rows a {who}", "close a", env=own, **keys)
+        assert lines == ["ok", "ok mine@%25", "ok"], auth
+        lines = sqlx("connect a", env={**own, "DB_PASSWORD": "wrong"}, **keys)
+        assert lines[0].startswith("error 28000%20") and "Access%20denied" in lines[0], (auth, lines)
+    lines = sqlx("connect a", f"rows a {who}", env=own)
+    assert lines[1] == "ok app@%25", "the service's, whatever the guest says"
+
+
+def test_another_database_is_refused(sqlx):
+    lines = sqlx("connect a", env={"DB_NAME": "till"})
+    assert lines[0].startswith("error 42000%20") and "till" in lines[0]
+
+
+@SHIM
+def test_us_117_through_the_database_proxy(run, guest, kind):
+    lines = run(
+        guest(f"mysqltool-{kind}"),
+        "CREATE TABLE things (id INT, name TEXT)", "INSERT INTO things VALUES (1, 'one'), (2, NULL)",
+        "SELECT name FROM things ORDER BY id", "DROP TABLE things", "SELECT nonsense",
+    )  # fmt: skip
+    assert lines[:4] == ["ok", "ok", "ok one NULL", "ok"] and lines[4].startswith("error 1054 ")
+
+
+@SHIM
+def test_us_117_close_then_connect_is_the_same_session(run, guest, kind):
+    lines = run(guest(f"mysqltool-{kind}"), "SELECT CONNECTION_ID()", "SET @a = 1", "SELECT @a", "SELECT CONNECTION_ID()",
+                env={"DB_SHARE": "1"})  # fmt: skip
+    assert lines[1:3] == ["ok", "ok NULL"] and lines[0] == lines[3]
+
+
+def test_a_server_that_is_not_there(sqlx, run, guest):
+    nobody = {"address_port": 1}
+    lines = sqlx("connect a", **nobody)
+    assert lines[0].startswith("error ") and "127.0.0.1:1" in lines[0]
+    lines = run(guest("mysqltool-p2"), "SELECT 1", code=1, **nobody)
+    assert lines[0].startswith("error connect: connection-failed: ")
