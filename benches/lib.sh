@@ -228,6 +228,46 @@ ${2:-}
 TOML
 }
 
+# mariadb_server: a private MariaDB on the load's core, with database and user `bench` (no password); sets
+# mariadb_port.
+mariadb_server() {
+  local folder=$work/mariadb as=() i
+  PATH=$PATH:/usr/sbin
+  need mariadbd mariadb-server
+  mkdir "$folder"
+  [ "$(id -u)" != 0 ] || as=(--user=root)
+  mariadb-install-db --no-defaults --skip-test-db --auth-root-authentication-method=normal \
+    --datadir="$folder/data" ${as[@]+"${as[@]}"} >"$work/mariadb.log" 2>&1 || die "MariaDB does not start"
+  printf '%s\n' "CREATE DATABASE bench;" "CREATE USER bench@'%';" "GRANT ALL ON bench.* TO bench@'%';" \
+    >"$folder/seed.sql"
+  mariadb_port=$(free_port)
+  pinned $load_core mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data" \
+    --socket="$folder/mysqld.sock" --port="$mariadb_port" --bind-address=127.0.0.1 \
+    --init-file="$folder/seed.sql" >>"$work/mariadb.log" 2>&1 &
+  pids+=($!)
+  for i in $(seq 300); do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$mariadb_port") 2>/dev/null; then return; fi
+    sleep 0.1
+  done
+  die "MariaDB does not start"
+}
+
+# mariadb_config POOL_SIZE [LINES of its table]: as database_config.
+mariadb_config() {
+  cat >"$db_config_as" <<TOML
+name = "bench"
+[databases.bench]
+protocol = "mysql"
+host = "db.bench.warp.local"
+address = "127.0.0.1"
+address_port = $mariadb_port
+database = "bench"
+user = "bench"
+pool_size = $1
+${2:-}
+TOML
+}
+
 # rust_guest PROJECT NAME: a component of tests/e2e/projects, built as the tests build it.
 rust_guest() {
   PYTHONPATH=$root/tests/e2e PYTHONDONTWRITEBYTECODE=1 python3 -c \
