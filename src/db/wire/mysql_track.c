@@ -71,8 +71,9 @@ static void on_command(wg_wire_track *t, uint8_t command) {
   t->client.type = command;
   if (command == MY_COM_SET_OPTION) t->mysql.options = true;
   if (kind == KIND_NONE) return;
-  if (kind == KIND_LOST || t->pending == MY_ANSWERS_MAX) {
-    t->tainted = true;
+  if (kind == KIND_LOST || t->pending == MY_ANSWERS_MAX) t->tainted = true;
+  if (t->tainted) { /* what counts from now on is whether something is awaited at all */
+    t->pending = 1;
     return;
   }
   t->kinds |= (uint64_t)kind << (KIND_BITS * t->pending);
@@ -185,7 +186,10 @@ static void on_message(wg_wire_track *t, const my_server *s, bool longer) {
   bool deprecate_eof = s->caps & MY_CAP_DEPRECATE_EOF;
   uint32_t length = t->server.length;
   uint8_t first = m->head_len ? m->head[0] : 0xFF;
-  if (t->tainted) return;
+  if (t->tainted) {
+    t->pending = 0;
+    return;
+  }
   if (t->pending == 0 || m->head_len == 0) { /* an answer to nothing that we saw */
     m->told = first == 0xFF;
     t->tainted = true;

@@ -10,7 +10,7 @@
 
 static wg_code pool_of(db_fixture *f, const wg_database_config *config, const char *database,
                        wg_local **out, wg_error *err) {
-  return wg__worker_pool(f->one.w, config, database, strlen(database), NULL, out, err);
+  return wg__worker_pool(f->one.w, config, database, strlen(database), NULL, 0, out, err);
 }
 
 /* "main" is spelled out in warp.toml, "any" leaves the database to the guests. */

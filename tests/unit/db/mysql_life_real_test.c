@@ -520,6 +520,57 @@ static void test_many_guests(void **state) {
   db_fixture_stop(&f);
 }
 
+static void on_drained(void *user) { *(bool *)user = true; }
+
+/* US-115: while the host stops, nobody new is served, and what is in progress ends first. */
+static void test_us115_draining(void **state) {
+  (void)state;
+  db_fixture f;
+  bool drained = false;
+  real_start(&f);
+  mysql_guest idle = {0}, busy = {0}, late = {0};
+  mysql_open(&idle, &f, f.guest);
+  mysql_open(&busy, &f, f.guest);
+  mysql_quit(&idle);
+  db_run_until_stats(&f, 1, 1, 2);
+  open_socket(&late, &f); /* greeted, but without a server yet */
+  const char *sql = "SELECT 'done' FROM (SELECT SLEEP(0.2)) s";
+  mysql_send(&busy, MY_COM_QUERY, sql, strlen(sql));
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  db_run_until_stats(&f, 1, 0, 1);
+  assert_int_equal(mysql_log_in(&late, "me", "shop"), 1053);
+  mysql_drop(&late);
+  open_socket(&late, &f);
+  assert_int_equal(mysql_log_in(&late, "me", "shop"), 1053);
+  mysql_drop(&late);
+  wg_error err;
+  assert_int_equal(db_connect(&f, f.guest, &err), 0);
+  assert_false(drained);
+  char cell[16];
+  assert_int_equal(mysql_results(&busy, cell, sizeof cell), 0);
+  assert_string_equal(cell, "done");
+  mysql_quit(&busy);
+  db_run_until(&f.one, &drained);
+  assert_int_equal(db_stats(&f).total, 0);
+  db_fixture_stop(&f);
+}
+
+/* min_idle is seen to as soon as a guest has said what it needs. */
+static void test_min_idle(void **state) {
+  (void)state;
+  db_fixture f;
+  real_init(&f);
+  f.database.pool.min_idle = 2;
+  db_fixture_start(&f);
+  mysql_guest m = {0};
+  mysql_open(&m, &f, f.guest);
+  mysql_quit(&m);
+  db_run_until_stats(&f, 0, 1, 1);
+  db_advance(&f, 1001);
+  db_run_until_stats(&f, 0, 2, 2);
+  db_fixture_stop(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_log_in_methods),
@@ -536,6 +587,8 @@ int main(void) {
       cmocka_unit_test(test_us117_health),
       cmocka_unit_test(test_lost),
       cmocka_unit_test(test_many_guests),
+      cmocka_unit_test(test_us115_draining),
+      cmocka_unit_test(test_min_idle),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
