@@ -32,6 +32,7 @@ OTHERS = [
     ("WASI interfaces", "WIT files under wit/*/deps", "Apache-2.0 WITH LLVM-exception", "in this repository"),
     ("cmocka", "unit tests", "Apache-2.0", "tests only"),
     ("MariaDB", "server of tests", "GPL-2.0-only", "tests only, a program of its own"),
+    ("Vitess", "server of a test", "Apache-2.0", "tests only, a program of its own"),
     ("pytest", "end-to-end tests", "MIT", "tests only"),
     ("jsonschema, attrs, pyrsistent", "test of the JSON Schema", "MIT", "tests only"),
 ]
