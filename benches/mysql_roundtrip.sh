@@ -39,4 +39,4 @@ run_ours_connect() { run_guest $server_core "$off" connect $((n / 5)); }
 take_turns per_op_us direct ours direct_both spin direct_connect ours_connect
 compare mysql_roundtrip_c1 ours direct $((n * rounds))
 compare mysql_roundtrip_c1_spin spin direct_both $((n * rounds))
-compare mysql_connect ours_connect direct_connect $((n / 5 * rounds))
+compare mysql_connect ours_connect direct_connect $((rounds * n / 5))

@@ -44,7 +44,7 @@ bool my_native(const wg_secret *password, const uint8_t nonce[MY_SCRAMBLE], uint
   bool ok = hash(EVP_sha1(), password->bytes, password->len, "", 0, once) &&
             hash(EVP_sha1(), once, sizeof once, "", 0, twice) &&
             hash(EVP_sha1(), nonce, MY_SCRAMBLE, twice, sizeof twice, mixed);
-  for (size_t i = 0; i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
+  for (size_t i = 0; ok && i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
   wg_wipe(once, sizeof once);
   wg_wipe(twice, sizeof twice);
   return ok;
@@ -55,7 +55,7 @@ bool my_sha2(const wg_secret *password, const uint8_t nonce[MY_SCRAMBLE], uint8_
   bool ok = hash(EVP_sha256(), password->bytes, password->len, "", 0, once) &&
             hash(EVP_sha256(), once, sizeof once, "", 0, twice) &&
             hash(EVP_sha256(), twice, sizeof twice, nonce, MY_SCRAMBLE, mixed);
-  for (size_t i = 0; i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
+  for (size_t i = 0; ok && i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
   wg_wipe(once, sizeof once);
   wg_wipe(twice, sizeof twice);
   return ok;

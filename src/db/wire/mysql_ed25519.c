@@ -179,7 +179,9 @@ static void point_of(uint8_t out[32], const uint8_t scalar[32]) {
 
 /** Reduces 64 digits of base 256, each of which may be larger, to 32 bytes. */
 static void reduce(uint8_t out[32], int64_t x[64]) {
-  for (size_t i = 63; i >= 32; i--) { /* 2^256 is -16 times the low half of the order, plus ... */
+  /* 16 times the order is 2^256 plus 16 times its low half: so the digits above vanish, the highest
+   * first, when that is taken off. */
+  for (size_t i = 63; i >= 32; i--) {
     int64_t over = 0;
     size_t k;
     for (k = i - 32; k < i - 12; k++) {
@@ -222,7 +224,7 @@ static bool sha512(const void *a, size_t a_len, const void *b, size_t b_len, con
 }
 
 bool my_ed25519(const wg_secret *password, const uint8_t nonce[32], uint8_t out[64]) {
-  uint8_t secret[64], hash[64], random[32], key[32], challenge[32];
+  uint8_t secret[64] = {0}, hash[64], random[32], key[32], challenge[32];
   int64_t sum[64] = {0};
   bool ok = sha512(password->bytes, password->len, "", 0, "", 0, secret);
   secret[0] &= 248;
