@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """US-115, US-117: guests that speak to MariaDB: sqlx over sockets, which never heard of WarpGrid, and a
 program that speaks the protocol itself through the database proxy's own interface."""
+import subprocess
+
 import pytest
 from harness import rust_guest, toml, word
+from infra import ROOT
 
 HOST = "db.test.warp.local"
 SHIM = pytest.mark.parametrize("kind", ["p2", "p3"])
@@ -145,3 +148,42 @@ def test_a_server_that_is_not_there(sqlx, run, guest):
     assert lines[0].startswith("error ") and "127.0.0.1:1" in lines[0]
     lines = run(guest("mysqltool-p2"), "SELECT 1", code=1, **nobody)
     assert lines[0].startswith("error connect: connection-failed: ")
+
+
+# ---- MariaDB Connector/C, as upstream wrote it ----------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def connector_c(tmp_path_factory):
+    out = tmp_path_factory.mktemp("drivers")
+    made = subprocess.run([ROOT / "scripts" / "build-guest-drivers.sh", "--out", out, "mysql_c"],
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    return out / "mysql_c.wasm"
+
+
+def test_us_117_connector_c(run, connector_c):
+    place = [HOST, "3306", "anybody", "", "shop"]
+    lines = run(
+        connector_c, *place, "CREATE OR REPLACE TABLE e2e_c (id INT, label TEXT)",
+        "INSERT INTO e2e_c VALUES (1, 'one'), (2, NULL)", "SELECT * FROM e2e_c ORDER BY id",
+        "prepared 1 SELECT id FROM e2e_c WHERE id > ?", "SELECT 1; DO 2; SELECT 'a', 'b'", "SELECT nonsense",
+        "SELECT CONNECTION_ID()", "SET @mine = 1", "USE till", "connect", "SELECT CONNECTION_ID()",
+        "SELECT @mine, DATABASE()", "DROP TABLE e2e_c", pool_size=1,
+    )  # fmt: skip
+    assert lines[:4] == ["connected", "ok 0", "ok 2", "1,one|2,NULL"], lines
+    assert lines[4] == "2" and lines[5] == "1 ; ok 0 ; a,b" and lines[6].startswith("error 1054 42S22: ")
+    assert lines[10] == "connected" and lines[7] == lines[11], "close, then connect, and it is the same session"
+    assert lines[12] == "NULL,shop" and lines[13] == "ok 0"
+
+
+@pytest.mark.parametrize("auth", ["guest", "relay"])
+def test_connector_c_with_its_own_password(run, mysql, connector_c, auth):
+    mysql.run("CREATE OR REPLACE USER 'c'@'%' IDENTIFIED BY 'my secret'; GRANT ALL ON shop.* TO 'c'@'%'")
+    keys = {"auth": auth, "user": None, "password_env": None}
+    if auth == "guest":  # built without TLS it has no RSA, which the way in full needs
+        lines = run(connector_c, HOST, "3306", "c", "my secret", "shop", code=1, **keys)
+        assert lines[0].startswith("error ")
+        return
+    lines = run(connector_c, HOST, "3306", "c", "my secret", "shop", "SELECT CURRENT_USER()", **keys)
+    assert lines == ["connected", "c@%"]
