@@ -157,8 +157,12 @@ void wg__startup_leased(wg_session *s, wg_server *srv) {
   wg_error err;
   if (s->probing) { /* it was met, so the guest can be greeted; what it needs it says then */
     s->probing = false;
-    wg__session_enter(s, SES_STARTING);
-    (void)wg__startup_take(s, NULL, 0, &err);
+    bool over = s->shut & WG_WATCH_WRITE;
+    wg__session_enter(s, over ? SES_LOST : SES_STARTING);
+    if (over)
+      wg__session_changed(s);
+    else
+      (void)wg__startup_take(s, NULL, 0, &err);
     wg__pool_return(srv, true, NULL);
     return;
   }
@@ -211,6 +215,8 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
     }
     wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
   }
+  if (step == WG_WIRE_OK && policy.relay) /* somebody may wait for the server's first words */
+    wg__server_arm(srv, WG_WATCH_READ);
   greeted(s, step);
   return (ssize_t)taken;
 }

@@ -605,6 +605,7 @@ const wg_wire_ops wg_wire_mysql = {
     .track_client = my_track_client,
     .track_server = my_track_server,
     .idle = my_idle,
+    .unfinished = my_unfinished,
     .ask_password = my_ask_password,
     .refuse = my_refuse,
     .farewell = my_farewell,

@@ -235,4 +235,5 @@ wg_wire_step my_track_client(wg_wire_track *t, const uint8_t *p, size_t n, size_
 wg_wire_step my_track_server(wg_wire_track *t, wg_wire_server *s, const uint8_t *p, size_t n,
                              wg_error *err);
 bool my_idle(const wg_wire_track *t);
+bool my_unfinished(const wg_wire_track *t);
 void my_farewell(const wg_wire_track *t, const char *message, wg_buf *to_guest);

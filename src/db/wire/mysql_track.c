@@ -263,6 +263,10 @@ bool my_idle(const wg_wire_track *t) {
          between(&t->server, t->mysql.server_more);
 }
 
+bool my_unfinished(const wg_wire_track *t) {
+  return t->tainted || !between(&t->client, t->mysql.client_more);
+}
+
 void my_farewell(const wg_wire_track *t, const char *message, wg_buf *to_guest) {
   const wg_mysql_track *m = &t->mysql;
   char text[512];

@@ -219,6 +219,31 @@ static void test_us115_greeted_before_the_first_byte(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A guest that says no more before it was greeted, or before it answered, reads the end. */
+static void test_shut_down_early(void **state) {
+  (void)state;
+  db_fixture f;
+  wg_error err;
+  uint8_t byte[512];
+  real_start(&f);
+  for (int when = 0; when < 3; when++) {
+    mysql_guest m = {0};
+    if (when < 2) {
+      open_socket(&m, &f);
+    } else {
+      m = (mysql_guest){.f = &f, .g = f.guest, .handle = db_connect(&f, f.guest, &err)};
+    }
+    assert_int_equal(wg_db_shutdown(m.g, m.handle, WG_WATCH_WRITE, &err), WG_OK);
+    ssize_t n;
+    while ((n = db_recv(&f, m.g, m.handle, byte, sizeof byte, &err)) > 0);
+    assert_int_equal(n, 0);
+    mysql_drop(&m);
+    mysql_open(&m, &f, f.guest);
+    leave(&m, 1);
+  }
+  db_fixture_stop(&f);
+}
+
 static void test_no_server(void **state) {
   (void)state;
   db_fixture f;
@@ -578,6 +603,7 @@ int main(void) {
       cmocka_unit_test(test_unix_socket),
       cmocka_unit_test(test_tls),
       cmocka_unit_test(test_us115_greeted_before_the_first_byte),
+      cmocka_unit_test(test_shut_down_early),
       cmocka_unit_test(test_no_server),
       cmocka_unit_test(test_other_database),
       cmocka_unit_test(test_undeclared_database),
