@@ -232,6 +232,17 @@ static void database_mistakes(void **state) {
       "w.toml:4:19: 'channel_binding' cannot be required with auth = \"relay\": the guest does "
       "not see the TLS channel",
       NULL);
+  parse_fails(
+      "[databases.d]\nprotocol = 'mysql'\nauth = 'relay'\ntls = 'require'",
+      "w.toml:4:7: 'tls' cannot be had with auth = \"relay\" and protocol \"mysql\": its first "
+      "words come before TLS",
+      "tls = \"disable\"");
+  parse_fails("[databases.d]\nprotocol = 'mysql'\nuser = 'u'\ntls = 'require'\n"
+              "channel_binding = 'require'",
+              "w.toml:5:19: 'channel_binding' is for databases of protocol \"postgres\"", NULL);
+  parse_fails("[databases.d]\nprotocol = 'mysql'\nuser = 'u'\ntls = 'require'\n"
+              "tls_negotiation = 'direct'",
+              "w.toml:5:19: 'tls_negotiation' is for databases of protocol \"postgres\"", NULL);
   parse_fails("[databases.d]\nuser = 'u'\npassword = 'a'\npassword_env = 'HOME'",
               "w.toml:4:1: 'password_env' was given in another form in line 3", NULL);
   parse_fails("[databases.d]\nuser = 'u'\npassword = '${WG_TEST_NONE}'",
