@@ -97,7 +97,8 @@ static bool secure_answered(wg_server *srv, bool granted) {
   }
   wg_error_set(&err, WG_UNSUPPORTED, 0, "the server does not support TLS, and it is required");
   wg_error_hint(&err,
-                "switch it on in the server (PostgreSQL: ssl = on), or allow plain text with "
+                "switch it on in the server (PostgreSQL: ssl = on, MySQL: ssl_cert), or allow "
+                "plain text with "
                 "tls = \"disable\" in [databases.%s]",
                 srv->pool->config->name);
   secure_failed(srv, &err);

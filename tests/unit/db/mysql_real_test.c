@@ -191,12 +191,35 @@ static void test_shapes(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A server without TLS: refused where it is required, in plain text where it is preferred. */
+static void test_server_without_tls(void **state) {
+  (void)state;
+  for (int required = 0; required < 2; required++) {
+    db_fixture f;
+    wg_error err;
+    real_init(&f);
+    f.database.tls.mode = required ? WG_TLS_REQUIRE : WG_TLS_PREFER;
+    db_fixture_start(&f);
+    mysql_guest m = {0};
+    if (required) {
+      assert_int_equal(db_connect(&f, f.guest, &err), 0);
+      assert_int_equal(err.code, WG_UNSUPPORTED);
+      assert_non_null(strstr(err.msg, "does not support TLS"));
+    } else {
+      mysql_open(&m, &f, f.guest);
+      mysql_is(&m, "SELECT CURRENT_USER()", "app@%");
+      mysql_quit(&m);
+      quiet(&f);
+    }
+    db_fixture_stop(&f);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_us117_tables),
-      cmocka_unit_test(test_greeting),
-      cmocka_unit_test(test_us117_reuse_and_reset),
-      cmocka_unit_test(test_shapes),
+      cmocka_unit_test(test_us117_tables),          cmocka_unit_test(test_greeting),
+      cmocka_unit_test(test_us117_reuse_and_reset), cmocka_unit_test(test_shapes),
+      cmocka_unit_test(test_server_without_tls),
   };
   running = real_mysql_start(NULL);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
