@@ -241,9 +241,12 @@ mariadb_server() {
   printf '%s\n' "CREATE DATABASE bench;" "CREATE USER bench@'%';" "GRANT ALL ON bench.* TO bench@'%';" \
     >"$folder/seed.sql"
   mariadb_port=$(free_port)
-  pinned $load_core mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data" \
-    --socket="$folder/mysqld.sock" --port="$mariadb_port" --bind-address=127.0.0.1 \
-    --init-file="$folder/seed.sql" >>"$work/mariadb.log" 2>&1 &
+  as=(mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data"
+    --socket="$folder/mysqld.sock" --port="$mariadb_port" --bind-address=127.0.0.1
+    --init-file="$folder/seed.sql")
+  # As in start(): no function stands between, so that the pid is the server's.
+  [ "$(nproc)" -lt 2 ] || as=(taskset -c "$load_core" "${as[@]}")
+  "${as[@]}" >>"$work/mariadb.log" 2>&1 &
   pids+=($!)
   for i in $(seq 300); do
     if (exec 3<>"/dev/tcp/127.0.0.1/$mariadb_port") 2>/dev/null; then return; fi
