@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fault_proxy import FaultProxy
+from harness import rust_guest, toml, word
 from infra import Postgres, wait_until
 from test_postgres import HOST, SqlError, config, probe, works  # noqa: F401: a fixture
 from tls_server import Authority, TlsServer
@@ -112,6 +113,23 @@ def test_us_111_log_in_methods(probe, clean, ca, role, version):  # noqa: F811
     with probe(clean, "p2", user=role, **keys) as p:
         assert p.value("SELECT current_user") == role
         assert p.sql(SSL)[0][0] == "t"
+
+
+@pytest.mark.parametrize("driver, verb", [("pg_tokio", "query"), ("pg_sqlx", "rows")])
+def test_us_112_relay_over_tls_by_stock_drivers(warp, clean, ca, tmp_path, driver, verb):
+    """They have no TLS themselves and log in by SCRAM-SHA-256 with their own password: the offer to bind
+    it to the host's TLS channel is kept from them."""
+    tables = config(clean, auth="relay", tls="verify-full", tls_ca=ca.cert("ca"))
+    del tables["databases"]["test"]["user"], tables["databases"]["test"]["password_env"]
+    tables["env"] |= {"DB_USER": clean.user, "DB_PASSWORD": clean.password}
+    (tmp_path / "warp.toml").write_text(toml(tables))
+    guest, asked = rust_guest("rust-sockets", driver), SSL.replace("ssl, ", "")
+    out = warp("run", guest, "--", "connect a", f"{verb} a {word(asked)}", "close a", cwd=tmp_path)
+    assert out.stdout.splitlines() == ["ok", "ok TLSv1.3", "ok"], out.stdout + out.stderr
+    tables["env"]["DB_PASSWORD"] = "wrong"
+    (tmp_path / "warp.toml").write_text(toml(tables))
+    out = warp("run", guest, "--", "connect a", cwd=tmp_path)
+    assert "28P01" in out.stdout, out.stdout + out.stderr
 
 
 def test_us_111_client_certificate(probe, clean, ca):  # noqa: F811
