@@ -237,11 +237,11 @@ mariadb_server() {
   mkdir "$folder"
   [ "$(id -u)" != 0 ] || as=(--user=root)
   mariadb-install-db --no-defaults --skip-test-db --auth-root-authentication-method=normal \
-    --datadir="$folder/data" ${as[@]+"${as[@]}"} >"$work/mariadb.log" 2>&1 || die "MariaDB does not start"
+    --datadir="$folder/data" --tmpdir="$folder" ${as[@]+"${as[@]}"} >"$work/mariadb.log" 2>&1 || die "MariaDB does not start"
   printf '%s\n' "CREATE DATABASE bench;" "CREATE USER bench@'%';" "GRANT ALL ON bench.* TO bench@'%';" \
     >"$folder/seed.sql"
   mariadb_port=$(free_port)
-  as=(mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data"
+  as=(mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data" --tmpdir="$folder"
     --socket="$folder/mysqld.sock" --port="$mariadb_port" --bind-address=127.0.0.1
     --init-file="$folder/seed.sql")
   # As in start(): no function stands between, so that the pid is the server's.

@@ -157,14 +157,16 @@ class MySQL:
             f"CREATE USER '{self.user}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO '{self.user}'@'%' WITH GRANT OPTION;\n"
         )
+        # A server clears its temporary folder when it starts, of other servers' tables as well.
+        folders = [f"--datadir={self.folder}/data", f"--tmpdir={self.folder}"]
         install = [
             "mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal",
-            "--skip-test-db", f"--datadir={self.folder}/data", *root,
+            "--skip-test-db", *folders, *root,
         ]  # fmt: skip
         out = subprocess.run(install, capture_output=True, text=True, timeout=120)
         assert out.returncode == 0, out.stdout + out.stderr
         self.command = [
-            "mariadbd", "--no-defaults", f"--datadir={self.folder}/data", *root,
+            "mariadbd", "--no-defaults", *folders, *root,
             f"--socket={self.folder}/mysqld.sock", f"--port={self.port}", "--bind-address=127.0.0.1",
             "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M",
             "--max-allowed-packet=64M",

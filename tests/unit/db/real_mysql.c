@@ -81,10 +81,12 @@ static bool answers(void) {
 }
 
 static bool launch(bool seed) {
-  char data[128], sock[128], at[32], init[128];
+  char data[128], sock[128], at[32], init[128], tmp[128];
   snprintf(data, sizeof data, "--datadir=%s/data", dir);
   snprintf(sock, sizeof sock, "--socket=%s/mysqld.sock", dir);
   snprintf(at, sizeof at, "--port=%u", port);
+  /* A server clears its temporary folder when it starts, of other servers' tables as well. */
+  snprintf(tmp, sizeof tmp, "--tmpdir=%s", dir);
   snprintf(init, sizeof init, "--init-file=%s/seed.sql", dir);
   fflush(NULL);
   pid = fork();
@@ -97,6 +99,7 @@ static bool launch(bool seed) {
                             "--no-defaults",
                             data,
                             sock,
+                            tmp,
                             at,
                             "--bind-address=127.0.0.1",
                             "--innodb-flush-log-at-trx-commit=0",
@@ -104,7 +107,7 @@ static bool launch(bool seed) {
                             "--max-connections=40",
                             "--max-allowed-packet=64M",
                             "--plugin-load-add=auth_ed25519"};
-    size_t n = 11;
+    size_t n = 12;
     if (seed) args[n++] = init;
     if (geteuid() == 0) args[n++] = "--user=root";
     for (size_t i = 0; i < 3; i++)
@@ -141,8 +144,8 @@ bool real_mysql_start(const real_mysql_spec *spec) {
   char command[800];
   snprintf(command, sizeof command,
            "%s --no-defaults --auth-root-authentication-method=normal --skip-test-db "
-           "--datadir=%s/data %s >>%s/log 2>&1",
-           installer, dir, geteuid() == 0 ? "--user=root" : "", dir);
+           "--datadir=%s/data --tmpdir=%s %s >>%s/log 2>&1",
+           installer, dir, dir, geteuid() == 0 ? "--user=root" : "", dir);
   CHECK(system(command) == 0);
   for (int tries = 0;; tries++) {
     port = free_port();
