@@ -20,14 +20,19 @@ static void worker_enter(wg_db_worker *w, wg_worker_state next) {
 
 /* ---- the process ---- */
 
+static bool has_mysql_guests(const wg_config *config) {
+  for (size_t i = 0; i < config->database_count; i++)
+    if (config->databases[i].protocol == WG_DB_MYSQL &&
+        config->databases[i].auth == WG_DB_AUTH_GUEST)
+      return true;
+  return false;
+}
+
 wg_code wg_db_new(const wg_config *config, wg_db **out, wg_error *err) {
   wg_db *db = calloc(1, sizeof *db);
   if (!db) return wg_error_set(err, WG_NOMEM, 0, "databases: out of memory");
   db->config = config;
-  for (size_t i = 0; i < config->database_count; i++)
-    if (config->databases[i].protocol == WG_DB_MYSQL &&
-        config->databases[i].auth == WG_DB_AUTH_GUEST)
-      wg_mysql_key_prepare();
+  if (has_mysql_guests(config)) wg_mysql_key_prepare();
   wg_random_bytes(db->salt, sizeof db->salt);
   pthread_mutex_init(&db->lock, NULL);
   pthread_mutex_init(&db->cancel_lock, NULL);
@@ -50,6 +55,7 @@ void wg_db_free(wg_db *db) {
   wg__counts_free(db);
   wg__hellos_free(db);
   wg__loopbacks_free(db);
+  if (has_mysql_guests(db->config)) wg_mysql_key_release();
   pthread_mutex_destroy(&db->lock);
   pthread_mutex_destroy(&db->cancel_lock);
   free(db);

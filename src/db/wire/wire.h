@@ -237,6 +237,8 @@ extern const wg_wire_ops wg_wire_mysql;
 /** Makes the process's own key, on a thread of its own, unless that was done: the first guest of a
  *  MySQL database that logs in itself needs it. */
 void wg_mysql_key_prepare(void);
+/** Takes one wg_mysql_key_prepare() back; with the last one the thread has ended. Any thread. */
+void wg_mysql_key_release(void);
 
 /** The table of a protocol; NULL when this version does not speak it. */
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);

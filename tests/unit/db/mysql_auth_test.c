@@ -100,10 +100,26 @@ static void test_rsa_and_back(void **state) {
   wg_buf_release(&pem);
   wg_buf_release(&sealed);
   wg_buf_release(&open);
+  wg_mysql_key_release();
+}
+
+/* Whoever wanted the key may be gone before it is made, and others come. Runs first: the key is one a
+ * process. */
+static void test_key_that_nobody_waits_for(void **state) {
+  (void)state;
+  for (int i = 0; i < 20; i++) {
+    wg_mysql_key_prepare();
+    if (i % 3 == 0) {
+      wg_mysql_key_prepare();
+      wg_mysql_key_release();
+    }
+    wg_mysql_key_release();
+  }
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_key_that_nobody_waits_for),
       cmocka_unit_test(test_native),
       cmocka_unit_test(test_caching_sha2),
       cmocka_unit_test(test_ed25519_is_openssls),
