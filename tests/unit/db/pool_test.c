@@ -509,6 +509,7 @@ static void test_cancel_at_each_state(void **state) {
   db_run_until_stats(&f, 0, 1, 1);
   assert_false(r.done);
   uint64_t h = db_open(&f, f.guest);
+  f.mock.login_delay_ms = 500; /* longer than this thread is ever kept from the next lines */
   db_start_connect(f.guest, &r);
   while (f.mock.accepted < 2) db_run(&f.one); /* log-in */
   wg_db_cancel(f.guest, &r.req);
