@@ -198,8 +198,7 @@ static wg_code local_new(wg_db_worker *w, const wg_database_config *config, cons
   size_t before = w->locals.count;
   wg_code code = local_join(w, config, database, who, shape, out, err);
   pthread_mutex_unlock(&w->db->lock);
-  bool chosen = config->auth == WG_DB_AUTH_GUEST || !config->database || shape;
-  if (chosen && (code != WG_OK || w->locals.count > before)) {
+  if (wg__key_chosen(config, shape) && (code != WG_OK || w->locals.count > before)) {
     w->sweeps = true;
     uv_async_send(&w->wake);
   }

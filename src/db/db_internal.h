@@ -159,10 +159,11 @@ ssize_t wg__server_write(wg_server *srv, const uint8_t *p, size_t n);
 void wg__server_look(wg_server *srv);
 /** Writes what `out` holds.  @return false when the connection is lost */
 bool wg__server_flush(wg_server *srv);
-/** Reads what there is into `in`, up to WG_WIRE_SAID_MAX.  @return false when the connection is lost; *sys says why (0: the
- *  server closed) */
+/** Reads what there is into `in`, up to WG_WIRE_SAID_MAX.
+ *  @return false when the connection is lost; *sys says why (0: the server closed) */
 bool wg__server_fill(wg_server *srv, int *sys);
-/** True when the server has said more than WG_WIRE_SAID_MAX without coming to an end; *err says so. */
+/** True when the server has said more than WG_WIRE_SAID_MAX without coming to an end; *err says
+ *  so. */
 bool wg__server_babbles(const wg_server *srv, wg_error *err);
 
 /** What is known of the server before it has said anything. NULL: out of memory. */
@@ -390,7 +391,8 @@ void wg__counts_free(wg_db *db);
 void wg__pool_stats(wg_pool *pool, wg_db_stats *out);
 /** All its servers, waiters and locals must be gone. */
 void wg__pool_free(wg_pool *pool);
-/** True when guests chose what the pool is of, so that there may be any number of such pools. */
+/** True when guests chose what a pool is of, so that there may be any number of such pools. */
+bool wg__key_chosen(const wg_database_config *config, uint64_t shape);
 bool wg__pool_chosen(const wg_pool *pool);
 /** True when nothing of the pool lives on any worker, nor waits. */
 bool wg__local_unused(wg_local *local);

@@ -498,8 +498,8 @@ void wg__pool_lost(wg_server *srv) {
   wg__pool_pump(local);
 }
 
-/** What becomes of a server that no session and no cancel request holds. */
-static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
+/** What becomes of a server that can serve again, and that no session and no cancel request holds. */
+static void settle(wg_server *srv, const wg_wire_track *dirty) {
   wg_local *local = srv->local;
   unsigned end = END_UNKNOWN;
   if (wg__care_expired(srv)) end = END_LIFETIME;
@@ -510,9 +510,7 @@ static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
     pthread_mutex_unlock(&local->pool->lock);
   }
   if (srv->doubtful) end = END_GUEST;
-  if (!fit) {
-    wg__pool_close(srv);
-  } else if (end != END_UNKNOWN) {
+  if (end != END_UNKNOWN) {
     wg__server_bye(srv);
     wg__pool_discard(srv, end);
   } else if (dirty) {
@@ -522,21 +520,30 @@ static void settle(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   }
 }
 
+/** The same, once the cancel requests on their way to it are over. */
+static void fence(wg_server *srv, const wg_wire_track *dirty) {
+  if (wg_list_empty(&srv->cancels)) {
+    settle(srv, dirty);
+    return;
+  }
+  WG_ASSERT(dirty);
+  wg__server_enter(srv, SRV_FENCED);
+}
+
 void wg__pool_return(wg_server *srv, bool fit, const wg_wire_track *dirty) {
   wg__tell_pool(srv->local);
   if (srv->pool->auth == WG_DB_AUTH_RELAY) fit = false; /* it is of no other guest */
   wg__tell_returned(srv, fit, dirty != NULL);
   if (dirty) srv->left = *dirty;
   bool owing = fit && dirty && !srv->ops->idle(&srv->left);
-  if (owing && srv->pool->config->pool.reset != WG_DB_RESET_CLOSE) {
+  if (!fit || (owing && srv->pool->config->pool.reset == WG_DB_RESET_CLOSE)) {
+    wg__pool_close(srv);
+  } else if (owing) {
     wg__server_enter(srv, SRV_FINISHING);
     wg__server_look(srv); /* nobody has since */
     wg__pool_finish(srv);
-  } else if (fit && !owing && !wg_list_empty(&srv->cancels)) {
-    WG_ASSERT(dirty);
-    wg__server_enter(srv, SRV_FENCED);
   } else {
-    settle(srv, fit && !owing, dirty ? &srv->left : NULL);
+    fence(srv, dirty ? &srv->left : NULL);
   }
 }
 
@@ -558,15 +565,12 @@ void wg__pool_finish(wg_server *srv) {
     }
   }
   wg__server_enter(srv, SRV_LEASED);
-  if (wg_list_empty(&srv->cancels))
-    settle(srv, true, &srv->left);
-  else
-    wg__server_enter(srv, SRV_FENCED);
+  fence(srv, &srv->left);
 }
 
 void wg__pool_unfenced(wg_server *srv) {
   wg__server_enter(srv, SRV_LEASED);
-  settle(srv, true, &srv->left);
+  settle(srv, &srv->left);
 }
 
 /* ---- the end ---- */
@@ -584,9 +588,11 @@ void wg__pool_free(wg_pool *pool) {
   free(pool);
 }
 
-bool wg__pool_chosen(const wg_pool *pool) {
-  return pool->auth == WG_DB_AUTH_GUEST || !pool->config->database || pool->shape;
+bool wg__key_chosen(const wg_database_config *config, uint64_t shape) {
+  return config->auth == WG_DB_AUTH_GUEST || !config->database || shape;
 }
+
+bool wg__pool_chosen(const wg_pool *pool) { return wg__key_chosen(pool->config, pool->shape); }
 
 bool wg__local_unused(wg_local *local) {
   wg_pool *pool = local->pool;

@@ -215,9 +215,7 @@ static void session_free(wg_session *s) {
   wg__cancel_forget(s);
   g->slots[s->handle & 0xFFFF] = NULL;
   wg_list_remove(&g->sessions, &s->by_guest);
-  if (srv) {
-    wg__session_return(s, srv, session_fit(s, srv));
-  }
+  if (srv) wg__session_return(s, srv, session_fit(s, srv));
   if (s->wire) s->wire->ops->guest_free(s->wire);
   wg_buf_release(&s->to_guest);
   free(s->host);

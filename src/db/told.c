@@ -104,7 +104,9 @@ static void stats_add(wg_db_stats *to, const wg_db_stats *more) {
   to->sent += more->sent;
 }
 
-/* ---- keys that guests chose: one line a database, as users and passwords are nobody's business ---- */
+/* ---- keys that guests chose ---- */
+
+/* One line a database: users and passwords are nobody's business. */
 
 /** What the keys that are gone have counted for one database. */
 typedef struct wg_counts {

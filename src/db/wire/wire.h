@@ -166,8 +166,8 @@ struct wg_wire_ops {
   wg_wire_step (*ask_tls)(wg_wire_server *s, wg_buf *in, wg_buf *out, bool *granted, wg_error *err);
   /** Logs in. Called first with an empty `in`, then whenever more has come; takes whole messages
    *  from `in` and appends to `out`.
-   *  @return MORE, BUSY, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED with
-   *  the server's own words; s->fault is set) */
+   *  @return MORE, BUSY, OK (ready for a guest), ERROR (WG_AUTH, WG_IO, WG_PROTOCOL, WG_UNSUPPORTED
+   *  with the server's own words; s->fault is set) */
   wg_wire_step (*login)(wg_wire_server *s, wg_buf *in, wg_buf *out, wg_error *err);
   /** Appends what makes the session as good as new. `t` says how the guest left it. */
   void (*reset)(wg_wire_server *s, const wg_wire_track *t, wg_buf *out);
