@@ -127,6 +127,13 @@ static void point_add(point *p, const point *q) {
   multiply(p->t, e, h);
 }
 
+static void point_exchange(point *a, point *b, int64_t swap) {
+  exchange(a->x, b->x, swap);
+  exchange(a->y, b->y, swap);
+  exchange(a->z, b->z, swap);
+  exchange(a->t, b->t, swap);
+}
+
 /** The base point, `scalar` times, as the RFC writes points. */
 static void point_of(uint8_t out[32], const uint8_t scalar[32]) {
   point r = {.x = {0}}, b;
@@ -139,29 +146,11 @@ static void point_of(uint8_t out[32], const uint8_t scalar[32]) {
   multiply(b.t, base_x, base_y);
   for (int bit = 255; bit >= 0; bit--) {
     int64_t set = scalar[bit / 8] >> (bit & 7) & 1;
-    for (int i = 0; i < 4; i++)
-      exchange(i == 0   ? r.x
-               : i == 1 ? r.y
-               : i == 2 ? r.z
-                        : r.t,
-               i == 0   ? b.x
-               : i == 1 ? b.y
-               : i == 2 ? b.z
-                        : b.t,
-               set);
+    point_exchange(&r, &b, set);
     point_add(&b, &r);
     point twice = r;
     point_add(&r, &twice);
-    for (int i = 0; i < 4; i++)
-      exchange(i == 0   ? r.x
-               : i == 1 ? r.y
-               : i == 2 ? r.z
-                        : r.t,
-               i == 0   ? b.x
-               : i == 1 ? b.y
-               : i == 2 ? b.z
-                        : b.t,
-               set);
+    point_exchange(&r, &b, set);
   }
   element inverse, x, y;
   uint8_t sign[32];
