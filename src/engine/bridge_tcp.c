@@ -73,6 +73,15 @@ static bool tell(wg_instance *i, const place *p, uint32_t port, uint64_t now_ms)
   return atomic_compare_exchange_strong(at, &before, after);
 }
 
+/** @param err  whose hint is shown */
+static void tell_refused(wg_instance *i, const place *p, uint32_t port, const wg_error *err,
+                         const char *why) {
+  if (!tell(i, p, port, wg_now_ms(&i->worker->loop.clock))) return;
+  const wg_log_ctx lc = {.app = i->app->name, .worker = i->worker->index};
+  wg_log(&lc, WG_LOG_WARN, "connect_refused", WG_KV_S("host", p->host), WG_KV_U("port", port),
+         WG_KV_S("reason", why), WG_KV_S("hint", err->hint));
+}
+
 /** @param rule  whether a rule would allow it: it is shown then */
 static void refuse(wgrt_op_tcp_connect *op, wg_instance *i, const place *p, const char *why,
                    bool rule) {
@@ -84,11 +93,7 @@ static void refuse(wgrt_op_tcp_connect *op, wg_instance *i, const place *p, cons
                   c->path ? c->path : "warp.toml", p->host, op->port);
   else
     wg_error_hint(&err, "declare the database in [databases.NAME]");
-  if (tell(i, p, op->port, wg_now_ms(&i->worker->loop.clock))) {
-    const wg_log_ctx lc = {.app = i->app->name, .worker = i->worker->index};
-    wg_log(&lc, WG_LOG_WARN, "connect_refused", WG_KV_S("host", p->host), WG_KV_U("port", op->port),
-           WG_KV_S("reason", why), WG_KV_S("hint", err.hint));
-  }
+  tell_refused(i, p, op->port, &err, why);
   wg__op_complete(&op->op, &err);
 }
 
@@ -107,11 +112,9 @@ static bool open_database(wgrt_op_tcp_connect *op, wg_instance *i, const char *h
   if (code == WG_OK)
     code = wg_db_open(i->db, host, strlen(host), (uint16_t)op->port, &op->handle, &err);
   if (code == WG_NOT_FOUND) return false;
-  place p = place_of_name(host, strlen(host));
-  if (code != WG_OK && tell(i, &p, op->port, wg_now_ms(&i->worker->loop.clock))) {
-    const wg_log_ctx lc = {.app = i->app->name, .worker = i->worker->index};
-    wg_log(&lc, WG_LOG_WARN, "connect_refused", WG_KV_S("host", host), WG_KV_U("port", op->port),
-           WG_KV_S("reason", err.msg), WG_KV_S("hint", err.hint));
+  if (code != WG_OK) {
+    place p = place_of_name(host, strlen(host));
+    tell_refused(i, &p, op->port, &err, err.msg);
   }
   op->route = WGRT_TCP_DATABASE;
   wg__op_complete(&op->op, code == WG_OK ? NULL : &err);
