@@ -39,10 +39,7 @@ static int stop_server(void **state) {
 
 static void start(db_fixture *f, wg_db_auth auth) {
   if (!running) skip();
-  db_fixture_init(f);
-  f->real = true;
-  f->database.protocol = WG_DB_MYSQL;
-  f->database.port = real_mysql_port();
+  mysql_real_init(f);
   f->database.auth = auth;
   f->database.credential_ttl_ms = TTL_MS;
   if (auth != WG_DB_AUTH_SERVICE) {
@@ -54,13 +51,8 @@ static void start(db_fixture *f, wg_db_auth auth) {
 
 /** Logs a guest in over a socket.  @return 0 or an error's code */
 static int enter(mysql_guest *m, db_fixture *f, const char *user, const char *password) {
-  const char *host = f->database.host;
-  wg_error err;
-  m->f = f;
-  m->g = f->guest;
   m->password = password;
-  if (wg_db_open(f->guest, host, strlen(host), f->database.port, &m->handle, &err) != WG_OK)
-    fail_msg("open: %s", err.msg);
+  mysql_open_socket(m, f);
   return mysql_log_in(m, user, "shop");
 }
 
@@ -75,7 +67,7 @@ static void leave(mysql_guest *m) {
 
 static int connection_id(mysql_guest *m) {
   char out[32];
-  assert_int_equal(mysql_run(m, "SELECT CONNECTION_ID()", out, 32), 0);
+  mysql_connection_id(m, out);
   return atoi(out);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/mysql_guest.h"
+#include "db/real_mysql.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -221,6 +222,26 @@ void mysql_is(mysql_guest *m, const char *sql, const char *expected) {
 void mysql_do(mysql_guest *m, const char *sql) {
   int code = mysql_run(m, sql, NULL, 0);
   if (code) fail_msg("%s: %d %s", sql, code, m->error);
+}
+
+void mysql_real_init(db_fixture *f) {
+  db_fixture_init(f);
+  f->real = true;
+  f->database.protocol = WG_DB_MYSQL;
+  f->database.port = real_mysql_port();
+}
+
+void mysql_connection_id(mysql_guest *m, char out[32]) {
+  assert_int_equal(mysql_run(m, "SELECT CONNECTION_ID()", out, 32), 0);
+}
+
+void mysql_open_socket(mysql_guest *m, db_fixture *f) {
+  const char *host = f->database.host;
+  wg_error err;
+  m->f = f;
+  m->g = f->guest;
+  if (wg_db_open(f->guest, host, strlen(host), f->database.port, &m->handle, &err) != WG_OK)
+    fail_msg("open: %s", err.msg);
 }
 
 void mysql_open(mysql_guest *m, db_fixture *f, wg_db_guest *g) {

@@ -48,6 +48,12 @@ int mysql_results(mysql_guest *m, char *cell, size_t cap);
 void mysql_is(mysql_guest *m, const char *sql, const char *expected);
 /** Runs SQL that must do. */
 void mysql_do(mysql_guest *m, const char *sql);
+/** db_fixture_init() for a database of the server that real_mysql_start() started. */
+void mysql_real_init(db_fixture *f);
+/** The server's number of the guest's connection. */
+void mysql_connection_id(mysql_guest *m, char out[32]);
+/** A handle as a socket gets it: no byte was said. */
+void mysql_open_socket(mysql_guest *m, db_fixture *f);
 /** Connects by wg_db_connect() and logs in, without failure. */
 void mysql_open(mysql_guest *m, db_fixture *f, wg_db_guest *g);
 /** COM_QUIT, and closes the handle. */

@@ -55,29 +55,12 @@ static int stop_server(void **state) {
 
 static void real_init(db_fixture *f) {
   if (!running) skip();
-  db_fixture_init(f);
-  f->real = true;
-  f->database.protocol = WG_DB_MYSQL;
-  f->database.port = real_mysql_port();
+  mysql_real_init(f);
 }
 
 static void real_start(db_fixture *f) {
   real_init(f);
   db_fixture_start(f);
-}
-
-/** A handle as a socket gets it: no byte was said. */
-static void open_socket(mysql_guest *m, db_fixture *f) {
-  const char *host = f->database.host;
-  wg_error err;
-  m->f = f;
-  m->g = f->guest;
-  if (wg_db_open(f->guest, host, strlen(host), f->database.port, &m->handle, &err) != WG_OK)
-    fail_msg("open: %s", err.msg);
-}
-
-static void connection_id(mysql_guest *m, char out[32]) {
-  assert_int_equal(mysql_run(m, "SELECT CONNECTION_ID()", out, 32), 0);
 }
 
 /** Says goodbye and waits for the reset, after which `total` connections are idle. */
@@ -126,7 +109,7 @@ static void test_wrong_credentials(void **state) {
     assert_int_equal(db_connect(&f, f.guest, &err), 0);
     if (err.code != WG_AUTH || !strstr(err.msg, "28000")) fail_msg("%s: %s", users[i], err.msg);
     mysql_guest m = {0};
-    open_socket(&m, &f); /* over a socket it is the server's first and only word */
+    mysql_open_socket(&m, &f); /* over a socket it is the server's first and only word */
     int code = mysql_log_in(&m, "me", NULL);
     if (code != 1045) fail_msg("%s: %d %s", users[i], code, m.error);
     assert_false(mysql_read(&m));
@@ -200,7 +183,7 @@ static void test_us115_greeted_before_the_first_byte(void **state) {
   real_start(&f);
   for (int round = 0; round < 3; round++) {
     mysql_guest m = {0};
-    open_socket(&m, &f);
+    mysql_open_socket(&m, &f);
     uint8_t byte;
     wg_error err;
     ssize_t n = wg_db_recv(m.g, m.handle, &byte, 1, &err);
@@ -208,11 +191,11 @@ static void test_us115_greeted_before_the_first_byte(void **state) {
     if (round > 0) {
       assert_int_equal(n, 1); /* at once */
       mysql_drop(&m);
-      open_socket(&m, &f);
+      mysql_open_socket(&m, &f);
     }
     assert_int_equal(mysql_log_in(&m, "me", "shop"), 0);
     mysql_is(&m, "SELECT DATABASE()", "shop");
-    if (round == 0) connection_id(&m, id);
+    if (round == 0) mysql_connection_id(&m, id);
     if (round > 0) mysql_is(&m, "SELECT CONNECTION_ID()", id);
     leave(&m, 1);
   }
@@ -229,7 +212,7 @@ static void test_shut_down_early(void **state) {
   for (int when = 0; when < 3; when++) {
     mysql_guest m = {0};
     if (when < 2) {
-      open_socket(&m, &f);
+      mysql_open_socket(&m, &f);
     } else {
       m = (mysql_guest){.f = &f, .g = f.guest, .handle = db_connect(&f, f.guest, &err)};
     }
@@ -251,7 +234,7 @@ static void test_no_server(void **state) {
   f.database.port = 1;
   db_fixture_start(&f);
   mysql_guest m = {0};
-  open_socket(&m, &f);
+  mysql_open_socket(&m, &f);
   assert_int_equal(mysql_log_in(&m, "me", "shop"), 2003);
   assert_string_equal(m.sqlstate, ""); /* nothing was agreed on yet */
   assert_non_null(strstr(m.error, "127.0.0.1:1"));
@@ -268,7 +251,7 @@ static void test_other_database(void **state) {
     mysql_guest m = {.f = &f, .g = f.guest};
     wg_error err;
     if (socket)
-      open_socket(&m, &f);
+      mysql_open_socket(&m, &f);
     else
       m.handle = db_connect(&f, f.guest, &err);
     assert_int_equal(mysql_log_in(&m, "me", "till"), 1049);
@@ -287,24 +270,24 @@ static void test_undeclared_database(void **state) {
   f.database.database = NULL;
   db_fixture_start(&f);
   mysql_guest m = {0};
-  open_socket(&m, &f);
+  mysql_open_socket(&m, &f);
   assert_int_equal(mysql_log_in(&m, "me", "till"), 0);
   mysql_is(&m, "SELECT DATABASE()", "till");
   leave(&m, 1);
-  open_socket(&m, &f);
+  mysql_open_socket(&m, &f);
   assert_int_equal(mysql_log_in(&m, "me", NULL), 0);
   mysql_is(&m, "SELECT DATABASE()", "NULL");
-  connection_id(&m, first);
+  mysql_connection_id(&m, first);
   mysql_quit(&m);
-  open_socket(&m, &f);
+  mysql_open_socket(&m, &f);
   assert_int_equal(mysql_log_in(&m, "me", NULL), 0);
   mysql_is(&m, "SELECT CONNECTION_ID()", first);
   mysql_do(&m, "USE shop");
   mysql_quit(&m);
-  open_socket(&m, &f);
+  mysql_open_socket(&m, &f);
   assert_int_equal(mysql_log_in(&m, "me", NULL), 0);
   mysql_is(&m, "SELECT DATABASE()", "NULL");
-  connection_id(&m, second);
+  mysql_connection_id(&m, second);
   assert_string_not_equal(first, second);
   mysql_quit(&m);
   db_fixture_stop(&f);
@@ -325,7 +308,7 @@ static void test_conversations(void **state) {
                                (deprecate_eof ? (uint32_t)MY_CAP_DEPRECATE_EOF : 0) |
                                (track ? (uint32_t)MY_CAP_SESSION_TRACK : 0)};
       mysql_open(&m, &f, f.guest);
-      connection_id(&m, id);
+      mysql_connection_id(&m, id);
       for (int i = 0; i < 14; i++) {
         char cell[64];
         uint8_t execute[9] = {0, 0, 0, 0, 0, 1, 0, 0, 0};
@@ -399,7 +382,7 @@ static void test_conversations(void **state) {
         leave(&m, 1);
         mysql_open(&m, &f, f.guest);
         char now[32];
-        connection_id(&m, now);
+        mysql_connection_id(&m, now);
         if (strcmp(now, id) != 0) fail_msg("conversation %d: not the same connection", i);
       }
       leave(&m, 1);
@@ -415,7 +398,7 @@ static void test_large_packets(void **state) {
   real_start(&f);
   mysql_guest m = {0};
   mysql_open(&m, &f, f.guest);
-  connection_id(&m, id);
+  mysql_connection_id(&m, id);
   static const size_t sizes[] = {MY_PACKET_MAX - 16, MY_PACKET_MAX - 15, MY_PACKET_MAX - 14,
                                  20u << 20, 2 * (size_t)MY_PACKET_MAX - 15};
   char *sql = malloc(40u << 20);
@@ -444,7 +427,7 @@ static void test_left_in_the_middle(void **state) {
   for (int how = 0; how < 4; how++) {
     mysql_guest m = {0};
     mysql_open(&m, &f, f.guest);
-    connection_id(&m, id);
+    mysql_connection_id(&m, id);
     const char *sql = "SELECT a.n FROM numbers a, numbers b LIMIT 1000000";
     if (how == 0) mysql_send(&m, MY_COM_QUERY, sql, strlen(sql));
     if (how == 1) {
@@ -455,7 +438,7 @@ static void test_left_in_the_middle(void **state) {
     if (how == 3) mysql_send(&m, MY_COM_CHANGE_USER, "other\0\0shop\0", 12);
     mysql_drop(&m);
     mysql_open(&m, &f, f.guest);
-    connection_id(&m, now);
+    mysql_connection_id(&m, now);
     assert_string_not_equal(now, id);
     mysql_is(&m, "SELECT CURRENT_USER()", "app@%");
     leave(&m, 1);
@@ -473,7 +456,7 @@ static void test_us117_health(void **state) {
   real_start(&f);
   mysql_guest m = {0};
   mysql_open(&m, &f, f.guest);
-  connection_id(&m, id);
+  mysql_connection_id(&m, id);
   leave(&m, 1);
   uint64_t sent = db_stats(&f).sent;
   db_advance(&f, 30000);
@@ -503,7 +486,7 @@ static void test_lost(void **state) {
   mysql_guest a = {0}, b = {0};
   mysql_open(&a, &f, f.guest);
   mysql_open(&b, &f, f.guest);
-  connection_id(&a, id);
+  mysql_connection_id(&a, id);
   mysql_quit(&a);
   db_run_until_stats(&f, 1, 1, 2);
   snprintf(sql, sizeof sql, "KILL %s", id);
@@ -558,14 +541,14 @@ static void test_us115_draining(void **state) {
   mysql_open(&busy, &f, f.guest);
   mysql_quit(&idle);
   db_run_until_stats(&f, 1, 1, 2);
-  open_socket(&late, &f); /* greeted, but without a server yet */
+  mysql_open_socket(&late, &f); /* greeted, but without a server yet */
   const char *sql = "SELECT 'done' FROM (SELECT SLEEP(0.2)) s";
   mysql_send(&busy, MY_COM_QUERY, sql, strlen(sql));
   wg_db_worker_drain(f.one.w, on_drained, &drained);
   db_run_until_stats(&f, 1, 0, 1);
   assert_int_equal(mysql_log_in(&late, "me", "shop"), 1053);
   mysql_drop(&late);
-  open_socket(&late, &f);
+  mysql_open_socket(&late, &f);
   assert_int_equal(mysql_log_in(&late, "me", "shop"), 1053);
   mysql_drop(&late);
   wg_error err;

@@ -16,10 +16,7 @@ static bool running;
 
 static void real_init(db_fixture *f) {
   if (!running) skip();
-  db_fixture_init(f);
-  f->real = true;
-  f->database.protocol = WG_DB_MYSQL;
-  f->database.port = real_mysql_port();
+  mysql_real_init(f);
 }
 
 static void real_start(db_fixture *f) {
@@ -29,10 +26,6 @@ static void real_start(db_fixture *f) {
 
 /** A connection whose reset is over. */
 static void quiet(db_fixture *f) { db_run_until_stats(f, 0, 1, 1); }
-
-static void connection_id(mysql_guest *m, char out[32]) {
-  assert_int_equal(mysql_run(m, "SELECT CONNECTION_ID()", out, 32), 0);
-}
 
 /* US-117: CREATE TABLE, INSERT, SELECT, DROP TABLE. */
 static void test_us117_tables(void **state) {
@@ -67,7 +60,7 @@ static void test_greeting(void **state) {
   assert_int_equal(mysql_run(&m, "SELECT VERSION()", version, sizeof version), 0);
   assert_non_null(strstr(m.hello.version, version));
   assert_int_equal(m.hello.caps & ~(uint32_t)MY_OFFERED, 0);
-  connection_id(&m, id);
+  mysql_connection_id(&m, id);
   assert_int_not_equal(strtoul(id, NULL, 10), m.hello.thread);
   mysql_quit(&m);
   db_fixture_stop(&f);
@@ -118,7 +111,7 @@ static void test_us117_reuse_and_reset(void **state) {
   real_start(&f);
   mysql_guest m = {0};
   mysql_open(&m, &f, f.guest);
-  connection_id(&m, first);
+  mysql_connection_id(&m, first);
   mysql_quit(&m);
   quiet(&f);
   for (size_t i = 0; i < WG_COUNT(left); i++) {
@@ -168,7 +161,7 @@ static void test_shapes(void **state) {
       mysql_guest m = {.caps = (MYSQL_GUEST_CAPS | kinds[i].more) & ~kinds[i].less,
                        .charset = kinds[i].charset};
       mysql_open(&m, &f, f.guest);
-      if (round == 0) connection_id(&m, ids[i]);
+      if (round == 0) mysql_connection_id(&m, ids[i]);
       mysql_is(&m, "SELECT CONNECTION_ID()", ids[i]);
       mysql_is(&m, "SELECT @@character_set_client", kinds[i].client);
       mysql_is(&m, "SELECT @@character_set_results", kinds[i].client);

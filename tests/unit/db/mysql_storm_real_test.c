@@ -204,10 +204,7 @@ static void test_us115_storm(void **state) {
     place places[WORKERS * PLACES];
     memset(places, 0, sizeof places);
     seed = 0x9E3779B97F4A7C15ull * (round + 1);
-    db_fixture_init(&f);
-    f.real = true;
-    f.database.protocol = WG_DB_MYSQL;
-    f.database.port = real_mysql_port();
+    mysql_real_init(&f);
     f.database.pool.pool_size = 3;
     db_fixture_start(&f);
     db_worker_fixture_start(&f, &two, 2);
