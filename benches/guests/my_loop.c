@@ -8,16 +8,11 @@
  *
  * DB_HOST, DB_PORT, DB_NAME and DB_USER say which database. A tenth of N runs first, unmeasured. Prints
  * a line as pg_loop.c does. */
+#define PROGRAM "my-loop"
+#include "sock.h"
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH, CONNECT_WITH_DB, DEPRECATE_EOF; utf8mb4 */
@@ -26,34 +21,12 @@ static const uint8_t ask_text[] = "\x09\0\0\0\3SELECT 1";
 static const uint8_t prepare[] = "\x09\0\0\0\x16SELECT 1";
 static const uint8_t quit[] = "\1\0\0\0\1";
 
-_Noreturn static void fail(const char *what, const char *why) {
-  fprintf(stderr, "my-loop: %s: %s\n", what, why);
-  exit(1);
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-static struct addrinfo *place;
 static uint8_t response[512];
 static size_t response_len;
 
 static void environment(void) {
-  const char *host = getenv("DB_HOST"), *port = getenv("DB_PORT"), *name = getenv("DB_NAME"),
-             *user = getenv("DB_USER");
-  if (host == NULL || port == NULL || name == NULL || user == NULL)
-    fail("environment", "DB_HOST, DB_PORT, DB_NAME and DB_USER must be set");
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  int rc = getaddrinfo(host, port, &hints, &place);
-  if (rc != 0) fail(host, gai_strerror(rc));
+  const char *name, *user;
+  environment_of(&name, &user);
   memcpy(response, response_head, sizeof response_head);
   int n = snprintf((char *)response + 36, sizeof response - 36, "%s%c%c%s%c%s%c", user, 0, 0, name,
                    0, "mysql_native_password", 0);
@@ -105,16 +78,16 @@ static void ask(int fd, const uint8_t *bytes, size_t len) {
 }
 
 int main(int argc, char **argv) {
-  size_t n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0, warmup = n / 10;
+  size_t n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
   int connects = argc == 3 && strcmp(argv[1], "connect") == 0;
   if (n == 0 || (!connects && strcmp(argv[1], "loop") != 0)) {
     fputs("usage: loop N | connect N\n", stderr);
     return 2;
   }
   uint8_t execute[14] = {10, 0, 0, 0, 0x17};
-  uint64_t *samples = calloc(n, sizeof *samples), began = 0;
-  if (samples == NULL) fail("memory", "none left");
+  uint64_t since;
   environment();
+  times_of(n);
   int fd = connects ? -1 : open_session();
   if (!connects) {
     send_all(fd, prepare, sizeof prepare - 1);
@@ -122,9 +95,8 @@ int main(int argc, char **argv) {
     memcpy(execute + 5, answer + 5, 4);
     execute[10] = 1;
   }
-  for (size_t i = 0; i < warmup + n; i++) {
-    uint64_t since = now_ns();
-    if (i == warmup) began = since;
+  do {
+    since = now_ns();
     if (connects) {
       fd = open_session();
       ask(fd, ask_text, sizeof ask_text - 1);
@@ -133,11 +105,7 @@ int main(int argc, char **argv) {
     } else {
       ask(fd, execute, sizeof execute);
     }
-    if (i >= warmup) samples[i - warmup] = now_ns() - since;
-  }
-  double wall = (double)(now_ns() - began) / 1e3;
-  qsort(samples, n, sizeof *samples, by_value);
-  printf("n=%zu wall_us=%.0f per_op_us=%.3f p50_us=%.3f p99_us=%.3f\n", n, wall, wall / (double)n,
-         (double)samples[n / 2] / 1e3, (double)samples[n * 99 / 100] / 1e3);
+  } while (!times_add(since));
+  times_print();
   return 0;
 }

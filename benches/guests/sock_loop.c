@@ -11,72 +11,21 @@
  *
  * DB_HOST, DB_PORT, DB_NAME and DB_USER say which database. A tenth of N runs first, unmeasured. Prints
  * a line as pg_loop.c does; bulk prints mib_s= instead of the times of single ones. */
+#define PROGRAM "sock-loop"
+#include "sock.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_CLIENTS = 1000, ROW = 65536 };
-
-_Noreturn static void fail(const char *what, const char *why) {
-  fprintf(stderr, "sock-loop: %s: %s\n", what, why);
-  exit(1);
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-/* -- Times -- */
-
-static uint64_t *samples, began;
-static size_t warmup, count, seen;
-
-static void times_of(size_t n) {
-  count = n;
-  warmup = n / 10;
-  samples = calloc(n, sizeof *samples);
-  if (samples == NULL) fail("memory", "none left");
-  if (warmup == 0) began = now_ns();
-}
-
-/* One more is done that was begun at `since`. @return 1 when it was the last one */
-static int times_add(uint64_t since) {
-  uint64_t now = now_ns();
-  if (seen >= warmup && seen < warmup + count) samples[seen - warmup] = now - since;
-  if (++seen == warmup) began = now;
-  return seen >= warmup + count;
-}
-
-static void times_print(void) {
-  double wall = (double)(now_ns() - began) / 1e3;
-  qsort(samples, count, sizeof *samples, by_value);
-  printf("n=%zu wall_us=%.0f per_op_us=%.3f p50_us=%.3f p99_us=%.3f\n", count, wall,
-         wall / (double)count, (double)samples[count / 2] / 1e3,
-         (double)samples[count * 99 / 100] / 1e3);
-}
 
 /* -- The protocol -- */
 
 static uint8_t startup[512];
 static size_t startup_len;
-static struct addrinfo *place;
 
 static const char parse_one[] = "P\0\0\0\x13one\0SELECT 1\0\0\0S\0\0\0\x04";
 static const uint8_t ask_one[] = {'B', 0, 0, 0,   15, 0, 'o', 'n', 'e', 0, 0,   0, 0,
@@ -86,13 +35,8 @@ static const char ask_simple[] = "Q\0\0\0\x0dSELECT 1";
 static const char terminate[] = "X\0\0\0\x04";
 
 static void environment(void) {
-  const char *host = getenv("DB_HOST"), *port = getenv("DB_PORT"), *name = getenv("DB_NAME"),
-             *user = getenv("DB_USER");
-  if (host == NULL || port == NULL || name == NULL || user == NULL)
-    fail("environment", "DB_HOST, DB_PORT, DB_NAME and DB_USER must be set");
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  int rc = getaddrinfo(host, port, &hints, &place);
-  if (rc != 0) fail(host, gai_strerror(rc));
+  const char *name, *user;
+  environment_of(&name, &user);
   int n = snprintf((char *)startup + 8, sizeof startup - 9, "user%c%s%cdatabase%c%s%c", 0, user, 0,
                    0, name, 0);
   if (n < 0 || n >= (int)sizeof startup - 9) fail("environment", "a name is too long");
