@@ -166,8 +166,9 @@ const cfg_key cfg_keys[] = {
     KEY(CFG_DATABASE, "port", CFG_PORT, DB(port), RANGE(1, 65535), .live = true,
         .help = "Port that guests ask for; not set: 5432, 3306 or 6379 by the protocol"),
     KEY(CFG_DATABASE, "address", CFG_STRING, DB(address), .live = true,
-        .help = "Where the server really is, when that is not `host`: a name, an IP address, or "
-                "the folder of its Unix socket, for MySQL also the socket itself (`.sock`)"),
+        .help =
+            "Where the server really is, when that is not `host`: a name, an IP address, or "
+            "the folder of its Unix socket, for MySQL and Redis also the socket itself (`.sock`)"),
     KEY(CFG_DATABASE, "address_port", CFG_PORT, DB(address_port), RANGE(1, 65535), .live = true,
         .help = "Port of `address`; not set: `port`"),
     KEY(CFG_DATABASE, "addresses", CFG_STRINGS, DB(addresses), .live = true,
@@ -184,7 +185,8 @@ const cfg_key cfg_keys[] = {
         .help = "As libpq's: what a server must be to be used; needs PostgreSQL 14 or newer. "
                 "An unused connection is closed when its server is that no more"),
     KEY(CFG_DATABASE, "database", CFG_STRING, DB(database), .live = true,
-        .help = "Database that guests may use; not set: any that the user may"),
+        .help = "Database that guests may use; not set: any that the user may. With Redis a "
+                "number, not set: 0"),
     KEY(CFG_DATABASE, "auth", CFG_CHOICE, DB(auth), .choices = "service|guest|relay",
         .standard = "service", .live = true,
         .help = "Who logs in. `service`: the host with `user` and `password`, guests need none; "

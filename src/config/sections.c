@@ -4,6 +4,7 @@
 #include "config/read.h"
 #include "config/value.h"
 #include "db/tls.h"
+#include "db/wire/wire.h"
 #include "dns/name.h"
 
 #include <arpa/inet.h>
@@ -79,6 +80,11 @@ void cfg_lower(char *text) {
     if (*text >= 'A' && *text <= 'Z') *text = (char)(*text - 'A' + 'a');
 }
 
+static const cfg_node *value_of(const cfg_node *table, const char *key) {
+  const cfg_node *n = cfg_child(table, key);
+  return n ? n : table;
+}
+
 static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_config *d) {
   static const uint16_t ports[] = {5432, 3306, 6379};
   if (!d->host) {
@@ -96,6 +102,13 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
     d->host[name.len] = '\0'; /* without the root's dot */
   }
   if (d->port == 0) d->port = ports[d->protocol];
+  if (d->protocol == WG_DB_REDIS && !d->database && !(d->database = strdup("0")))
+    return cfg_nomem(r);
+  if (d->protocol == WG_DB_REDIS && !wg_redis_database_ok(d->database, strlen(d->database))) {
+    const cfg_node *n = value_of(table, "database");
+    return cfg_fail(r, n->value_line, n->value_column,
+                    "'database' of protocol \"redis\" is a number, such as \"0\"");
+  }
   if (!database_host_ok(d->host, false))
     return cfg_fail(r, table->line, table->column, "database '%s': '%s' is not a host name",
                     d->name, d->host);
@@ -116,11 +129,6 @@ static wg_code database_check(cfg_reader *r, const cfg_node *table, wg_database_
     return WG_CONFIG;
   }
   return WG_OK;
-}
-
-static const cfg_node *value_of(const cfg_node *table, const char *key) {
-  const cfg_node *n = cfg_child(table, key);
-  return n ? n : table;
 }
 
 /** A password that nobody uses, and what cannot be relayed. */

@@ -239,7 +239,8 @@ wg_code wg__worker_pool(wg_db_worker *w, const wg_database_config *config, const
     if (!name) return wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", config->name);
   }
   /* As the server itself does, an unnamed database is the one named like the user, or none. */
-  if (!known) known = wg_wire_of(config->protocol)->hello ? "" : who ? who->user : config->user;
+  if (!known) known = wg_wire_of(config->protocol)->unnamed;
+  if (!known) known = who ? who->user : config->user;
   wg_code code = WG_OK;
   *out = guest ? NULL : local_find(w, config, known, shape);
   if (!*out) code = local_new(w, config, known, who, shape, out, err);

@@ -38,6 +38,7 @@ void wg__session_part(wg_session *s) {
   wg_db_worker *w = s->guest->worker;
   wg_guard guard = {s, w->guards};
   wg_server *srv = wg__session_detach(s);
+  if (srv->ops->parting) srv->ops->parting(&s->wire->track, &s->to_guest);
   wg__session_enter(s, SES_LOST);
   s->swallowed = true;
   w->guards = &guard;

@@ -84,7 +84,7 @@ static wg_code loopback_new(wg_db_worker *w, const wg_db_target *t, const char *
   c->port = t->port;
   c->pool = db->config->pool;
   c->host = strdup(host);
-  c->user = strndup(t->user, t->user_len);
+  c->user = strndup(t->user_len ? t->user : "", t->user_len);
   c->database = strndup(database, database_len);
   int n = asprintf(&c->name, "%s%s%s:%u/%.*s", v6 ? "[" : "", host, v6 ? "]" : "", t->port,
                    (int)database_len, database);
@@ -115,7 +115,7 @@ wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t, const wg_data
                            wg_error *err) {
   char host[64];
   WG_ASSERT(loopback_host(t, host));
-  if (t->user_len == 0) {
+  if (t->user_len == 0 && t->protocol != WG_DB_REDIS) {
     wg_error_set(err, WG_INVALID, 0, "connect: the user of %s:%u is empty", host, t->port);
     wg_error_hint(err, "name it in the connection, or declare the database in warp.toml");
     return WG_INVALID;
@@ -125,9 +125,11 @@ wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t, const wg_data
                         "connect: the password has %zu bytes, at most %d are taken",
                         t->password_len, DB_PASSWORD_MAX);
   /* As the server itself does, an unnamed database is the one named like the user, or none. */
-  bool none = t->database_len == 0 && wg_wire_of(t->protocol)->hello;
-  const char *database = t->database_len ? t->database : none ? "" : t->user;
-  size_t database_len = t->database_len || none ? t->database_len : t->user_len;
+  const char *none = wg_wire_of(t->protocol)->unnamed;
+  const char *database = t->database_len ? t->database : none ? none : t->user;
+  size_t database_len = t->database_len ? t->database_len : none ? strlen(none) : t->user_len;
+  if (t->protocol == WG_DB_REDIS && !wg_redis_database_ok(database, database_len))
+    return wg_error_set(err, WG_INVALID, 0, "connect: a database of Redis is a number");
   const char *password = t->password_len ? t->password : "";
   loopback *found = NULL;
   wg_code code = WG_OK;
@@ -137,8 +139,8 @@ wg_code wg__loopback_match(wg_db_worker *w, const wg_db_target *t, const wg_data
     loopback *l = WG_CONTAINER(n, loopback, by_db);
     const wg_database_config *c = &l->config;
     if (c->protocol == t->protocol && c->port == t->port && strcasecmp(c->host, host) == 0 &&
-        same(c->user, t->user, t->user_len) && same(c->database, database, database_len) &&
-        c->password.len == t->password_len &&
+        same(c->user, t->user_len ? t->user : "", t->user_len) &&
+        same(c->database, database, database_len) && c->password.len == t->password_len &&
         CRYPTO_memcmp(c->password.len ? c->password.bytes : "", password, t->password_len) == 0)
       found = l;
   }

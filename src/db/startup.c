@@ -17,7 +17,8 @@ static void greeted(wg_session *s, wg_wire_step step) {
     wg__session_enter(s, SES_RUNNING);
     wg__cancel_register(s);
   }
-  if (step == WG_WIRE_END || (step == WG_WIRE_OK && (s->shut & WG_WATCH_WRITE)))
+  if (step == WG_WIRE_END ||
+      (step == WG_WIRE_OK && ((s->shut & WG_WATCH_WRITE) || s->wire->track.ended)))
     wg__session_end(s);
   else
     wg__session_changed(s);
@@ -87,13 +88,18 @@ static void ask_pool(wg_session *s, const wg_server *had) {
   wg_credentials who = {wire->user, wire->password, wire->password_len};
   if (code == WG_OK) {
     bool guest = config->auth == WG_DB_AUTH_GUEST;
-    if (guest && !who.password && s->given.len && strcmp(s->given_user, wire->user) == 0) {
+    if (guest && !who.password && s->given.len &&
+        (!wire->user || strcmp(s->given_user, wire->user) == 0)) {
+      who.user = s->given_user;
       who.password = s->given.bytes;
       who.password_len = s->given.len;
     }
     if (guest && !who.password) {
       wire->ops->ask_password(s->wire, &s->to_guest);
-      wg__session_changed(s);
+      if (wire->more)
+        (void)wg__startup_take(s, NULL, 0, &err);
+      else
+        wg__session_changed(s);
       return;
     }
     if (wire->shape) wg__hello_shape(w->db, config, wire->shape);
@@ -215,8 +221,13 @@ ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *er
     }
     wg__server_arm(srv, WG_WATCH_READ | (srv->blocked ? WG_WATCH_WRITE : 0u));
   }
-  if (step == WG_WIRE_OK && policy.relay) /* somebody may wait for the server's first words */
-    wg__server_arm(srv, WG_WATCH_READ);
+  if (step == WG_WIRE_OK && srv && (policy.relay || wg_buf_len(&srv->out))) {
+    if (!wg__server_flush(srv) || wg_buf_len(&srv->out)) {
+      wg__session_lose(s, "the server closed the connection");
+      return (ssize_t)taken;
+    }
+    wg__server_arm(srv, WG_WATCH_READ); /* somebody may wait for the answer already */
+  }
   greeted(s, step);
   return (ssize_t)taken;
 }
@@ -245,6 +256,10 @@ void wg__startup_talk(wg_session *s) {
       wg_buf_clear(&srv->in);
       if (s->to_guest.failed) {
         wg__session_lose(s, "out of memory");
+        return;
+      }
+      if (step == WG_WIRE_OK && wg_buf_len(&srv->out) && srv->pool->auth != WG_DB_AUTH_RELAY) {
+        wg__session_lose(s, "the server answers, and reads no more");
         return;
       }
       wg_buf_clear(&srv->out); /* of a relayed start-up that the server did not want to hear out */

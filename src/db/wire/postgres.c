@@ -558,12 +558,3 @@ const wg_wire_ops wg_wire_postgres = {
     .refuse = pg_refuse,
     .farewell = pg_farewell,
 };
-
-const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
-  switch (protocol) {
-  case WG_DB_POSTGRES: return &wg_wire_postgres;
-  case WG_DB_MYSQL: return &wg_wire_mysql;
-  case WG_DB_REDIS: return NULL;
-  }
-  return NULL;
-}

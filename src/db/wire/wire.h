@@ -111,6 +111,31 @@ typedef struct wg_mysql_track {
   uint32_t packets; /**< of that part, still to come */
 } wg_mysql_track;
 
+enum { WG_REDIS_DEPTH = 16 /**< of values in values; deeper, a connection is not used again */ };
+
+/** A number in the middle of being read. */
+typedef struct wg_redis_number {
+  uint64_t value;
+  uint8_t digits;
+  bool minus, cr;
+} wg_redis_number;
+
+/** What a walk over Redis's streams knows besides. */
+typedef struct wg_redis_track {
+  wg_redis_number client_number, server_number;
+  uint8_t client, server; /**< where in a command, in a value */
+  bool dollar; /**< of the word's length, '$' was read */
+  bool filled; /**< a command that is a line has more than blanks */
+  bool goodbye; /**< the guest said QUIT, and waits for its answer */
+  uint8_t arg; /**< which word it is; 2 stands for all later ones */
+  uint8_t word_len[2]; /**< one more than there is room for: too long */
+  char word[2][12]; /**< the command's name and what follows it */
+  uint32_t args, args_left; /**< words of the command */
+  uint8_t depth; /**< values that are open */
+  uint16_t aside; /**< one bit each: answers nothing (attributes, pushes) */
+  uint32_t open[WG_REDIS_DEPTH]; /**< values still to come in each */
+} wg_redis_track;
+
 /** What walking over both streams tells of a session. A plain value: it is copied to try a send
  *  that the kernel may cut short. */
 typedef struct wg_wire_track {
@@ -122,7 +147,9 @@ typedef struct wg_wire_track {
   bool copying; /**< the server waits for the client's part of a COPY */
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
+  bool listens; /**< the guest waits for what comes unasked, however long that takes */
   wg_mysql_track mysql;
+  wg_redis_track redis;
 } wg_wire_track;
 
 /** A codec's own state begins with this. */
@@ -135,6 +162,7 @@ typedef struct wg_wire_guest {
   uint64_t shape; /**< with LEASE: of the log-in that the guest needs */
   uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
+  bool more; /**< ask_password: it had more of the guest's bytes; greet() is to be called at once */
   bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
 
@@ -148,6 +176,8 @@ typedef struct wg_wire_policy {
 struct wg_wire_ops {
   wg_db_protocol protocol;
   const char *name; /**< as in warp.toml */
+  /** The database of a guest that names none; NULL: the one named like the user. */
+  const char *unnamed;
 
   /** The path of the server's socket in a folder.
    *  @return bytes needed without the NUL, as snprintf(3) */
@@ -222,6 +252,8 @@ struct wg_wire_ops {
   /** True when a client that says no more can be owed answers for ever: it left something open, or
    *  they cannot be counted. Only the end of the server's connection brings the rest of them. */
   bool (*unfinished)(const wg_wire_track *t);
+  /** Appends the answer to a goodbye (t->ended), when all else was answered. NULL: there is none. */
+  void (*parting)(const wg_wire_track *t, wg_buf *to_guest);
   /** After LEASE: appends the demand for the guest's password; LEASE comes again with it. */
   void (*ask_password)(wg_wire_guest *g, wg_buf *to_guest);
   /** Appends what tells a guest in its start-up that it gets no session. */
@@ -233,6 +265,7 @@ struct wg_wire_ops {
 
 extern const wg_wire_ops wg_wire_postgres;
 extern const wg_wire_ops wg_wire_mysql;
+extern const wg_wire_ops wg_wire_redis;
 
 /** Makes the process's own key, on a thread of its own, unless that was done: the first guest of a
  *  MySQL database that logs in itself needs it. */
@@ -242,3 +275,6 @@ void wg_mysql_key_release(void);
 
 /** The table of a protocol; NULL when this version does not speak it. */
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);
+
+/** True when the text names a database of Redis: a number from 0 to 99999, without a leading 0. */
+bool wg_redis_database_ok(const char *text, size_t n);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "db/wire/wire.h"
+
+const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
+  switch (protocol) {
+  case WG_DB_POSTGRES: return &wg_wire_postgres;
+  case WG_DB_MYSQL: return &wg_wire_mysql;
+  case WG_DB_REDIS: return &wg_wire_redis;
+  }
+  return NULL;
+}
+
+bool wg_redis_database_ok(const char *text, size_t n) {
+  if (n == 0 || n > 5 || (text[0] == '0' && n > 1)) return false;
+  for (size_t i = 0; i < n; i++)
+    if (text[i] < '0' || text[i] > '9') return false;
+  return true;
+}
