@@ -31,6 +31,7 @@ OTHERS = [
     ("jansson", "JSON of guests", "MIT", "in packed components that use it"),
     ("WASI interfaces", "WIT files under wit/*/deps", "Apache-2.0 WITH LLVM-exception", "in this repository"),
     ("cmocka", "unit tests", "Apache-2.0", "tests only"),
+    ("Redis 7.0", "server of tests", "BSD-3-Clause", "tests only, a program of its own"),
     ("MariaDB", "server of tests", "GPL-2.0-only", "tests only, a program of its own"),
     ("Vitess", "server of a test", "Apache-2.0", "tests only, a program of its own"),
     ("pytest", "end-to-end tests", "MIT", "tests only"),

@@ -99,6 +99,7 @@ LIST
   if wants test; then
     echo "pgbouncer: pooler in front of the server, for its tests"
     echo "mariadb-server: server of the tests of MySQL's protocol"
+    echo "redis-server: server of the tests of Redis's protocol"
     echo "nsd: name server, for the tests of names"
     echo "zsh: test of its completion"
     echo "fish: test of its completion"
@@ -116,6 +117,7 @@ LIST
     echo "pgbouncer: peer of the benches"
     echo "libpq-dev: native peer of the benches"
     echo "mariadb-server: server of the benches of MySQL's protocol"
+    echo "redis-server: server of the benches of Redis's protocol"
   fi
 }
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 from fault_proxy import FaultProxy
 from harness import Server, Site, Warp, find_guest, find_warp
-from infra import MySQL, Postgres
+from infra import MySQL, Postgres, Redis
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,14 @@ def postgres(postgres_server):
 def mysql(tmp_path_factory):
     """A MariaDB that runs as long as the session."""
     server = MySQL(tmp_path_factory.mktemp("mysql"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory):
+    """A Redis that runs as long as the session."""
+    server = Redis(tmp_path_factory.mktemp("redis"))
     yield server
     server.close()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that the tests need: the private PostgreSQL of test-infra/, asked through psql."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,3 +211,42 @@ class MySQL:
         """Connection ids of the pool's sessions."""
         rows = self.run("SELECT ID FROM information_schema.processlist WHERE ID <> CONNECTION_ID() AND USER = 'app'")
         return [int(row[0]) for row in rows]
+
+
+class Redis:
+    """One private Redis (or Valkey) server: the default user and user app have a password each."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.host, self.port, self.password = "127.0.0.1", free_port(), "app secret"
+        (self.folder / "redis.conf").write_text(
+            f'bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nsave ""\nappendonly no\n'
+            f'requirepass "{self.password}"\nuser app on ">app secret" ~* &* +@all\n'
+        )
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        assert program, "redis-server is not installed"
+        log = (self.folder / "log").open("a")
+        self.process = subprocess.Popen([program, self.folder / "redis.conf"], stdout=log, stderr=log)
+        wait_until(self._answers, f"Redis answers; see {self.folder}/log", 30)
+
+    def _answers(self):
+        assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as s:
+                s.sendall(b"PING\r\n")
+                return s.recv(7) == b"-NOAUTH"
+        except OSError:
+            return False
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(60)
+
+    def ask(self, *words):
+        """One line of answer to a command."""
+        with socket.create_connection((self.host, self.port), timeout=10) as s:
+            for command in (("AUTH", self.password), words):
+                parts = [str(word).encode() for word in command]
+                s.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+                line = s.makefile("rb", buffering=0).readline()
+        return line.decode().strip()
