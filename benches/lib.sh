@@ -271,6 +271,38 @@ ${2:-}
 TOML
 }
 
+# redis_server: a private Redis on the load's core, with password `secret` and a key `bench`; sets redis_port.
+redis_server() {
+  local folder=$work/redis as=() i
+  need redis-server redis-server
+  mkdir "$folder"
+  redis_port=$(free_port)
+  as=(redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$folder" --save '' --requirepass secret)
+  [ "$(nproc)" -lt 2 ] || as=(taskset -c "$load_core" "${as[@]}")
+  "${as[@]}" >>"$work/redis.log" 2>&1 &
+  pids+=($!)
+  for i in $(seq 100); do
+    if REDISCLI_AUTH=secret redis-cli -p "$redis_port" set bench value >/dev/null 2>&1; then return; fi
+    sleep 0.1
+  done
+  die "Redis does not start"
+}
+
+# redis_config POOL_SIZE [LINES of its table]: as database_config.
+redis_config() {
+  cat >"$db_config_as" <<TOML
+name = "bench"
+[databases.bench]
+protocol = "redis"
+host = "cache.bench.warp.local"
+address = "127.0.0.1"
+address_port = $redis_port
+password = "secret"
+pool_size = $1
+${2:-}
+TOML
+}
+
 # rust_guest PROJECT NAME: a component of tests/e2e/projects, built as the tests build it.
 rust_guest() {
   PYTHONPATH=$root/tests/e2e PYTHONDONTWRITEBYTECODE=1 python3 -c \
