@@ -26,7 +26,8 @@ static size_t response_len;
 
 static void environment(void) {
   const char *name, *user;
-  environment_of(&name, &user);
+  place_of();
+  names_of(&name, &user);
   memcpy(response, response_head, sizeof response_head);
   int n = snprintf((char *)response + 36, sizeof response - 36, "%s%c%c%s%c%s%c", user, 0, 0, name,
                    0, "mysql_native_password", 0);

@@ -8,49 +8,17 @@
  *
  * DB_HOST and DB_PORT say where; DB_PASSWORD is sent when it is set. A tenth of N runs first, unmeasured.
  * Prints a line as pg_loop.c does. */
+#define PROGRAM "redis-loop"
+#include "sock.h"
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 1000 };
 
 static const char get[] = "*2\r\n$3\r\nGET\r\n$5\r\nbench\r\n", found[] = "$5\r\nvalue\r\n";
 static char batch[BATCH * (sizeof get - 1)];
-
-_Noreturn static void fail(const char *what, const char *why) {
-  fprintf(stderr, "redis-loop: %s: %s\n", what, why);
-  exit(1);
-}
-
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-static struct addrinfo *place;
-
-static void environment(void) {
-  const char *host = getenv("DB_HOST"), *port = getenv("DB_PORT");
-  if (host == NULL || port == NULL) fail("environment", "DB_HOST and DB_PORT must be set");
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  int rc = getaddrinfo(host, port, &hints, &place);
-  if (rc != 0) fail(host, gai_strerror(rc));
-  for (size_t i = 0; i < BATCH; i++) memcpy(batch + i * (sizeof get - 1), get, sizeof get - 1);
-}
 
 static void send_all(int fd, const char *p, size_t len) {
   while (len > 0) {
@@ -95,31 +63,27 @@ static int open_session(void) {
 }
 
 int main(int argc, char **argv) {
-  size_t n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0, warmup = n / 10;
+  size_t n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
   int connects = argc == 3 && strcmp(argv[1], "connect") == 0;
   int pipeline = argc == 3 && strcmp(argv[1], "pipeline") == 0;
   if (n == 0 || (!connects && !pipeline && strcmp(argv[1], "loop") != 0)) {
     fputs("usage: loop N | pipeline N | connect N\n", stderr);
     return 2;
   }
-  uint64_t *samples = calloc(n, sizeof *samples), began = 0;
-  if (samples == NULL) fail("memory", "none left");
-  environment();
+  for (size_t i = 0; i < BATCH; i++) memcpy(batch + i * (sizeof get - 1), get, sizeof get - 1);
+  place_of();
+  times_of(n);
   int fd = connects ? -1 : open_session();
-  for (size_t i = 0; i < warmup + n; i++) {
-    uint64_t since = now_ns();
-    if (i == warmup) began = since;
+  uint64_t since;
+  do {
+    since = now_ns();
     if (connects) fd = open_session();
     if (pipeline)
       ask(fd, batch, sizeof batch, BATCH);
     else
       ask(fd, get, sizeof get - 1, 1);
     if (connects) close(fd);
-    if (i >= warmup) samples[i - warmup] = now_ns() - since;
-  }
-  double wall = (double)(now_ns() - began) / 1e3;
-  qsort(samples, n, sizeof *samples, by_value);
-  printf("n=%zu wall_us=%.0f per_op_us=%.3f p50_us=%.3f p99_us=%.3f\n", n, wall, wall / (double)n,
-         (double)samples[n / 2] / 1e3, (double)samples[n * 99 / 100] / 1e3);
+  } while (!times_add(since));
+  times_print();
   return 0;
 }

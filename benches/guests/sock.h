@@ -60,13 +60,17 @@ static void times_print(void) {
 static struct addrinfo *place;
 
 /* Looks DB_HOST and DB_PORT up. */
-static void environment_of(const char **name, const char **user) {
+static void place_of(void) {
   const char *host = getenv("DB_HOST"), *port = getenv("DB_PORT");
-  *name = getenv("DB_NAME");
-  *user = getenv("DB_USER");
-  if (host == NULL || port == NULL || *name == NULL || *user == NULL)
-    fail("environment", "DB_HOST, DB_PORT, DB_NAME and DB_USER must be set");
+  if (host == NULL || port == NULL) fail("environment", "DB_HOST and DB_PORT must be set");
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   int rc = getaddrinfo(host, port, &hints, &place);
   if (rc != 0) fail(host, gai_strerror(rc));
+}
+
+/* What a database wants to know besides. */
+static inline void names_of(const char **name, const char **user) {
+  *name = getenv("DB_NAME");
+  *user = getenv("DB_USER");
+  if (*name == NULL || *user == NULL) fail("environment", "DB_NAME and DB_USER must be set");
 }

@@ -36,7 +36,8 @@ static const char terminate[] = "X\0\0\0\x04";
 
 static void environment(void) {
   const char *name, *user;
-  environment_of(&name, &user);
+  place_of();
+  names_of(&name, &user);
   int n = snprintf((char *)startup + 8, sizeof startup - 9, "user%c%s%cdatabase%c%s%c", 0, user, 0,
                    0, name, 0);
   if (n < 0 || n >= (int)sizeof startup - 9) fail("environment", "a name is too long");

@@ -148,8 +148,10 @@ typedef struct wg_wire_track {
   bool tainted; /**< the walk has lost count: never to be pooled again */
   bool ended; /**< the client ended its session; the message that said so is withheld */
   bool listens; /**< the guest waits for what comes unasked, however long that takes */
-  wg_mysql_track mysql;
-  wg_redis_track redis;
+  union { /* what one codec keeps besides */
+    wg_mysql_track mysql;
+    wg_redis_track redis;
+  };
 } wg_wire_track;
 
 /** A codec's own state begins with this. */
