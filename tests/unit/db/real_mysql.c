@@ -174,7 +174,11 @@ void real_mysql_restart(void) {
   CHECK(launch(false));
 }
 
-void real_mysql_freeze(bool frozen) { CHECK(kill(pid, frozen ? SIGSTOP : SIGCONT) == 0); }
+void real_mysql_freeze(bool frozen) {
+  int status;
+  CHECK(kill(pid, frozen ? SIGSTOP : SIGCONT) == 0);
+  if (frozen) CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status)); /* all of it */
+}
 
 uint16_t real_mysql_port(void) { return port; }
 const char *real_mysql_dir(void) { return dir; }

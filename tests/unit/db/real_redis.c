@@ -137,7 +137,11 @@ void real_redis_restart(void) {
   CHECK(launch());
 }
 
-void real_redis_freeze(bool frozen) { CHECK(kill(pid, frozen ? SIGSTOP : SIGCONT) == 0); }
+void real_redis_freeze(bool frozen) {
+  int status;
+  CHECK(kill(pid, frozen ? SIGSTOP : SIGCONT) == 0);
+  if (frozen) CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status)); /* all of it */
+}
 
 uint16_t real_redis_port(void) { return port; }
 const char *real_redis_dir(void) { return dir; }
