@@ -12,20 +12,13 @@ bench_main "TLS 1.3 between the host and PostgreSQL, certificate and name checke
                        (PostgreSQL itself resumes none)
   tls_bulk             results of 100 MiB, speed: more is better; libpq takes them row by row" "$@"
 find_warp
-need openssl openssl
 pg_loop= tls_front= # set by native
 native pg_loop -lpq -lpthread
 native tls_front -lssl -lcrypto -lpthread
 database
 
-ca=$work/ca.crt
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=bench authority" \
-  -keyout "$work/ca.key" -out "$ca" 2>>"$work/openssl.log"
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=db.bench.warp.local" \
-  -keyout "$work/server.key" -out "$work/server.csr" 2>>"$work/openssl.log"
-openssl x509 -req -in "$work/server.csr" -CA "$ca" -CAkey "$work/ca.key" -CAcreateserial -days 2 \
-  -extfile <(echo "subjectAltName = DNS:db.bench.warp.local, IP:127.0.0.1") \
-  -out "$work/server.crt" 2>>"$work/openssl.log"
+ca= # set by certificate
+certificate db.bench.warp.local
 # PostgreSQL wants a key of its own user's.
 for f in server.crt server.key; do
   install -m 600 -o "$(stat -c %u "$WARPGRID_PG_HOME")" "$work/$f" "$WARPGRID_PG_HOME/$f"

@@ -228,8 +228,22 @@ ${2:-}
 TOML
 }
 
-# mariadb_server: a private MariaDB on the load's core, with database and user `bench` (no password); sets
-# mariadb_port.
+# certificate NAME: an authority, $ca, and its $work/server.{crt,key} for NAME and 127.0.0.1.
+certificate() {
+  need openssl openssl
+  ca=$work/ca.crt
+  {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+      -subj "/CN=bench authority" -keyout "$work/ca.key" -out "$ca"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+      -keyout "$work/server.key" -out "$work/server.csr"
+    openssl x509 -req -in "$work/server.csr" -CA "$ca" -CAkey "$work/ca.key" -CAcreateserial -days 2 \
+      -extfile <(echo "subjectAltName = DNS:$1, IP:127.0.0.1") -out "$work/server.crt"
+  } 2>>"$work/openssl.log"
+}
+
+# mariadb_server: a private MariaDB on the load's core, with database and user `bench` (no password), and TLS
+# by the certificate; sets mariadb_port.
 mariadb_server() {
   local folder=$work/mariadb as=() i
   PATH=$PATH:/usr/sbin
@@ -243,7 +257,7 @@ mariadb_server() {
   mariadb_port=$(free_port)
   as=(mariadbd --no-defaults ${as[@]+"${as[@]}"} --datadir="$folder/data" --tmpdir="$folder"
     --socket="$folder/mysqld.sock" --port="$mariadb_port" --bind-address=127.0.0.1
-    --init-file="$folder/seed.sql")
+    --init-file="$folder/seed.sql" --ssl-cert="$work/server.crt" --ssl-key="$work/server.key")
   # As in start(): no function stands between, so that the pid is the server's.
   [ "$(nproc)" -lt 2 ] || as=(taskset -c "$load_core" "${as[@]}")
   "${as[@]}" >>"$work/mariadb.log" 2>&1 &
@@ -271,13 +285,16 @@ ${2:-}
 TOML
 }
 
-# redis_server: a private Redis on the load's core, with password `secret` and a key `bench`; sets redis_port.
+# redis_server: a private Redis on the load's core, with password `secret`, a key `bench`, and TLS by the
+# certificate at a port of its own; sets redis_port and redis_tls_port.
 redis_server() {
   local folder=$work/redis as=() i
   need redis-server redis-server
   mkdir "$folder"
-  redis_port=$(free_port)
-  as=(redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$folder" --save '' --requirepass secret)
+  redis_port=$(free_port) redis_tls_port=$(free_port)
+  as=(redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$folder" --save '' --requirepass secret
+    --tls-port "$redis_tls_port" --tls-auth-clients no --tls-ca-cert-file "$ca"
+    --tls-cert-file "$work/server.crt" --tls-key-file "$work/server.key")
   [ "$(nproc)" -lt 2 ] || as=(taskset -c "$load_core" "${as[@]}")
   "${as[@]}" >>"$work/redis.log" 2>&1 &
   pids+=($!)
@@ -288,7 +305,7 @@ redis_server() {
   die "Redis does not start"
 }
 
-# redis_config POOL_SIZE [LINES of its table]: as database_config.
+# redis_config POOL_SIZE [LINES of its table [PORT]]: as database_config.
 redis_config() {
   cat >"$db_config_as" <<TOML
 name = "bench"
@@ -296,7 +313,7 @@ name = "bench"
 protocol = "redis"
 host = "cache.bench.warp.local"
 address = "127.0.0.1"
-address_port = $redis_port
+address_port = ${3:-$redis_port}
 password = "secret"
 pool_size = $1
 ${2:-}

@@ -8,14 +8,24 @@ the pool's, so it never logs in; nor has the native one a password to prove. Mea
 median of the rounds' ratios.
   mysql_roundtrip_c1        the guest, spin = \"off\"
   mysql_roundtrip_c1_spin   the guest, spin = \"auto\"
-  mysql_connect             the guest's connect over the native one" "$@"
+  mysql_connect             the guest's connect over the native one; min_idle = 2: a connection is at
+                            hand while another is reset
+  mysql_connect_tls         the same with TLS, which the host speaks and has spoken before; name and
+                            certificate checked by both" "$@"
 find_warp
-my_loop= # set by native_from
-native_from "$root/benches/guests/my_loop.c" my_loop
+my_loop= ca= # set by native_from and certificate
+native_from "$root/benches/guests/my_loop.c" my_loop -DWITH_TLS -lssl -lcrypto
+certificate db.bench.warp.local
 mariadb_server
-off=$work/off.toml auto=$work/auto.toml
+off=$work/off.toml auto=$work/auto.toml ready=$work/ready.toml secure=$work/secure.toml
 db_config_as=$off mariadb_config 10 'spin = "off"'
 db_config_as=$auto mariadb_config 10 'spin = "auto"'
+db_config_as=$ready mariadb_config 10 'spin = "off"
+min_idle = 2'
+db_config_as=$secure mariadb_config 10 "spin = \"off\"
+min_idle = 2
+tls = \"verify-full\"
+tls_ca = \"$ca\""
 n=5000
 [ "$scale" = 100 ] || n=2000
 component=$(guest my-loop)
@@ -34,9 +44,14 @@ run_direct_both() { run_native $both loop "$n"; }
 run_ours() { run_guest $server_core "$off" loop "$n"; }
 run_spin() { run_guest $both "$auto" loop "$n"; }
 run_direct_connect() { run_native $server_core connect $((n / 5)); }
-run_ours_connect() { run_guest $server_core "$off" connect $((n / 5)); }
+run_ours_connect() { run_guest $server_core "$ready" connect $((n / 5)); }
+run_direct_connect_tls() {
+  DB_TLS_CA=$ca DB_TLS_NAME=db.bench.warp.local run_native $server_core connect $((n / 10))
+}
+run_ours_connect_tls() { run_guest $server_core "$secure" connect $((n / 5)); }
 
-take_turns per_op_us direct ours direct_both spin direct_connect ours_connect
+take_turns per_op_us direct ours direct_both spin direct_connect ours_connect direct_connect_tls ours_connect_tls
 compare mysql_roundtrip_c1 ours direct $((n * rounds))
 compare mysql_roundtrip_c1_spin spin direct_both $((n * rounds))
 compare mysql_connect ours_connect direct_connect $((rounds * n / 5))
+compare mysql_connect_tls ours_connect_tls direct_connect_tls $((rounds * n / 5))

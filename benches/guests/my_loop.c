@@ -9,11 +9,7 @@
  * DB_HOST, DB_PORT, DB_NAME and DB_USER say which database. A tenth of N runs first, unmeasured. Prints
  * a line as pg_loop.c does. */
 #define PROGRAM "my-loop"
-#include "sock.h"
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <unistd.h>
+#include "stream.h"
 
 /* PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH, CONNECT_WITH_DB, DEPRECATE_EOF; utf8mb4 */
 static const uint8_t response_head[36] = {0, 0, 0, 1, 0x08, 0xA2, 0x08, 0x01, 0, 0, 0, 1, 45};
@@ -40,7 +36,7 @@ static void environment(void) {
 /* One answer, read by as few calls as it comes in; `packets` of it are awaited. */
 static uint8_t answer[4096];
 
-static size_t await_packets(int fd, int packets) {
+static size_t await_packets(int packets) {
   size_t have = 0, at = 0;
   for (;;) {
     while (have - at >= 4) {
@@ -50,31 +46,36 @@ static size_t await_packets(int fd, int packets) {
       at += n + 4;
       if (--packets == 0) return have;
     }
-    ssize_t n = recv(fd, answer + have, sizeof answer - have, 0);
-    if (n <= 0) fail("recv", n == 0 ? "the connection ended" : strerror(errno));
-    have += (size_t)n;
+    have += stream_recv(answer + have, sizeof answer - have);
   }
 }
 
-static void send_all(int fd, const void *bytes, size_t len) {
-  if (send(fd, bytes, len, 0) != (ssize_t)len) fail("send", strerror(errno));
+/* What asks for TLS is the response's head with one capability more. */
+static void ask_tls(void) {
+  uint8_t request[36];
+  memcpy(request, response, sizeof request);
+  request[0] = 32;
+  request[1] = 0;
+  request[3] = 1;
+  request[5] |= 0x08;
+  stream_send(request, sizeof request);
+  secure();
 }
 
-static int open_session(void) {
-  int fd = socket(place->ai_family, SOCK_STREAM, 0), one = 1;
-  if (fd < 0) fail("socket", strerror(errno));
-  if (connect(fd, place->ai_addr, place->ai_addrlen) != 0) fail("connect", strerror(errno));
-  (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  await_packets(fd, 1);
-  send_all(fd, response, response_len);
-  await_packets(fd, 1);
-  return fd;
+static void open_session(void) {
+  stream_open();
+  await_packets(1);
+  if (secured()) ask_tls();
+  response[3] = secured() ? 2 : 1;
+  response[5] = secured() ? response_head[5] | 0x08 : response_head[5];
+  stream_send(response, response_len);
+  await_packets(1);
 }
 
 /* Count, column, row, end; the row ends with "1". */
-static void ask(int fd, const uint8_t *bytes, size_t len) {
-  send_all(fd, bytes, len);
-  size_t n = await_packets(fd, 4);
+static void ask(const uint8_t *bytes, size_t len) {
+  stream_send(bytes, len);
+  size_t n = await_packets(4);
   if (n < 40) fail("query", "the answer is not 1");
 }
 
@@ -89,22 +90,22 @@ int main(int argc, char **argv) {
   uint64_t since;
   environment();
   times_of(n);
-  int fd = connects ? -1 : open_session();
   if (!connects) {
-    send_all(fd, prepare, sizeof prepare - 1);
-    await_packets(fd, 2);
+    open_session();
+    stream_send(prepare, sizeof prepare - 1);
+    await_packets(2);
     memcpy(execute + 5, answer + 5, 4);
     execute[10] = 1;
   }
   do {
     since = now_ns();
     if (connects) {
-      fd = open_session();
-      ask(fd, ask_text, sizeof ask_text - 1);
-      send_all(fd, quit, sizeof quit - 1);
-      close(fd);
+      open_session();
+      ask(ask_text, sizeof ask_text - 1);
+      stream_send(quit, sizeof quit - 1);
+      stream_close();
     } else {
-      ask(fd, execute, sizeof execute);
+      ask(execute, sizeof execute);
     }
   } while (!times_add(since));
   times_print();
