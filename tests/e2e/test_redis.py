@@ -71,7 +71,7 @@ def test_an_undeclared_database_is_refused(run, guest):
 
 def test_a_server_that_is_not_there(run, guest):
     lines = run(guest("redistool-p2"), "PING", code=1, address_port=1)
-    assert lines[0].startswith("error connect: connection-failed: ")
+    assert lines[0].startswith("error 08001 connection-failed: ")
 
 
 # ---- hiredis, as upstream wrote it ----------------------------------------------------------------

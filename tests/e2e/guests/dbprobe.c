@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A service that runs SQL for a test, below any client library: it sends a start-up message of the
- * test's choice, and simple queries of any number of statements.
+ * test's choice, and simple queries of any number of statements. Of MySQL and Redis it speaks less.
  *
  *   GET /sql?q=SQL, POST /sql   rows as `a|b` lines; or 400 (the server refused a statement) and
  *                               503 (anything else) with `SQLSTATE message`
@@ -9,26 +9,15 @@
  *     password=                 said when it is asked for in clear; give=1: in the connect as well
  *     keep=1                    leaves the connection open at the end
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
+ *     proto=mysql|redis         instead of PostgreSQL's; Redis has lines of words, sent all at once
  *   GET /trap, /spin            with a connection in hand, on which q=SQL was run
  *   GET /env                    the environment */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <warpgrid/sdk/http.h>
 
-#include "../../../sdk/c/src/db.h"
+#include "../../fixtures/db/mysql.h"
+#include "../../fixtures/db/redis.h"
 
 const size_t wg_http_body_limit = 16u << 20;
-
-typedef struct conn {
-  uint64_t handle;
-  uint8_t *buf;
-  size_t len, cap, at;
-  unsigned timeouts;
-  bool retry, open;
-  int status;      /* 0, or what to answer */
-  char error[600]; /* "SQLSTATE message" */
-} conn;
 
 extern char **environ;
 
@@ -43,60 +32,6 @@ static const char *setting(wg_http_request *req, const char *param, const char *
   memcpy(copy, given.ptr, given.len);
   copy[given.len] = '\0';
   return copy;
-}
-
-static void fail(conn *c, int status, const char *sqlstate, const char *message) {
-  if (c->status != 0) return; /* the first one counts */
-  c->status = status;
-  snprintf(c->error, sizeof c->error, "%s %s", sqlstate, message);
-}
-
-/* The host's own errors, told as the SQLSTATE that a client library would make of them. */
-static void fail_db(conn *c, const wg_db_error *e) {
-  static const char *const states[] = {
-      [WG_DB_NOT_ALLOWED] = "08004",     [WG_DB_CONNECTION_FAILED] = "08001",
-      [WG_DB_CONNECTION_LOST] = "08006", [WG_DB_AUTHENTICATION_FAILED] = "28000",
-      [WG_DB_POOL_EXHAUSTED] = "53300",  [WG_DB_TIMEOUT] = "57014",
-  };
-  char text[300];
-  const char *state = e->code <= WG_DB_TIMEOUT ? states[e->code] : NULL;
-  snprintf(text, sizeof text, "%s: %s", wg_db_errc_name(e->code), e->message);
-  fail(c, 503, state ? state : "XX000", text);
-}
-
-/* At least n unread bytes, or false. */
-static bool need(conn *c, size_t n) {
-  while (c->len - c->at < n) {
-    wg_db_bytes got;
-    wg_db_error err;
-    if (!wg_db_recv(c->handle, 1u << 20, &got, &err)) {
-      if (err.code == WG_DB_TIMEOUT && c->retry && ++c->timeouts < 100) continue;
-      fail_db(c, &err);
-      return false;
-    }
-    if (got.len == 0) {
-      fail(c, 503, "08006", "the connection was closed");
-      return false;
-    }
-    memmove(c->buf, c->buf + c->at, c->len - c->at);
-    c->len -= c->at;
-    c->at = 0;
-    if (c->cap - c->len < got.len) {
-      size_t cap = (c->len + got.len) * 2;
-      uint8_t *bigger = realloc(c->buf, cap);
-      if (bigger == NULL) {
-        free(got.ptr);
-        fail(c, 503, "53200", "the guest is out of memory");
-        return false;
-      }
-      c->buf = bigger;
-      c->cap = cap;
-    }
-    memcpy(c->buf + c->len, got.ptr, got.len);
-    c->len += got.len;
-    free(got.ptr);
-  }
-  return true;
 }
 
 static uint32_t u32(const uint8_t *p) {
@@ -137,12 +72,9 @@ static bool conn_open(conn *c, wg_http_request *req) {
   const char *password = setting(req, "password", "DB_PASSWORD");
   wg_pg_config config = {.host = host, .port = (uint16_t)atoi(port), .database = db, .user = user};
   if (flag(req, "give")) config.password = password;
-  wg_db_error err;
-  if (!wg_db_connect(WG_DB_KIND_POSTGRES, &config, &c->handle, &err)) {
-    fail_db(c, &err);
-    return false;
-  }
-  c->open = true;
+  if (c->protocol == WG_DB_KIND_MYSQL) return mysql_open(c, &config);
+  if (c->protocol == WG_DB_KIND_REDIS) return redis_open(c, &config);
+  if (!conn_connect(c, WG_DB_KIND_POSTGRES, &config)) return false;
   uint8_t start[2048];
   size_t n = 8;
   wg_str param = wg_http_query_param(req, "param");
@@ -158,10 +90,7 @@ static bool conn_open(conn *c, wg_http_request *req) {
   }
   start[n++] = 0;
   put_u32(start, (uint32_t)n);
-  if (!wg_db_send_all(c->handle, start, n, &err)) {
-    fail_db(c, &err);
-    return false;
-  }
+  if (!conn_send(c, start, n)) return false;
   char type;
   const uint8_t *body;
   size_t len;
@@ -178,10 +107,7 @@ static bool conn_open(conn *c, wg_http_request *req) {
       answer[0] = 'p';
       put_u32(answer + 1, (uint32_t)size + 4);
       memcpy(answer + 5, password, size);
-      if (!wg_db_send_all(c->handle, answer, size + 5, &err)) {
-        fail_db(c, &err);
-        return false;
-      }
+      if (!conn_send(c, answer, size + 5)) return false;
       password = NULL; /* once */
       continue;
     }
@@ -208,8 +134,25 @@ static void row(wg_http_response *res, const uint8_t *p) {
   wg_http_write(res, "\n", 1);
 }
 
+static void put(void *res, const char *text, size_t len) { wg_http_write(res, text, len); }
+
+static void put_row(void *res, const mysql_cell *cells, unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    if (i > 0) wg_http_write(res, "|", 1);
+    wg_http_write(res, cells[i].p, cells[i].len);
+  }
+  wg_http_write(res, "\n", 1);
+}
+
 static void run(conn *c, wg_http_response *res, wg_str sql) {
-  wg_db_error err;
+  if (c->protocol == WG_DB_KIND_MYSQL) {
+    mysql_run(c, sql.ptr, sql.len, put_row, res);
+    return;
+  }
+  if (c->protocol == WG_DB_KIND_REDIS) {
+    redis_run(c, sql.ptr, sql.len, true, put, res);
+    return;
+  }
   uint8_t *query = malloc(sql.len + 6);
   if (query == NULL) {
     fail(c, 503, "53200", "the guest is out of memory");
@@ -219,12 +162,9 @@ static void run(conn *c, wg_http_response *res, wg_str sql) {
   put_u32(query + 1, (uint32_t)sql.len + 5);
   memcpy(query + 5, sql.ptr, sql.len);
   query[5 + sql.len] = 0;
-  bool sent = wg_db_send_all(c->handle, query, sql.len + 6, &err);
+  bool sent = conn_send(c, query, sql.len + 6);
   free(query);
-  if (!sent) {
-    fail_db(c, &err);
-    return;
-  }
+  if (!sent) return;
   char type;
   const uint8_t *body;
   size_t len;
@@ -248,11 +188,12 @@ static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
   if (conn_open(c, req)) run(c, res, text);
   char timeouts[16];
   snprintf(timeouts, sizeof timeouts, "%u", c->timeouts);
-  if (c->open && !flag(req, "keep")) {
-    wg_db_error err;
-    if (!wg_db_close(c->handle, &err)) fail_db(c, &err);
-  }
-  free(c->buf);
+  if (flag(req, "keep"))
+    free(c->buf);
+  else if (c->protocol == WG_DB_KIND_MYSQL)
+    mysql_quit(c);
+  else
+    conn_close(c);
   tell_error(res, c);
   wg_http_header(res, "x-timeouts", timeouts);
 }
@@ -266,7 +207,11 @@ static bool in_hand(wg_http_request *req, wg_http_response *res, conn *c) {
 }
 
 void wg_http_handle(wg_http_request *req, wg_http_response *res) {
-  conn c = {.retry = flag(req, "retry")};
+  wg_str proto = wg_http_query_param(req, "proto");
+  conn c = {.retry = flag(req, "retry"),
+            .protocol = wg_str_is(proto, "mysql")   ? WG_DB_KIND_MYSQL
+                        : wg_str_is(proto, "redis") ? WG_DB_KIND_REDIS
+                                                    : WG_DB_KIND_POSTGRES};
   wg_str path = wg_http_path(req);
   if (wg_str_is(path, "/sql")) {
     sql(req, res, &c);
