@@ -15,25 +15,17 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlencode
 
 from fault_proxy import FaultProxy
 from harness import Warp, find_guest, find_warp
-from infra import Postgres
+from soak_sides import SIDES
 
 CLIENTS = 8
-HOSTS = {"direct": "direct.soak.example", "proxied": "proxied.soak.example"}
 SQLSTATE = re.compile(r"[0-9A-Z]{5} .")
-# What a session shows that its last user left behind, and what it then leaves behind itself.
-CANARY = (
-    "SELECT '{t}', coalesce(current_setting('soak.canary', true), ''), "
-    "coalesce(to_regclass('pg_temp.canary')::text, ''), (SELECT count(*) FROM pg_prepared_statements), "
-    "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), "
-    "(SELECT count(*) FROM pg_listening_channels()), current_setting('application_name'); "
-    "SET soak.canary = '{t}'; CREATE TEMPORARY TABLE canary (t text); PREPARE canary AS SELECT 1; "
-    "SELECT pg_advisory_lock({n}) IS NULL; LISTEN canary; SET application_name = '{t}'"
-)
 
 
 class Books:
@@ -65,10 +57,10 @@ class Client(threading.Thread):
     OPS = [("canary", 40), ("echo", 20), ("insert", 12), ("big", 8), ("sleep", 6), ("error", 4),
            ("leave", 4), ("abort", 3), ("trap", 2), ("spin", 1)]  # fmt: skip
 
-    def __init__(self, number, port, rng, books, until):
+    def __init__(self, number, port, sides, rng, books, until):
         super().__init__(name=f"client-{number}")
-        self.number, self.port, self.rng, self.books, self.until = number, port, rng, books, until
-        self.count = 0
+        self.number, self.port, self.sides, self.books, self.until = number, port, sides, books, until
+        self.rng, self.count = rng, 0
 
     def run(self):
         names, weights = zip(*self.OPS)
@@ -82,16 +74,17 @@ class Client(threading.Thread):
     def ask(self, op):
         self.count += 1
         token = f"t{self.number}x{self.count}x{self.rng.getrandbits(48):x}"
-        sql, check = self.question(op, token)
+        side = self.rng.choice(self.sides)
+        text, check = side.question(op, token, self.rng)
         kind = self.rng.choice(["p2", "p3"])
-        path = f"/{op}" if sql is None else "/sql"
-        params = {"host": HOSTS[self.rng.choice(list(HOSTS))]}
-        if sql is not None:
-            params["q"] = sql
+        path = f"/{op}" if text is None else "/sql"
+        params = side.params(self.rng.choice(side.hosts))
+        if text is not None:
+            params["q"] = text
         # The instance ends with its connection in hand; one of WASI 0.3 lives on and keeps it.
         if self.rng.random() < (0.5 if kind == "p2" else 0.02) and op in ("leave", "canary"):
             params["keep"] = "1"
-        self.books.note(self.books.asked, op)
+        self.books.note(self.books.asked, f"{side.name}_{op}")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", f"{path}?{urlencode(params)}", headers={"Host": f"{kind}.soak.example"})
@@ -110,41 +103,20 @@ class Client(threading.Thread):
             return
         finally:
             connection.close()
-        self.judge(op, kind, token, answer.status, body, check)
+        self.judge(side, op, kind, token, answer.status, body, check)
 
-    def question(self, op, token):
-        """SQL (None: another path), and what checks the rows of its answer."""
-        n = self.rng.randrange(1, 1 << 30)
-        if op == "canary":
-            want = f"{token}|||0|0|0|warpgrid"
-            return CANARY.format(t=token, n=n), lambda rows: rows[:1] == [want]
-        if op == "echo":
-            return f"SELECT '{token}', {n}, md5('{token}')", lambda rows: rows[0].startswith(f"{token}|{n}|")
-        if op == "insert":
-            return f"INSERT INTO soak VALUES ('{token}') RETURNING t", lambda rows: rows == [token]
-        if op == "big":
-            size = self.rng.randrange(1000, 400000)
-            return f"SELECT '{token}', repeat('x', {size})", lambda rows: rows == [f"{token}|{'x' * size}"]
-        if op in ("sleep", "abort"):
-            return f"SELECT pg_sleep({self.rng.random():.2f}), '{token}'", lambda rows: rows == [f"|{token}"]
-        if op == "error":
-            return f"SELECT 1 / 0, '{token}'", None
-        if op == "leave":
-            return f"BEGIN; CREATE TABLE left_{token} (t text); SELECT '{token}'", lambda rows: rows == [token]
-        return None, None
-
-    def judge(self, op, kind, token, status, body, check):
+    def judge(self, side, op, kind, token, status, body, check):
         b = self.books
-        where = f"{op} {kind} {token}: {status} {body[:200]!r}"
+        where = f"{side.name} {op} {kind} {token}: {status} {body[:200]!r}"
         if status == 200 and check is not None:
             if not check(body.splitlines() or [""]):
                 b.note(b.wrong, where)
             elif op == "insert":
-                b.note(b.written, token)
-        elif op == "error" and status == 400 and body.startswith("22012 "):
+                b.note(b.written, (side.name, token))
+        elif op == "error" and status == 400 and body.startswith(side.refusal):
             pass
-        elif status == 503 and SQLSTATE.match(body):
-            b.note(b.faults, body.split(" ", 1)[0])
+        elif status == 503 and SQLSTATE.match(body) or status == 400 and side.is_fault(body):
+            b.note(b.faults, f"{side.name}_{body.split(' ', 1)[0]}")
         elif status in (500, 503, 504) and body:
             b.note(b.faults, f"http_{status}")
             if kind == "p3":
@@ -159,9 +131,9 @@ class Chaos(threading.Thread):
     KINDS = [("terminate", 30), ("cut", 20), ("stall", 10), ("delay", 8), ("cut_after", 12), ("refuse", 8),
              ("kill9", 5), ("restart", 4)]  # fmt: skip
 
-    def __init__(self, pg, proxy, rng, books, until):
-        super().__init__(name="chaos")
-        self.pg, self.proxy, self.rng, self.books, self.until = pg, proxy, rng, books, until
+    def __init__(self, side, rng, books, until):
+        super().__init__(name=f"chaos-{side.name}")
+        self.side, self.proxy, self.rng, self.books, self.until = side, side.proxy, rng, books, until
 
     def run(self):
         names, weights = zip(*self.KINDS)
@@ -169,31 +141,21 @@ class Chaos(threading.Thread):
             time.sleep(self.rng.uniform(0.1, 0.9))
             what = self.rng.choices(names, weights)[0]
             self.books.note(self.books.injected, what)
-            getattr(self, what)()
-
-    def backend(self):
-        out = self.pg.psql(
-            f"SELECT pid FROM pg_stat_activity WHERE usename = '{self.pg.user}' ORDER BY random() LIMIT 1", check=False
-        )
-        return int(out.stdout) if out.returncode == 0 and out.stdout.strip() else None
+            try:
+                getattr(self, what)()
+            except Exception as e:  # noqa: BLE001: as in Client
+                self.books.note(self.books.lost, f"{self.name}: {what} failed: {e!r}")
 
     def terminate(self):
-        pid = self.backend()
-        self.pg.psql(f"SELECT pg_terminate_backend({pid or 0})", check=False)
+        self.side.terminate()
 
     def kill9(self):
-        """The server then ends all its sessions and recovers."""
-        pid = self.backend()
-        if pid:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                return
-            self.pg.wait_ready()
+        self.side.kill9()
+        self.side.wait_ready()
 
     def restart(self):
-        self.pg.restart("immediate")
-        self.pg.wait_ready()
+        self.side.restart()
+        self.side.wait_ready()
 
     def cut(self):
         self.proxy.cut()
@@ -226,29 +188,29 @@ def resources(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)), len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def settings(pg, proxy):
+def settings(sides):
     databases = {}
-    for name, port in (("direct", pg.port), ("proxied", proxy.port)):
-        databases[name] = {
-            "host": HOSTS[name], "address": "127.0.0.1", "address_port": port, "database": pg.database,
-            "user": pg.user, "password_env": "SOAK_PASSWORD", "pool_size": 6, "connect_timeout": "3s",
-            "recv_timeout": "3s", "idle_timeout": "2s", "health_interval": "1s",
-        }  # fmt: skip
+    for side in sides:
+        for host, port in zip(side.hosts, (side.server.port, side.proxy.port)):
+            databases[host.split(".")[0]] = {
+                "host": host, "address": "127.0.0.1", "address_port": port, "password_env": f"SOAK_{side.name.upper()}",
+                "pool_size": 6, "connect_timeout": "3s", "recv_timeout": "3s", "idle_timeout": "2s",
+                "health_interval": "1s", **side.keys,
+            }  # fmt: skip
     services = {
         kind: {"component": str(find_guest(f"dbprobe-{kind}")), "host": f"{kind}.soak.example"}
         for kind in ("p2", "p3")
     }
-    env = {"DB_PORT": "5432", "DB_NAME": pg.database, "DB_USER": "anybody", "DB_HOST": HOSTS["direct"]}
-    return {"http": {"workers": 2}, "limits": {"request_timeout": "5s"}, "env": env,
+    return {"http": {"workers": 2}, "limits": {"request_timeout": "5s"},
             "databases": databases, "services": services}  # fmt: skip
 
 
-def recovered(server, timeout_s=30):
+def recovered(server, sides, timeout_s=30):
     """Whether every guest reaches every database again, twice each, when nothing more goes wrong."""
     end = time.monotonic() + timeout_s
-    for kind in ("p2", "p3") * 2:
-        for host in HOSTS.values():
-            path = "/sql?" + urlencode({"q": "SELECT 'well'", "host": host})
+    for side, kind in product(sides, ("p2", "p3") * 2):
+        for host in side.hosts:
+            path = "/sql?" + urlencode({"q": side.well, **side.params(host)})
             while (r := server.get(path, headers={"Host": f"{kind}.soak.example"})).status != 200:
                 if time.monotonic() > end:
                     return f"{kind} {host}: {r}"
@@ -256,60 +218,55 @@ def recovered(server, timeout_s=30):
     return None
 
 
-def soak(seconds, seed):
+def soak(names, seconds, seed):
     books, rng = Books(), random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="warpgrid-soak.") as folder:
-        # The server's log is kept small, and what it acknowledged survives its end.
-        pg = Postgres(folder, "--set", "synchronous_commit=on", "--set", "log_connections=off",
-                      "--set", "log_disconnections=off", "--set", "log_min_messages=panic")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="warpgrid-soak.") as folder, ExitStack() as ends:
         warp = Warp(find_warp(), Path(folder) / "home")
-        try:
-            pg.psql(f"CREATE TABLE soak (t text PRIMARY KEY); GRANT ALL ON soak TO {pg.user}; "
-                    f"GRANT ALL ON SCHEMA public TO {pg.user}")  # fmt: skip
-            with FaultProxy(pg.host, pg.port) as proxy:
-                config = settings(pg, proxy)
-                with warp.serve(None, config, env={"SOAK_PASSWORD": pg.password}) as server:
-                    begun = time.monotonic()
-                    until = lambda: begun + seconds  # noqa: E731
-                    threads = [Client(n, server.port, random.Random(rng.random()), books, until)
-                               for n in range(CLIENTS)]  # fmt: skip
-                    threads.append(Chaos(pg, proxy, random.Random(rng.random()), books, until))
-                    for t in threads:
-                        t.start()
-                    time.sleep(min(seconds * 0.2, 20))  # caches and pools fill
-                    first = resources(server.pid)
-                    for t in threads:
-                        t.join(seconds + 120)
-                        if t.is_alive():
-                            books.lost.append(f"{t.name} does not end")
-                    pg.wait_ready()
-                    trouble = recovered(server)
-                    if trouble:
-                        books.lost.append(f"did not recover: {trouble}")
-                    time.sleep(min(3.5, seconds / 3))  # idle connections and instances go
-                    last = resources(server.pid)
-            books.settle()
-            check_written(pg, books)
-        finally:
-            pg.close()
+        sides = []
+        for name in names:
+            (Path(folder) / name).mkdir()
+            sides.append(SIDES[name](Path(folder) / name))
+            ends.callback(sides[-1].server.close)
+            sides[-1].proxy = ends.enter_context(FaultProxy("127.0.0.1", sides[-1].server.port))
+        passwords = {f"SOAK_{side.name.upper()}": side.password for side in sides}
+        with warp.serve(None, settings(sides), env=passwords) as server:
+            begun = time.monotonic()
+            until = lambda: begun + seconds  # noqa: E731
+            threads = [Client(n, server.port, sides, random.Random(rng.random()), books, until)
+                       for n in range(CLIENTS)]  # fmt: skip
+            threads += [Chaos(side, random.Random(rng.random()), books, until) for side in sides]
+            for t in threads:
+                t.start()
+            time.sleep(min(seconds * 0.2, 20))  # caches and pools fill
+            first = resources(server.pid)
+            for t in threads:
+                t.join(seconds + 120)
+                if t.is_alive():
+                    books.lost.append(f"{t.name} does not end")
+            for side in sides:
+                side.wait_ready()
+            trouble = recovered(server, sides)
+            if trouble:
+                books.lost.append(f"did not recover: {trouble}")
+            time.sleep(min(3.5, seconds / 3))  # idle connections and instances go
+            last = resources(server.pid)
+        books.settle()
+        for side in sides:
+            there = side.written()
+            books.wrong += [f"{name} insert {t}: acknowledged, and not there"
+                            for name, t in books.written if name == side.name and there[t] != 1]  # fmt: skip
+            if left := side.left():
+                books.wrong.append(f"{side.name}: {left} of what nobody committed")
     return books, first, last
 
 
-def check_written(pg, books):
-    there = Counter(row[0] for row in pg.sql("SELECT t FROM soak"))
-    books.wrong += [f"insert {t}: acknowledged, and not there" for t in books.written if there[t] != 1]
-    left = pg.scalar("SELECT count(*) FROM pg_class WHERE relname LIKE 'left\\_t%'")
-    if left != "0":
-        books.wrong.append(f"{left} tables of transactions that nobody committed")
-
-
 def main():
-    seconds = int(sys.argv[1])
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().getrandbits(32)
+    names, seconds = sys.argv[1].split(","), int(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().getrandbits(32)
     print(f"# {seconds} s, seed {seed}", flush=True)
     ok = True
     try:
-        books, first, last = soak(seconds, seed)
+        books, first, last = soak(names, seconds, seed)
     except AssertionError as e:  # the host did not end in order, or said what it must not say
         print(f"error: {e}", file=sys.stderr)
         sys.exit(1)

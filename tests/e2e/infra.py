@@ -81,7 +81,7 @@ class Postgres:
         ]  # fmt: skip
         out = subprocess.run(cmd, env=env, capture_output=True, text=True, timeout=60)
         if check:
-            assert out.returncode == 0, f"{sql}: {out.stderr}"
+            assert out.returncode == 0 or not check, f"{sql}: {out.stderr}"
         return out
 
     def sql(self, sql):
@@ -197,14 +197,14 @@ class MySQL:
         self.process.kill()
         self.process.wait(60)
 
-    def run(self, sql):
+    def run(self, sql, check=True):
         """The rows of a statement, as lists of text, asked through the server's own client."""
         cmd = [
             "mariadb", "--no-defaults", "-N", "-B", "-h", self.host, "-P", str(self.port), "-u", self.user,
             f"-p{self.password}", self.database, "-e", sql,
         ]  # fmt: skip
         out = subprocess.run(cmd, capture_output=True, text=True, timeout=60)
-        assert out.returncode == 0, f"{sql}: {out.stderr}"
+        assert out.returncode == 0 or not check, f"{sql}: {out.stderr}"
         return [line.split("\t") for line in out.stdout.splitlines()]
 
     def sessions(self):
@@ -216,13 +216,17 @@ class MySQL:
 class Redis:
     """One private Redis (or Valkey) server: the default user and user app have a password each."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *lines):
+        """Lines of its configuration may follow."""
         self.folder = Path(folder)
         self.host, self.port, self.password = "127.0.0.1", free_port(), "app secret"
         (self.folder / "redis.conf").write_text(
             f'bind 127.0.0.1\nport {self.port}\ndir {self.folder}\nsave ""\nappendonly no\n'
-            f'requirepass "{self.password}"\nuser app on ">app secret" ~* &* +@all\n'
+            f'requirepass "{self.password}"\nuser app on ">app secret" ~* &* +@all\n' + "".join(f"{line}\n" for line in lines)
         )
+        self.start()
+
+    def start(self):
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         assert program, "redis-server is not installed"
         log = (self.folder / "log").open("a")
@@ -241,6 +245,12 @@ class Redis:
     def close(self):
         self.process.kill()
         self.process.wait(60)
+
+    def keys(self, pattern):
+        """The names of keys that match."""
+        cmd = ["redis-cli", "-p", str(self.port), "--scan", "--pattern", pattern]
+        env = dict(os.environ, REDISCLI_AUTH=self.password)
+        return subprocess.run(cmd, env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split()
 
     def ask(self, *words):
         """One line of answer to a command."""
