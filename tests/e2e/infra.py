@@ -246,11 +246,20 @@ class Redis:
         self.process.kill()
         self.process.wait(60)
 
+    def cli(self, *words):
+        """What the server's own client prints."""
+        env = dict(os.environ, REDISCLI_AUTH=self.password)
+        cmd = ["redis-cli", "-h", self.host, "-p", str(self.port), *words]
+        return subprocess.run(cmd, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+
     def keys(self, pattern):
         """The names of keys that match."""
-        cmd = ["redis-cli", "-p", str(self.port), "--scan", "--pattern", pattern]
-        env = dict(os.environ, REDISCLI_AUTH=self.password)
-        return subprocess.run(cmd, env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+        return self.cli("--scan", "--pattern", pattern).split()
+
+    def sessions(self):
+        """Connection ids of the pool's sessions."""
+        clients = self.cli("CLIENT", "LIST").splitlines()
+        return [int(line.split()[0].removeprefix("id=")) for line in clients if line and "cmd=client" not in line]
 
     def ask(self, *words):
         """One line of answer to a command."""

@@ -11,6 +11,8 @@
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
  *     proto=mysql|redis         instead of PostgreSQL's; Redis has lines of words, sent all at once
  *   GET /trap, /spin            with a connection in hand, on which q=SQL was run
+ *   GET /all                    asks several at once: postgres=, mysql= and redis= are texts for the
+ *                               hosts named by POSTGRES_HOST and so on; each given one is answered
  *   GET /env                    the environment */
 #include <warpgrid/sdk/http.h>
 
@@ -66,26 +68,41 @@ static void server_error(conn *c, int status, const uint8_t *p, size_t len) {
   fail(c, status, state, text);
 }
 
-static bool conn_open(conn *c, wg_http_request *req) {
-  const char *host = setting(req, "host", "DB_HOST"), *port = setting(req, "port", "DB_PORT");
-  const char *db = setting(req, "db", "DB_NAME"), *user = setting(req, "user", "DB_USER");
-  const char *password = setting(req, "password", "DB_PASSWORD");
-  wg_pg_config config = {.host = host, .port = (uint16_t)atoi(port), .database = db, .user = user};
-  if (flag(req, "give")) config.password = password;
-  if (c->protocol == WG_DB_KIND_MYSQL) return mysql_open(c, &config);
-  if (c->protocol == WG_DB_KIND_REDIS) return redis_open(c, &config);
-  if (!conn_connect(c, WG_DB_KIND_POSTGRES, &config)) return false;
+/* Where to, and as whom. */
+typedef struct target {
+  wg_pg_config config;
+  const char *password, *param; /* NULL: none */
+  size_t param_len;
+} target;
+
+static target asked_for(wg_http_request *req) {
+  target t = {.config = {.host = setting(req, "host", "DB_HOST"),
+                         .port = (uint16_t)atoi(setting(req, "port", "DB_PORT")),
+                         .database = setting(req, "db", "DB_NAME"),
+                         .user = setting(req, "user", "DB_USER")},
+              .password = setting(req, "password", "DB_PASSWORD")};
+  wg_str param = wg_http_query_param(req, "param");
+  t.param = param.ptr;
+  t.param_len = param.len;
+  if (flag(req, "give")) t.config.password = t.password;
+  return t;
+}
+
+static bool conn_open(conn *c, const target *t) {
+  const char *password = t->password, *db = t->config.database, *user = t->config.user;
+  if (c->protocol == WG_DB_KIND_MYSQL) return mysql_open(c, &t->config);
+  if (c->protocol == WG_DB_KIND_REDIS) return redis_open(c, &t->config);
+  if (!conn_connect(c, WG_DB_KIND_POSTGRES, &t->config)) return false;
   uint8_t start[2048];
   size_t n = 8;
-  wg_str param = wg_http_query_param(req, "param");
-  const char *eq = param.ptr ? memchr(param.ptr, '=', param.len) : NULL;
+  const char *eq = t->param ? memchr(t->param, '=', t->param_len) : NULL;
   put_u32(start + 4, 196608);
   n += (size_t)snprintf((char *)start + n, 300, "user%c%s", 0, user) + 1;
   n += (size_t)snprintf((char *)start + n, 300, "database%c%s", 0, db) + 1;
-  if (eq != NULL && param.len < 1000) {
-    memcpy(start + n, param.ptr, param.len);
-    start[n + (size_t)(eq - param.ptr)] = 0;
-    n += param.len;
+  if (eq != NULL && t->param_len < 1000) {
+    memcpy(start + n, t->param, t->param_len);
+    start[n + (size_t)(eq - t->param)] = 0;
+    n += t->param_len;
     start[n++] = 0;
   }
   start[n++] = 0;
@@ -175,6 +192,13 @@ static void run(conn *c, wg_http_response *res, wg_str sql) {
   }
 }
 
+static void leave(conn *c) {
+  if (c->protocol == WG_DB_KIND_MYSQL)
+    mysql_quit(c);
+  else
+    conn_close(c);
+}
+
 static void tell_error(wg_http_response *res, const conn *c) {
   if (c->status == 0) return;
   wg_http_reset(res);
@@ -185,15 +209,14 @@ static void tell_error(wg_http_response *res, const conn *c) {
 static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
   wg_str text = wg_http_query_param(req, "q");
   if (text.ptr == NULL) text = wg_http_body(req);
-  if (conn_open(c, req)) run(c, res, text);
+  target t = asked_for(req);
+  if (conn_open(c, &t)) run(c, res, text);
   char timeouts[16];
   snprintf(timeouts, sizeof timeouts, "%u", c->timeouts);
   if (flag(req, "keep"))
     free(c->buf);
-  else if (c->protocol == WG_DB_KIND_MYSQL)
-    mysql_quit(c);
   else
-    conn_close(c);
+    leave(c);
   tell_error(res, c);
   wg_http_header(res, "x-timeouts", timeouts);
 }
@@ -201,9 +224,38 @@ static void sql(wg_http_request *req, wg_http_response *res, conn *c) {
 /* A connection in hand, in the state that the SQL left it in. */
 static bool in_hand(wg_http_request *req, wg_http_response *res, conn *c) {
   wg_str text = wg_http_query_param(req, "q");
-  if (!conn_open(c, req)) return false;
+  target t = asked_for(req);
+  if (!conn_open(c, &t)) return false;
   if (text.ptr != NULL) run(c, res, text);
   return true;
+}
+
+/* All of them open, then all asked, then all closed. */
+static void all(wg_http_request *req, wg_http_response *res) {
+  static const struct {
+    const char *param, *host, *database;
+    uint16_t port;
+    wg_db_kind protocol;
+  } sides[] = {{"postgres", "POSTGRES_HOST", "POSTGRES_DB", 5432, WG_DB_KIND_POSTGRES},
+               {"mysql", "MYSQL_HOST", "MYSQL_DB", 3306, WG_DB_KIND_MYSQL},
+               {"redis", "REDIS_HOST", "REDIS_DB", 6379, WG_DB_KIND_REDIS}};
+  enum { SIDES = sizeof sides / sizeof *sides };
+  conn conns[SIDES] = {0};
+  for (int step = 0; step < 3; step++)
+    for (unsigned i = 0; i < SIDES; i++) {
+      wg_str text = wg_http_query_param(req, sides[i].param);
+      conn *c = &conns[i];
+      if (text.ptr == NULL) continue;
+      c->protocol = sides[i].protocol;
+      target t = {.config = {.host = getenv(sides[i].host),
+                             .port = sides[i].port,
+                             .database = env(sides[i].database, ""),
+                             .user = "anybody"}};
+      if (step == 0) (void)conn_open(c, &t);
+      if (step == 1 && c->status == 0) run(c, res, text);
+      if (step == 2) leave(c);
+    }
+  for (unsigned i = 0; i < SIDES; i++) tell_error(res, &conns[i]);
 }
 
 void wg_http_handle(wg_http_request *req, wg_http_response *res) {
@@ -223,6 +275,8 @@ void wg_http_handle(wg_http_request *req, wg_http_response *res) {
       for (volatile uint32_t i = 0;; i = i + 1) {
       }
     tell_error(res, &c);
+  } else if (wg_str_is(path, "/all")) {
+    all(req, res);
   } else if (wg_str_is(path, "/env")) {
     for (char **e = environ; e != NULL && *e != NULL; e++) wg_http_printf(res, "%s\n", *e);
   } else {
