@@ -382,7 +382,7 @@ void wg__server_talk(wg_server *srv) {
     bool up = wg__server_fill(srv, &sys);
     wg_wire_step step = srv->state == SRV_LOGIN
                             ? srv->ops->login(srv->wire, &srv->in, &srv->out, &err)
-                            : srv->ops->reply(srv->wire, &srv->in, &err);
+                            : srv->ops->reply(srv->wire, &srv->in, &srv->out, &err);
     if (step == WG_WIRE_ERROR) {
       /* The proof was bound to the certificate of that session; the server may have a new one. */
       if (srv->tls && srv->state == SRV_LOGIN && wg_tls_resumed(srv->tls)) wg_tls_forget(srv->tls);

@@ -18,6 +18,8 @@ class FaultProxy:
         self._delay_s = 0.0
         self._split = 0
         self._cut_after = None
+        self._rewrite = None
+        self.rewritten = 0
         self.accepted = 0
         self.bytes = {"up": 0, "down": 0}
         self._loop = asyncio.new_event_loop()
@@ -44,6 +46,11 @@ class FaultProxy:
     def cut_after(self, count):
         """Resets a connection once the server has sent `count` more bytes over all of them."""
         self._set("_cut_after", None if count is None else self.bytes["down"] + count)
+
+    def rewrite(self, before, after):
+        """Bytes of the client become others, of the same length, wherever one piece holds them whole."""
+        assert len(before) == len(after)
+        self._set("_rewrite", (before, after))
 
     def cut(self):
         """Resets all open connections now."""
@@ -160,6 +167,9 @@ class FaultProxy:
                     await self._flow[direction].wait()
                     writer.write_eof()
                     return
+                if direction == "up" and self._rewrite:
+                    self.rewritten += data.count(self._rewrite[0])
+                    data = data.replace(*self._rewrite)
                 while data:
                     await self._flow[direction].wait()
                     if self._delay_s:

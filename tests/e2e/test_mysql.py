@@ -4,6 +4,7 @@ program that speaks the protocol itself through the database proxy's own interfa
 import subprocess
 
 import pytest
+from fault_proxy import FaultProxy
 from harness import rust_guest, toml, word
 from infra import ROOT
 
@@ -140,6 +141,35 @@ def test_us_117_close_then_connect_is_the_same_session(run, guest, kind):
     lines = run(guest(f"mysqltool-{kind}"), "SELECT CONNECTION_ID()", "SET @a = 1", "SELECT @a", "SELECT CONNECTION_ID()",
                 env={"DB_SHARE": "1"})  # fmt: skip
     assert lines[1:3] == ["ok", "ok NULL"] and lines[0] == lines[3]
+
+
+# What a guest leaves behind, and what the next one must find.
+LEFT = (
+    "CREATE TEMPORARY TABLE mine (x INT); SET @mine = 7, autocommit = 0, sql_mode = 'ANSI'; SET NAMES latin1; "
+    "USE till; BEGIN; DO GET_LOCK('mine', 0); PREPARE mine FROM 'SELECT 1'"
+)
+FOUND = (
+    "SELECT CONCAT_WS(',', CURRENT_USER(), DATABASE(), IFNULL(@mine, 'none'), @@autocommit, @@character_set_client, "
+    "@@in_transaction, IFNULL(IS_USED_LOCK('mine'), 'free'), @@sql_mode = @@global.sql_mode)"
+)
+
+
+@pytest.mark.parametrize("plugin", ["mysql_native_password", "ed25519"])
+def test_us_115_servers_without_com_reset_connection(run, guest, mysql, plugin):
+    """MariaDB behind a relay that makes the command one that it does not know: COM_CHANGE_USER instead."""
+    if plugin == "ed25519":
+        mysql.run("INSTALL SONAME 'auth_ed25519'")
+    mysql.run(f"CREATE OR REPLACE USER 'old'@'%' IDENTIFIED VIA {plugin} USING PASSWORD('{mysql.password}'); "
+              "GRANT ALL ON *.* TO 'old'@'%'")  # fmt: skip
+    with FaultProxy(mysql.host, mysql.port) as relay:
+        relay.rewrite(b"\1\0\0\0\x1f", b"\1\0\0\0\x7f")
+        lines = run(guest("mysqltool-p2"), *["SELECT CONNECTION_ID()", LEFT, FOUND, "SELECT 1 FROM mine", "EXECUTE mine"] * 3,
+                    env={"DB_SHARE": "1"}, user="old", address_port=relay.port, pool_size=1)  # fmt: skip
+        assert relay.rewritten == 1, "it is tried once a connection"
+    assert lines[0] == lines[5] == lines[10], "all of it in one session"
+    assert lines[1] == "ok" and lines[2] == "ok old@%,shop,none,ON,utf8mb4,0,free,1"
+    assert lines[3].startswith("error 42S02 1146 ") and lines[4].startswith("error HY000 1243 ")
+    assert lines[1:5] == lines[6:10] == lines[11:15]
 
 
 def test_a_server_that_is_not_there(sqlx, run, guest):

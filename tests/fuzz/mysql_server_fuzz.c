@@ -43,7 +43,7 @@ static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
     bool granted;
     r->step = mode <= LOGIN_TLS ? my->login(r->s, &r->in, &r->out, &err)
               : mode == ASK_TLS ? my->ask_tls(r->s, &r->in, &r->out, &granted, &err)
-                                : my->reply(r->s, &r->in, &err);
+                                : my->reply(r->s, &r->in, &r->out, &err);
   }
 }
 

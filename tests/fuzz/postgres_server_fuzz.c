@@ -53,7 +53,7 @@ static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
     bool granted;
     r->step = mode == LOGIN || mode == LOGIN_TLS ? log_in(r, &err)
               : mode == ASK_TLS ? pg->ask_tls(r->s, &r->in, &r->out, &granted, &err)
-              : mode == REPLY   ? pg->reply(r->s, &r->in, &err)
+              : mode == REPLY   ? pg->reply(r->s, &r->in, &r->out, &err)
                                 : pg->greet_reply(r->g, r->s, &r->in, &r->to_guest, &err);
   }
 }

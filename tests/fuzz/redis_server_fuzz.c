@@ -39,7 +39,7 @@ static void feed(run *r, int mode, const uint8_t *p, size_t n, bool pieces) {
     wg_buf_put(&r->in, p + at, part);
     r->step = mode == LOGIN   ? rd->login(r->s, &r->in, &r->out, &err)
               : mode == HELLO ? rd->greet_reply(r->g, r->s, &r->in, &r->to_guest, &err)
-                              : rd->reply(r->s, &r->in, &err);
+                              : rd->reply(r->s, &r->in, &r->out, &err);
   }
 }
 

@@ -14,7 +14,9 @@
  *                                                         \--KEY_ASKED--^
  *
  * NAMING asks for the names of the character set that the log-in chose by its number: the reset needs
- * them, because COM_RESET_CONNECTION brings neither it nor the database back.
+ * them, because COM_RESET_CONNECTION brings neither it nor the database back. A server that does not know
+ * that command (before MySQL 5.7.3 and MariaDB 10.2.4) gets COM_CHANGE_USER, a log-in on the same
+ * connection: READY --it--> RESPONDED ... --OK--> READY.
  *
  * An ERR packet or anything out of turn ends the attempt. A password leaves in clear over TLS or a
  * Unix socket only; for mysql_clear_password the certificate must have been verified. */
@@ -27,12 +29,14 @@ static void login_enter(my_server *s, my_login_state next) {
   case MY_GREETED: WG_ASSERT(s->state == MY_NEW); break;
   case MY_ASKED_TLS: WG_ASSERT(s->state == MY_GREETED); break;
   case MY_RESPONDED:
-    WG_ASSERT(s->state == MY_GREETED || s->state == MY_ASKED_TLS || s->state == MY_RESPONDED);
+    WG_ASSERT(s->state == MY_GREETED || s->state == MY_ASKED_TLS || s->state == MY_READY);
     break;
   case MY_KEY_ASKED: WG_ASSERT(s->state == MY_RESPONDED); break;
   case MY_PROVED: WG_ASSERT(s->state == MY_RESPONDED || s->state == MY_KEY_ASKED); break;
   case MY_NAMING: WG_ASSERT(s->state == MY_RESPONDED || s->state == MY_PROVED); break;
-  case MY_READY: WG_ASSERT(s->state == MY_NAMING); break;
+  case MY_READY:
+    WG_ASSERT(s->state == MY_NAMING || s->state == MY_RESPONDED || s->state == MY_PROVED);
+    break;
   }
   s->state = next;
 }
@@ -220,28 +224,38 @@ static void put_text(wg_buf *out, const char *text) {
   wg_buf_put(out, text, strlen(text));
 }
 
-static wg_wire_step put_response(my_server *s, wg_buf *out, wg_error *err) {
-  static const char name[] = "program_name", value[] = "warpgrid";
+/** The user's name and the proof, by what the server said first.  @return false: no proof */
+static bool put_who(my_server *s, wg_buf *out) {
   wg_buf proof;
   wg_buf_init(&proof, 64);
   s->plugin = s->hello.plugin == MY_PLUGIN_CACHING_SHA2 ? MY_PLUGIN_CACHING_SHA2 : MY_PLUGIN_NATIVE;
   s->nonce_len = MY_SCRAMBLE;
   memcpy(s->nonce, s->hello.scramble, MY_SCRAMBLE);
   bool ok = put_proof(s, &proof);
-  size_t at = my_begin(out, s->seq++);
-  put_response_head(s, out, s->caps);
   wg_buf_put_cstr(out, s->login.user);
   wg_buf_put_u8(out, (uint8_t)wg_buf_len(&proof));
   wg_buf_put(out, wg_buf_head(&proof), wg_buf_len(&proof));
-  if (s->caps & MY_CAP_CONNECT_WITH_DB) wg_buf_put_cstr(out, s->login.database);
+  wg_buf_release(&proof);
+  return ok;
+}
+
+static void put_plugin(const my_server *s, wg_buf *out) {
+  static const char name[] = "program_name", value[] = "warpgrid";
   if (s->caps & MY_CAP_PLUGIN_AUTH) wg_buf_put_cstr(out, my_plugin_name(s->plugin));
   if (s->caps & MY_CAP_CONNECT_ATTRS) {
     my_put_lenenc(out, sizeof name + sizeof value); /* each with a byte of its length for its NUL */
     put_text(out, name);
     put_text(out, value);
   }
+}
+
+static wg_wire_step put_response(my_server *s, wg_buf *out, wg_error *err) {
+  size_t at = my_begin(out, s->seq++);
+  put_response_head(s, out, s->caps);
+  bool ok = put_who(s, out);
+  if (s->caps & MY_CAP_CONNECT_WITH_DB) wg_buf_put_cstr(out, s->login.database);
+  put_plugin(s, out);
   my_end(out, at);
-  wg_buf_release(&proof);
   if (!ok)
     return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_IO,
                       "the crypto library cannot compute the proof of the password");
@@ -357,9 +371,35 @@ static void await(my_server *s, my_await what) {
   s->awaits[s->await_count++] = what;
 }
 
+/** What the guest before may have set of the log-in's options, which no reset touches. */
+static void put_options(my_server *s, wg_buf *out) {
+  if (!s->options) return;
+  size_t at = my_begin(out, 0);
+  wg_buf_put_u8(out, MY_COM_SET_OPTION);
+  my_put_u16(out, s->caps & MY_CAP_MULTI_STATEMENTS ? 0 : 1);
+  my_end(out, at);
+  await(s, MY_AWAIT_EOF);
+}
+
+/** The end of a reset: its answer must bring a number back that nobody knew before, so that an answer to
+ *  something that the last guest asked cannot pass for it. */
+static void put_question(my_server *s, wg_buf *out) {
+  char text[64];
+  snprintf(s->token, sizeof s->token, "%016llx", (unsigned long long)wg_random_u64());
+  snprintf(text, sizeof text, "SELECT '%s',DATABASE()", s->token);
+  await(s, MY_AWAIT_ROW);
+  my_put_command(out, MY_COM_QUERY, text);
+}
+
 static wg_wire_step logged_in(my_server *s, wg_reader body, wg_buf *out, wg_error *err) {
   if (s->state != MY_RESPONDED && s->state != MY_PROVED) return out_of_turn(s, err, "log-in");
   s->hello.status = my_status(body.p, body.len, body.len, true);
+  if (s->charset[0]) { /* it is a reset */
+    login_enter(s, MY_READY);
+    put_options(s, out);
+    put_question(s, out);
+    return WG_WIRE_MORE;
+  }
   login_enter(s, MY_NAMING);
   await(s, MY_AWAIT_ROW);
   my_put_command(out, MY_COM_QUERY, "SELECT @@character_set_client,@@collation_connection");
@@ -382,11 +422,11 @@ static bool is_name(const char *text) {
   return text[0] != '\0';
 }
 
-static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_error *err);
+static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err);
 
 /** NAMING: the row with the names. */
-static wg_wire_step login_names(my_server *s, wg_buf *in, wg_error *err) {
-  wg_wire_step step = my_reply(&s->base, in, err);
+static wg_wire_step login_names(my_server *s, wg_buf *in, wg_buf *out, wg_error *err) {
+  wg_wire_step step = my_reply(&s->base, in, out, err);
   if (step == WG_WIRE_ERROR) s->base.fault = WG_WIRE_FAULT_OTHER;
   if (step != WG_WIRE_OK) return step;
   if (s->row.cells != 2 || !is_name(s->row.cell[0]) || !is_name(s->row.cell[1]))
@@ -398,14 +438,9 @@ static wg_wire_step login_names(my_server *s, wg_buf *in, wg_error *err) {
   return WG_WIRE_OK;
 }
 
-static wg_wire_step my_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
-  my_server *s = (my_server *)base;
+/** The packets of a log-in, up to the OK. */
+static wg_wire_step login_talk(my_server *s, wg_buf *in, wg_buf *out, wg_error *err) {
   wg_wire_step step = WG_WIRE_MORE;
-  if (s->state == MY_NEW) {
-    step = take_hello(s, in, err);
-    if (step != WG_WIRE_OK) return step;
-  }
-  if (s->state == MY_GREETED || s->state == MY_ASKED_TLS) step = put_response(s, out, err);
   while (step == WG_WIRE_MORE && s->state < MY_NAMING) {
     wg_reader body;
     uint8_t seq;
@@ -417,28 +452,52 @@ static wg_wire_step my_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_e
     if (step == WG_WIRE_MORE) step = login_packet(s, body, out, err);
     my_drop(in);
   }
-  if (step == WG_WIRE_MORE && s->state == MY_NAMING) step = login_names(s, in, err);
   if (step != WG_WIRE_ERROR && out->failed)
     return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_NOMEM, "out of memory");
   return step;
 }
 
+static wg_wire_step my_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
+  my_server *s = (my_server *)base;
+  wg_wire_step step = WG_WIRE_MORE;
+  if (s->state == MY_NEW) {
+    step = take_hello(s, in, err);
+    if (step != WG_WIRE_OK) return step;
+  }
+  if (s->state == MY_GREETED || s->state == MY_ASKED_TLS) step = put_response(s, out, err);
+  if (step == WG_WIRE_MORE) step = login_talk(s, in, out, err);
+  if (step == WG_WIRE_MORE && s->state == MY_NAMING) step = login_names(s, in, out, err);
+  return step;
+}
+
 /* ---- our own requests ---- */
 
-/* In one write: the server answers one after the other. The last answer must bring a number back that
- * nobody knew before, so that an answer to something that the last guest asked cannot pass for it. */
+/** Logs in once more, which leaves nothing of the session before. Without a proof it is refused. */
+static void change_user(my_server *s, wg_buf *out) {
+  s->seq = 1;
+  s->switches = 0;
+  size_t at = my_begin(out, 0);
+  wg_buf_put_u8(out, MY_COM_CHANGE_USER);
+  (void)put_who(s, out);
+  wg_buf_put_cstr(out, s->caps & MY_CAP_CONNECT_WITH_DB ? s->login.database : "");
+  my_put_u16(out, charset_of(s));
+  put_plugin(s, out);
+  my_end(out, at);
+  login_enter(s, MY_RESPONDED);
+}
+
+/* In one write: the server answers one after the other. */
 static void my_reset(wg_wire_server *base, const wg_wire_track *t, wg_buf *out) {
   my_server *s = (my_server *)base;
   char text[2 * MY_NAME_MAX + 64];
+  s->options = t->mysql.options;
+  if (s->old) {
+    change_user(s, out);
+    return;
+  }
   await(s, MY_AWAIT_OK);
   my_put_command(out, MY_COM_RESET_CONNECTION, NULL);
-  if (t->mysql.options) { /* of the log-in: the reset leaves it */
-    size_t at = my_begin(out, 0);
-    wg_buf_put_u8(out, MY_COM_SET_OPTION);
-    my_put_u16(out, s->caps & MY_CAP_MULTI_STATEMENTS ? 0 : 1);
-    my_end(out, at);
-    await(s, MY_AWAIT_EOF);
-  }
+  put_options(s, out);
   if (s->caps & MY_CAP_CONNECT_WITH_DB) {
     await(s, MY_AWAIT_OK);
     my_put_command(out, MY_COM_INIT_DB, s->login.database);
@@ -446,10 +505,7 @@ static void my_reset(wg_wire_server *base, const wg_wire_track *t, wg_buf *out) 
   snprintf(text, sizeof text, "SET NAMES '%s' COLLATE '%s'", s->charset, s->collation);
   await(s, MY_AWAIT_OK);
   my_put_command(out, MY_COM_QUERY, text);
-  snprintf(s->token, sizeof s->token, "%016llx", (unsigned long long)wg_random_u64());
-  snprintf(text, sizeof text, "SELECT '%s',DATABASE()", s->token);
-  await(s, MY_AWAIT_ROW);
-  my_put_command(out, MY_COM_QUERY, text);
+  put_question(s, out);
 }
 
 static void my_ping(wg_wire_server *base, wg_buf *out) {
@@ -509,6 +565,7 @@ static wg_wire_step row_packet(my_server *s, wg_reader body, wg_error *err) {
   default: break;
   }
   uint16_t status = my_status(body.p, body.len, body.len, deprecate_eof);
+  if (s->change) status &= (uint16_t)~MY_STATUS_IN_TRANS; /* the guest's, which still goes */
   if (first != 0xFE || (status & (MY_STATUS_MORE_RESULTS | MY_STATUS_IN_TRANS)))
     return unexpected(err, "the end of rows");
   return WG_WIRE_OK;
@@ -516,9 +573,14 @@ static wg_wire_step row_packet(my_server *s, wg_reader body, wg_error *err) {
 
 /** The packet of an awaited answer.  @return MORE, OK (that was its end), ERROR */
 static wg_wire_step reply_packet(my_server *s, wg_reader body, wg_error *err) {
+  enum { UNKNOWN_COMMAND = 1047 };
   uint8_t first = body.len ? body.p[0] : 0xFB;
   if (first == 0xFF) {
     my_error e = error_read(body);
+    if (e.code == UNKNOWN_COMMAND && s->token[0] && s->await_at == 0 && !s->old) {
+      s->old = s->change = true;
+      return WG_WIRE_OK;
+    }
     wg_error_set(err, WG_LOST, 0, "mysql: %u: %.*s (SQLSTATE %s)", e.code, e.text_len, e.text,
                  e.sqlstate);
     return WG_WIRE_ERROR;
@@ -537,20 +599,29 @@ static wg_wire_step reply_packet(my_server *s, wg_reader body, wg_error *err) {
 }
 
 /** All answers came. */
-static wg_wire_step reply_over(my_server *s, wg_error *err) {
+static wg_wire_step reply_over(my_server *s, wg_buf *out, wg_error *err) {
   s->await_count = 0;
   if (s->state != MY_READY || !s->token[0]) return WG_WIRE_OK;
   const char *database = s->caps & MY_CAP_CONNECT_WITH_DB ? s->login.database : "";
   bool back = s->row.cells == 2 && strcmp(s->row.cell[0], s->token) == 0;
   s->token[0] = '\0';
   if (!back) return unexpected(err, "somebody else's answer");
-  /* Where no database is chosen, none can be: what a guest chose stays. */
+  if (s->change) { /* and nothing is reset yet */
+    s->change = false;
+    change_user(s, out);
+    return WG_WIRE_MORE;
+  }
+  /* Where no database is chosen, COM_RESET_CONNECTION chooses none: what a guest chose stays. */
   if (database[0] == '\0' && s->row.cell[1][0]) return unexpected(err, "a chosen database");
   return WG_WIRE_OK;
 }
 
-static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_error *err) {
+static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
   my_server *s = (my_server *)base;
+  if (s->state < MY_NAMING) { /* COM_CHANGE_USER's */
+    wg_wire_step step = login_talk(s, in, out, err);
+    if (step != WG_WIRE_MORE || s->state != MY_READY) return step;
+  }
   while (s->await_at < s->await_count) {
     wg_reader body;
     uint8_t seq;
@@ -564,7 +635,7 @@ static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_error *err) {
     s->await_at++;
     s->seq = 1;
   }
-  return reply_over(s, err);
+  return reply_over(s, out, err);
 }
 
 static void my_bye(wg_wire_server *base, wg_buf *out) {

@@ -156,6 +156,9 @@ typedef struct my_server {
   uint8_t await_count, await_at;
   my_row row;
   char token[17]; /* that the last answer to a reset must bring back */
+  bool options; /* the guest before sent COM_SET_OPTION */
+  bool old; /* COM_RESET_CONNECTION is unknown: COM_CHANGE_USER takes its place */
+  bool change; /* that was found out in this reset, which COM_CHANGE_USER is to follow */
 } my_server;
 
 /* ---- bytes: mysql.c ---- */

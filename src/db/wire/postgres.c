@@ -488,7 +488,8 @@ static void pg_cancel(const wg_wire_server *base, wg_buf *out) {
   pg_end(out, at);
 }
 
-static wg_wire_step pg_reply(wg_wire_server *base, wg_buf *in, wg_error *err) {
+static wg_wire_step pg_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
+  (void)out;
   pg_server *s = (pg_server *)base;
   for (;;) {
     uint8_t type;

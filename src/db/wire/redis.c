@@ -185,7 +185,8 @@ static void rd_ping(wg_wire_server *base, wg_buf *out) {
   await(s, RD_EXPECT_PONG);
 }
 
-static wg_wire_step rd_reply(wg_wire_server *base, wg_buf *in, wg_error *err) {
+static wg_wire_step rd_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {
+  (void)out;
   return take_answers((rd_server *)base, in, err);
 }
 

@@ -205,8 +205,9 @@ struct wg_wire_ops {
   void (*reset)(wg_wire_server *s, const wg_wire_track *t, wg_buf *out);
   /** Appends the smallest request that only a live server answers. */
   void (*ping)(wg_wire_server *s, wg_buf *out);
-  /** Takes the answers to reset() or ping().  @return MORE, OK (all came, none refused), ERROR */
-  wg_wire_step (*reply)(wg_wire_server *s, wg_buf *in, wg_error *err);
+  /** Takes the answers to reset() or ping(), and appends what they ask for.
+   *  @return MORE, OK (all came, none refused), ERROR */
+  wg_wire_step (*reply)(wg_wire_server *s, wg_buf *in, wg_buf *out, wg_error *err);
   /** Appends what a connection of its own says in place of a log-in, to cancel what `s` runs.
    *  Nothing when the server gave no key for that. NULL: the protocol cannot. */
   void (*cancel)(const wg_wire_server *s, wg_buf *out);

@@ -182,7 +182,7 @@ static void cve_2026_6666_errors_without_sqlstate(void **state) {
     wg_buf_clear(&in);
     wg_buf_put(&in, errors[i].message, errors[i].len);
     wg_buf_put(&in, "Z\0\0\0\5I", 6);
-    assert_int_equal(pg->reply(s, &in, &err), WG_WIRE_ERROR);
+    assert_int_equal(pg->reply(s, &in, &out, &err), WG_WIRE_ERROR);
     pg->server_free(s);
     wg_buf_release(&in);
     wg_buf_release(&out);

@@ -430,7 +430,7 @@ static wg_wire_step feed_reply(login_case *c) {
     size_t n = wg_buf_len(&c->script) < c->step ? wg_buf_len(&c->script) : c->step;
     wg_buf_put(&c->in, wg_buf_head(&c->script), n);
     wg_buf_consume(&c->script, n);
-    step = my->reply(c->s, &c->in, &c->err);
+    step = my->reply(c->s, &c->in, &c->out, &c->err);
   }
   return step;
 }
@@ -512,6 +512,109 @@ static void test_reset_in_doubt(void **state) {
   }
 }
 
+/* What a server that does not know COM_RESET_CONNECTION answers to a reset; the transaction of the guest
+ * before goes on. */
+static void script_unknown(login_case *c) {
+  my_put_error(&c->script, 1, 1047, "08S01", "Unknown command");
+  my_put_ok(&c->script, 1, 3);
+  my_put_ok(&c->script, 1, 3);
+  put_row(&c->script, ((my_server *)c->s)->token, "till", 3);
+}
+
+/* US-115: COM_CHANGE_USER in its place, at once from the second time on, with a log-in of any kind. */
+static void test_change_user(void **state) {
+  (void)state;
+  for (int options = 0; options < 2; options++)
+    for (size_t step = 1; step < 100; step += 9) {
+      login_case c;
+      wg_wire_track t = {.mysql.options = options};
+      logged_in(&c, step);
+      for (int time = 0; time < 3; time++) {
+        my->reset(c.s, &t, &c.out);
+        if (time == 0) {
+          if (options) {
+            my_put_error(&c.script, 1, 1047, "08S01", "Unknown command");
+            put_packet(&c.script, 1, "\xfe\0\0\2\0", 5);
+            my_put_ok(&c.script, 1, 3);
+            my_put_ok(&c.script, 1, 3);
+            put_row(&c.script, ((my_server *)c.s)->token, "till", 3);
+          } else {
+            script_unknown(&c);
+          }
+          wg_buf_clear(&c.out);
+          assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
+        }
+        wg_reader body = wrote(&c, 0);
+        assert_int_equal(wg_take_u8(&body), MY_COM_CHANGE_USER);
+        assert_string_equal(wg_take_cstr(&body), "app");
+        assert_int_equal(wg_take_u8(&body), 20);
+        (void)wg_take_bytes(&body, 20);
+        assert_string_equal(wg_take_cstr(&body), "shop");
+        (void)my_take_u16(&body);
+        assert_string_equal(wg_take_cstr(&body), "mysql_native_password");
+        my_drop(&c.out);
+        assert_int_equal(wg_buf_len(&c.out), 0);
+        uint8_t seq = 1;
+        if (time == 2) { /* the server wants another proof */
+          char request[1 + 22 + 21] = "\xfemysql_native_password";
+          memset(request + 23, 'n', 20);
+          put_packet(&c.script, 1, request, sizeof request);
+          assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
+          assert_int_equal(wrote(&c, 2).len, 20);
+          my_drop(&c.out);
+          seq = 3;
+        }
+        my_put_ok(&c.script, seq, 2);
+        assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
+        if (options) check_sent(&c, "\x1b\0\0", 3);
+        assert_memory_equal(wrote(&c, 0).p, "\3SELECT '", 9);
+        my_drop(&c.out);
+        if (options) put_packet(&c.script, 1, "\xfe\0\0\2\0", 5);
+        put_row(&c.script, ((my_server *)c.s)->token, "shop", 2);
+        assert_int_equal(feed_reply(&c), WG_WIRE_OK);
+        assert_int_equal(wg_buf_len(&c.in), 0);
+      }
+      login_end(&c);
+    }
+}
+
+/* It too ends with its own answer or not at all. */
+static void test_change_user_in_doubt(void **state) {
+  (void)state;
+  enum { REFUSED, NUMBER, FORGED, IN_TRANS, LATE_UNKNOWN, TWICE, KINDS };
+  for (int kind = 0; kind < KINDS; kind++) {
+    login_case c;
+    wg_wire_track t = {0};
+    logged_in(&c, 1000);
+    my->reset(c.s, &t, &c.out);
+    if (kind == LATE_UNKNOWN) { /* not of the first command */
+      my_put_ok(&c.script, 1, 2);
+      my_put_error(&c.script, 1, 1047, "08S01", "Unknown command");
+      assert_int_equal(feed_reply(&c), WG_WIRE_ERROR);
+      login_end(&c);
+      continue;
+    }
+    script_unknown(&c);
+    assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
+    if (kind == REFUSED)
+      my_put_error(&c.script, 1, 1045, "28000", "Access denied");
+    else if (kind == TWICE)
+      my_put_error(&c.script, 1, 1047, "08S01", "Unknown command");
+    else
+      my_put_ok(&c.script, kind == NUMBER ? 2 : 1, 2);
+    wg_wire_step step = feed_reply(&c);
+    if (kind == FORGED || kind == IN_TRANS) {
+      assert_int_equal(step, WG_WIRE_MORE);
+      const char *token = ((my_server *)c.s)->token;
+      put_row(&c.script, kind == FORGED ? "0123456789abcdef" : token, "shop",
+              kind == IN_TRANS ? 3 : 2);
+      step = feed_reply(&c);
+    }
+    assert_int_equal(step, WG_WIRE_ERROR);
+    login_end(&c);
+  }
+}
+
 static void test_ping_and_bye(void **state) {
   (void)state;
   for (int bad = 0; bad < 2; bad++) {
@@ -544,12 +647,13 @@ static void test_long_packets(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_log_in_native),    cmocka_unit_test(test_log_in_sha2_fast),
-      cmocka_unit_test(test_log_in_sha2_full), cmocka_unit_test(test_log_in_switched),
-      cmocka_unit_test(test_log_in_clear),     cmocka_unit_test(test_log_in_refused),
-      cmocka_unit_test(test_log_in_numbers),   cmocka_unit_test(test_capabilities),
-      cmocka_unit_test(test_tls_is_asked_for), cmocka_unit_test(test_reset),
-      cmocka_unit_test(test_reset_in_doubt),   cmocka_unit_test(test_ping_and_bye),
+      cmocka_unit_test(test_log_in_native),        cmocka_unit_test(test_log_in_sha2_fast),
+      cmocka_unit_test(test_log_in_sha2_full),     cmocka_unit_test(test_log_in_switched),
+      cmocka_unit_test(test_log_in_clear),         cmocka_unit_test(test_log_in_refused),
+      cmocka_unit_test(test_log_in_numbers),       cmocka_unit_test(test_capabilities),
+      cmocka_unit_test(test_tls_is_asked_for),     cmocka_unit_test(test_reset),
+      cmocka_unit_test(test_reset_in_doubt),       cmocka_unit_test(test_change_user),
+      cmocka_unit_test(test_change_user_in_doubt), cmocka_unit_test(test_ping_and_bye),
       cmocka_unit_test(test_long_packets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

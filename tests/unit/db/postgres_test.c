@@ -56,7 +56,7 @@ static wg_wire_step feed(peer *p, wg_wire_step (*fn)(peer *p), const uint8_t *b,
   return step;
 }
 static wg_wire_step fn_login(peer *p) { return pg->login(p->s, &p->in, &p->out, &p->err); }
-static wg_wire_step fn_reply(peer *p) { return pg->reply(p->s, &p->in, &p->err); }
+static wg_wire_step fn_reply(peer *p) { return pg->reply(p->s, &p->in, &p->out, &p->err); }
 
 /* ---- log-in ---- */
 

@@ -101,7 +101,7 @@ static wg_wire_step play(int what, const char *words, size_t cut, wg_error *err,
     if (part > n - at) part = n - at;
     wg_buf_put(&in, text + at, part);
     at += part;
-    step = what == LOGIN ? rd->login(s, &in, &out, err) : rd->reply(s, &in, err);
+    step = what == LOGIN ? rd->login(s, &in, &out, err) : rd->reply(s, &in, &out, err);
   }
   *fault = s->fault;
   rd->server_free(s);
