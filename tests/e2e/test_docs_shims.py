@@ -49,6 +49,8 @@ def test_example(warp, tmp_path, folder):
         shutil.copy(ROOT / "tests/e2e/projects/rust-shims/Cargo.lock", tmp_path / folder)
     if "tokio-postgres" in files.get(f"{folder}/Cargo.toml", ""):
         shutil.copy(ROOT / "tests/e2e/projects/rust-sockets/Cargo.lock", tmp_path / folder)
+    if "redis = " in files.get(f"{folder}/Cargo.toml", ""):
+        shutil.copy(ROOT / "tests/e2e/projects/rust-redis/Cargo.lock", tmp_path / folder)
     env = warp.env({**pack_env(), "WARPGRID": str(ROOT)})
     env["PATH"] = f"{os.path.dirname(warp.binary)}:{env['PATH']}"
     shell = Shell(tmp_path, env)
