@@ -52,6 +52,24 @@ def sqlx(run):
 ID = word("SELECT CAST(CONNECTION_ID() AS CHAR)")
 
 
+def test_us_117_mysql_async(run):
+    """Another driver, with its own way of doing everything, and a pool that resets sessions itself."""
+    component = rust_guest("rust-mysql", "my_async")
+    rows = word("SELECT id, label FROM e2e_async ORDER BY id")
+    lines = run(
+        component, "connect a", f"run a {word('CREATE OR REPLACE TABLE e2e_async (id INT PRIMARY KEY, label TEXT)')}",
+        "insert a 1 one", "insert a 2 %C3%A4%27s", f"rows a {rows}", "transaction a 3 three", f"rows a {rows}",
+        f"rows a {ID}", f"rows a {word('SELECT nonsense')}", f"run a {word('DROP TABLE e2e_async')}", "close a",
+        "connect b", f"rows b {ID}", "close b", pool_size=1,
+    )  # fmt: skip
+    assert lines[0].startswith("ok 10.") and lines[2:4] == ["ok 1", "ok 1"], lines
+    assert lines[4] == lines[6] == "ok 1|one 2|%C3%A4's" and lines[5] == "ok 3", "a transaction that was rolled back"
+    assert lines[8].startswith("error 42S22%201054%20") and lines[9:11] == ["ok 0", "ok"]
+    assert lines[12] == lines[7], "close, then connect, and it is the same session"
+    found = run(component, f"pool 20 {ID}", pool_size=3)[0].split()
+    assert found[0] == "ok" and len(found) == 21 and len(set(found[1:])) <= 3, "its pool is on top of the host's"
+
+
 def test_us_117_sqlx_creates_inserts_selects_drops(sqlx):
     rows = word("SELECT CAST(id AS CHAR), label FROM e2e_sqlx ORDER BY id")
     lines = sqlx(
