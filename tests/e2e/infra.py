@@ -227,7 +227,7 @@ class Redis:
         self.start()
 
     def start(self):
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        program = os.environ.get("WARPGRID_REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
         assert program, "redis-server is not installed"
         log = (self.folder / "log").open("a")
         self.process = subprocess.Popen([program, self.folder / "redis.conf"], stdout=log, stderr=log)

@@ -152,8 +152,7 @@ static void test_us117_reuse_and_reset(void **state) {
       {"WATCH w\r\n", "+OK\r\n", "MULTI\r\nGET where\r\nEXEC\r\n",
        "+OK\r\n+QUEUED\r\n*1\r\n$4\r\nhere\r\n"},
       {"CLIENT SETNAME mine\r\n", "+OK\r\n", "CLIENT GETNAME\r\n", "$-1\r\n"},
-      {"READONLY\r\n", "-ERR This instance has cluster support disabled\r\n", "PING\r\n",
-       "+PONG\r\n"},
+      {"READONLY\r\n", NULL, "PING\r\n", "+PONG\r\n"}, /* Redis refuses it without a cluster */
       {"nonsense\r\n", "-ERR unknown command 'nonsense', with args beginning with: \r\n",
        "PING\r\n", "+PONG\r\n"},
       {"HELLO\r\n", NULL, "GET where\r\n", "$4\r\nhere\r\n"},
