@@ -52,6 +52,11 @@ static void start_queue_deadline(wg_local *local, wg_db_req *req) {
   wg_deadline_start(local->slow ? local->slow : local->connect, &req->deadline);
 }
 
+/** Takes out of an error what the pool's guests do not know. */
+static void plain_words(const wg_pool *pool, wg_error *err) {
+  if (!pool->ops->sqlstate) (void)wg_wire_take_sqlstate(err->msg, NULL);
+}
+
 static void on_queue_deadline(wg_deadline *d) {
   wg_db_req *req = WG_CONTAINER(d, wg_db_req, deadline);
   wg_pool *pool = local_of(req)->pool;
@@ -81,6 +86,7 @@ static void on_queue_deadline(wg_deadline *d) {
   }
   pthread_mutex_unlock(&pool->lock);
   wg_error_wrap(&err, "database '%s'", config->name);
+  plain_words(pool, &err);
   wg__req_fail(req, &err);
 }
 
@@ -169,6 +175,7 @@ static void enqueue(wg_local *local, wg_db_req *req, const wg_credentials *who) 
                  "database '%s': %zu guests wait for its %u connections already (SQLSTATE 53300)",
                  pool->config->name, queued, c->pool_size);
     wg_error_hint(&err, "raise pool_size or max_waiters of [databases.%s]", pool->config->name);
+    plain_words(pool, &err);
     wg__req_fail(req, &err);
     return;
   }
@@ -436,12 +443,13 @@ static void back_off(wg_pool *pool, uint64_t born, uint64_t now) {
 }
 
 void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
-  if (wg__hosts_next(srv, failed)) return;
   wg_local *local = srv->local;
   wg_pool *pool = srv->pool;
   wg_error err = *failed;
+  plain_words(pool, &err);
+  if (wg__hosts_next(srv, &err)) return;
   uint64_t now = wg__db_now(local->worker);
-  wg_db_cause cause = wg__server_cause(srv, failed);
+  wg_db_cause cause = wg__server_cause(srv, &err);
   wg_error_wrap(&err, "database '%s'", pool->config->name);
   if (srv->state == SRV_RESETTING || srv->state == SRV_PINGING) {
     wg_log(

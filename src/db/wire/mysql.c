@@ -658,6 +658,7 @@ static void my_hello_keep(const wg_wire_server *base, wg_wire_hello *out) {
 const wg_wire_ops wg_wire_mysql = {
     .protocol = WG_DB_MYSQL,
     .name = "mysql",
+    .sqlstate = true,
     .unnamed = "",
     .ask_tls = my_ask_tls,
     .socket_path = my_socket_path,

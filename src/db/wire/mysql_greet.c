@@ -354,7 +354,6 @@ wg_wire_step my_greet_reply(wg_wire_guest *g, wg_wire_server *s, wg_buf *in, wg_
 }
 
 void my_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
-  static const char mark[] = " (SQLSTATE ";
   static const struct {
     const char *given;
     uint16_t code;
@@ -373,17 +372,14 @@ void my_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
                          : why->code == WG_EXHAUSTED ? "08004"
                          : why->code == WG_AUTH      ? "28000"
                                                      : "HY000";
-  char text[sizeof why->msg + sizeof why->hint + 4];
+  char text[sizeof why->msg + sizeof why->hint + 4], own[6];
   snprintf(text, sizeof text, "%s", why->msg);
-  char *at = strstr(text, mark);
-  if (at && strlen(at) >= sizeof mark - 1 + 6 && at[sizeof mark - 1 + 5] == ')') {
+  if (wg_wire_take_sqlstate(text, own))
     for (size_t i = 0; i < WG_COUNT(known); i++)
-      if (strncmp(at + sizeof mark - 1, known[i].given, 5) == 0) {
+      if (strcmp(own, known[i].given) == 0) {
         code = known[i].code;
         sqlstate = known[i].sqlstate;
       }
-    memmove(at, at + sizeof mark - 1 + 6, strlen(at + sizeof mark - 1 + 6) + 1);
-  }
   size_t n = strlen(text);
   if (why->hint[0]) snprintf(text + n, sizeof text - n, "; %s", why->hint);
   if (strlen(text) > 511) text[511] = '\0'; /* as long as servers make them */

@@ -537,6 +537,7 @@ const wg_wire_ops wg_wire_postgres = {
     .alpn = "postgresql",
     .ask_tls = pg_ask_tls,
     .name = "postgres",
+    .sqlstate = true,
     .socket_path = pg_socket_path,
     .server_new = pg_server_new,
     .server_free = pg_server_free,

@@ -436,7 +436,6 @@ static wg_wire_step greet_password(pg_guest *g, const uint8_t *p, size_t n, size
 
 void pg_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
   (void)base;
-  static const char mark[] = " (SQLSTATE ";
   const char *state = why->code == WG_REFUSED     ? "3D000"
                       : why->code == WG_EXHAUSTED ? "53300"
                       : why->code == WG_AUTH      ? "28000"
@@ -444,13 +443,7 @@ void pg_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
                                                   : "08001";
   char text[sizeof why->msg], own[6];
   snprintf(text, sizeof text, "%s", why->msg);
-  char *at = strstr(text, mark);
-  if (at && strlen(at) >= sizeof mark - 1 + 6 && at[sizeof mark - 1 + 5] == ')') {
-    memcpy(own, at + sizeof mark - 1, 5);
-    own[5] = '\0';
-    state = own;
-    memmove(at, at + sizeof mark - 1 + 6, strlen(at + sizeof mark - 1 + 6) + 1);
-  }
+  if (wg_wire_take_sqlstate(text, own)) state = own;
   pg_put_fatal(to_guest, state, text, why->hint[0] ? why->hint : NULL);
 }
 

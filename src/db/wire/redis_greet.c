@@ -356,13 +356,10 @@ void rd_ask_password(wg_wire_guest *base, wg_buf *to_guest) {
 }
 
 void rd_refuse(wg_wire_guest *base, const wg_error *why, wg_buf *to_guest) {
-  static const char mark[] = " (SQLSTATE ";
   char text[sizeof why->msg + sizeof why->hint + 4];
   (void)base;
   snprintf(text, sizeof text, "%s", why->msg);
-  char *at = strstr(text, mark); /* other protocols have codes for what went wrong */
-  char *end = at ? strchr(at, ')') : NULL;
-  if (end) memmove(at, end + 1, strlen(end + 1) + 1);
+  (void)wg_wire_take_sqlstate(text, NULL);
   if (why->hint[0]) snprintf(text + strlen(text), sizeof text - strlen(text), " (%s)", why->hint);
   rd_put_error(to_guest, why->code == WG_AUTH ? "WRONGPASS" : "ERR", text);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/wire/wire.h"
+#include <string.h>
 
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
   switch (protocol) {
@@ -8,6 +9,19 @@ const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
   case WG_DB_REDIS: return &wg_wire_redis;
   }
   return NULL;
+}
+
+bool wg_wire_take_sqlstate(char *text, char code[6]) {
+  static const char mark[] = " (SQLSTATE ";
+  char *at = strstr(text, mark);
+  if (!at || strlen(at) < sizeof mark + 5 || at[sizeof mark + 4] != ')') return false;
+  char *given = at + sizeof mark - 1;
+  if (code) {
+    memcpy(code, given, 5);
+    code[5] = '\0';
+  }
+  memmove(at, given + 6, strlen(given + 6) + 1);
+  return true;
 }
 
 bool wg_redis_database_ok(const char *text, size_t n) {

@@ -178,6 +178,7 @@ typedef struct wg_wire_policy {
 struct wg_wire_ops {
   wg_db_protocol protocol;
   const char *name; /**< as in warp.toml */
+  bool sqlstate; /**< its guests read SQLSTATEs; else errors carry none */
   /** The database of a guest that names none; NULL: the one named like the user. */
   const char *unnamed;
 
@@ -278,6 +279,11 @@ void wg_mysql_key_release(void);
 
 /** The table of a protocol; NULL when this version does not speak it. */
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);
+
+/** Takes " (SQLSTATE xxxxx)" out of an error's text.
+ *  @param code  gets the five characters; may be NULL
+ *  @return true when it was there */
+bool wg_wire_take_sqlstate(char *text, char code[6]);
 
 /** True when the text names a database of Redis: a number from 0 to 99999, without a leading 0. */
 bool wg_redis_database_ok(const char *text, size_t n);

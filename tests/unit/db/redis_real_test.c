@@ -353,6 +353,63 @@ static void test_log_in(void **state) {
   }
 }
 
+/** What a guest reads that gets no connection, by the shim and by a socket. */
+static void refused(db_fixture *f, const char *expected) {
+  redis_guest r;
+  assert_false(guest_try(&r, f));
+  if (!strstr(r.err.msg, expected) || strstr(r.err.msg, "SQLSTATE")) fail_msg("%s", r.err.msg);
+  guest_open(&r, f);
+  say(&r, "PING\r\n");
+  line(&r);
+  if (!strstr(r.got, expected) || strstr(r.got, "SQLSTATE")) fail_msg("%s", r.got);
+  hear_end(&r);
+  leave(&r);
+}
+
+/* Codes of SQL are not for Redis's guests. */
+static void test_us116_errors_have_no_sqlstate(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  real_init(&f);
+  f.database.port = 1;
+  db_fixture_start(&f);
+  refused(&f, "connect to 127.0.0.1:1: Connection refused");
+  db_fixture_stop(&f);
+
+  real_init(&f);
+  f.database.address = (char *)"no.such.host.invalid";
+  db_fixture_start(&f);
+  refused(&f, "resolve 'no.such.host.invalid'");
+  db_fixture_stop(&f);
+
+  real_init(&f);
+  f.database.pool.pool_size = 1;
+  f.database.pool.max_waiters = 0;
+  db_fixture_start(&f);
+  guest_connect(&r, &f);
+  refused(&f, "guests wait for its 1 connections already");
+  leave(&r);
+  db_fixture_stop(&f);
+
+  real_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  guest_connect(&r, &f);
+  db_result late;
+  wg_db_target t = {.protocol = WG_DB_REDIS,
+                    .host = f.database.host,
+                    .host_len = strlen(f.database.host),
+                    .port = f.database.port};
+  db_start_connect_to(f.guest, &t, &late);
+  db_advance(&f, f.database.pool.connect_timeout_ms + 1u);
+  db_run_until(&f.one, &late.done);
+  assert_non_null(strstr(late.err.msg, "stayed in use"));
+  assert_null(strstr(late.err.msg, "SQLSTATE"));
+  leave(&r);
+  db_fixture_stop(&f);
+}
+
 static void test_unix_socket(void **state) {
   (void)state;
   db_fixture f;
@@ -690,6 +747,7 @@ int main(void) {
       cmocka_unit_test(test_what_drivers_begin_with),
       cmocka_unit_test(test_us117_health_check),
       cmocka_unit_test(test_log_in),
+      cmocka_unit_test(test_us116_errors_have_no_sqlstate),
       cmocka_unit_test(test_unix_socket),
       cmocka_unit_test(test_undeclared_loopback),
       cmocka_unit_test(test_us116_guest_auth),

@@ -533,6 +533,29 @@ static void test_long_starts(void **state) {
   free(text);
 }
 
+static void test_take_sqlstate(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *rest, *code;
+  } all[] = {
+      {"no (SQLSTATE 28P01)", "no", "28P01"},
+      {"resolve 'a' (SQLSTATE 08001): no", "resolve 'a': no", "08001"},
+      {" (SQLSTATE 08001)", "", "08001"},
+      {"no", "no", NULL},
+      {"no (SQLSTATE ", "no (SQLSTATE ", NULL},
+      {"no (SQLSTATE 0800)", "no (SQLSTATE 0800)", NULL},
+      {"no (SQLSTATE 08001", "no (SQLSTATE 08001", NULL},
+      {"no (SQLSTATE 080011)", "no (SQLSTATE 080011)", NULL},
+  };
+  for (size_t i = 0; i < WG_COUNT(all); i++) {
+    char text[64], code[6] = "";
+    snprintf(text, sizeof text, "%s", all[i].text);
+    assert_int_equal(wg_wire_take_sqlstate(text, code), all[i].code != NULL);
+    assert_string_equal(text, all[i].rest);
+    assert_string_equal(code, all[i].code ? all[i].code : "");
+  }
+}
+
 static void test_refuse(void **state) {
   (void)state;
   wg_buf out;
@@ -576,6 +599,7 @@ int main(void) {
       cmocka_unit_test(test_us116_start_up),
       cmocka_unit_test(test_hello_reply),
       cmocka_unit_test(test_long_starts),
+      cmocka_unit_test(test_take_sqlstate),
       cmocka_unit_test(test_refuse),
       cmocka_unit_test(test_names_of_databases),
   };
