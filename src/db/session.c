@@ -560,7 +560,7 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
   req->state = REQ_WAITING;
   s->waiting[dir] = req;
   wg_deadline_init(&req->deadline, on_wait_expired);
-  if (deadline && s->srv && (dir || !s->wire->track.listens)) {
+  if (deadline && s->srv && (dir || !(s->wire->track.listens || s->wire->track.patient))) {
     wg_local *local = s->srv->local;
     wg_deadline_start(dir ? local->send : local->recv, &req->deadline);
   }

@@ -41,7 +41,7 @@ static int number_byte(wg_redis_number *x, uint8_t c) {
 /* ---- commands ---- */
 
 /** What a command does to a session. */
-enum { LISTENS = 1, STAYS = 2, CLIENT = 4, HELLO = 8, HARMLESS = 16 };
+enum { LISTENS = 1, STAYS = 2, CLIENT = 4, HELLO = 8, HARMLESS = 16, BLOCKS = 32 };
 
 typedef struct known_word {
   uint8_t len;
@@ -69,6 +69,19 @@ static const known_word commands[] = {
     WORD("quit", STAYS),
     WORD("client", CLIENT),
     WORD("hello", HELLO),
+    /* may wait for others, as long as they were told */
+    WORD("blpop", BLOCKS),
+    WORD("brpop", BLOCKS),
+    WORD("brpoplpush", BLOCKS),
+    WORD("blmove", BLOCKS),
+    WORD("blmpop", BLOCKS),
+    WORD("bzpopmin", BLOCKS),
+    WORD("bzpopmax", BLOCKS),
+    WORD("bzmpop", BLOCKS),
+    WORD("xread", BLOCKS),
+    WORD("xreadgroup", BLOCKS),
+    WORD("wait", BLOCKS),
+    WORD("waitaof", BLOCKS),
 };
 
 static const known_word client_commands[] = {
@@ -110,6 +123,7 @@ static void on_command(wg_wire_track *t) {
     t->tainted = true;
   if ((does & HELLO) && r->args > 2) t->tainted = true; /* perhaps with AUTH */
   owe(t);
+  if (does & BLOCKS) t->patient = t->pending;
 }
 
 static void client_enter(wg_wire_track *t, uint8_t part) {
@@ -323,6 +337,7 @@ static bool value_end(wg_wire_track *t) {
     t->tainted = true; /* an answer to nothing that we saw */
   else
     t->pending--;
+  if (t->patient) t->patient--;
   return true;
 }
 

@@ -142,6 +142,8 @@ typedef struct wg_wire_track {
   wg_wire_walk client, server;
   uint64_t kinds; /**< the codec's: one bit for each awaited answer, oldest lowest */
   uint32_t pending; /**< answers that the server still owes */
+  uint32_t
+      patient; /**< of those, so many from the oldest on come when they like: it was asked to wait */
   uint8_t txn; /**< the codec's transaction status */
   bool open; /**< the client began something that it has to end (extended query, COPY) */
   bool copying; /**< the server waits for the client's part of a COPY */

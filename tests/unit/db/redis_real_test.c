@@ -571,6 +571,49 @@ static void test_us116_subscribers_have_no_deadline(void **state) {
   }
 }
 
+/** Waits past the deadline.  @return what came of it; 0: it still waits */
+static int wait_long(redis_guest *r) {
+  int done = 0;
+  uint8_t byte;
+  wg_db_req req = {0};
+  assert_int_equal(wg_db_recv(r->f->guest, r->handle, &byte, 1, NULL), WG_AGAIN);
+  wg_db_wait(r->f->guest, r->handle, WG_WATCH_READ, true, &req, on_done, &done);
+  db_advance(r->f, r->f->database.pool.recv_timeout_ms + 1000u);
+  db_run(&r->f->one);
+  if (!done) wg_db_cancel(r->f->guest, &req);
+  return done;
+}
+
+/* Who asked the server to wait is not cut while it does; afterwards the deadline is back. */
+static void test_us116_commands_that_block(void **state) {
+  (void)state;
+  static const struct {
+    const char *ask, *other, *others, *answer;
+  } kinds[] = {
+      {"BLPOP q 60\r\n", "RPUSH q x\r\n", ":1\r\n", "*2\r\n$1\r\nq\r\n$1\r\nx\r\n"},
+      {"BLMOVE q p LEFT LEFT 60\r\n", "RPUSH q x\r\n", ":1\r\n", "$1\r\nx\r\n"},
+      {"BZPOPMIN z 60\r\n", "ZADD z 1 x\r\n", ":1\r\n", "*3\r\n$1\r\nz\r\n$1\r\nx\r\n$1\r\n1\r\n"},
+      {"XREAD BLOCK 60000 STREAMS s 0\r\n", "XADD s 1-1 a b\r\n", "$3\r\n1-1\r\n",
+       "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
+  };
+  db_fixture f;
+  redis_guest r, other;
+  real_start(&f);
+  guest_connect(&r, &f);
+  guest_connect(&other, &f);
+  ask(&other, "FLUSHALL\r\n", "+OK\r\n");
+  for (size_t i = 0; i < WG_COUNT(kinds); i++) {
+    say(&r, kinds[i].ask);
+    if (wait_long(&r) != 0) fail_msg("%s: cut", kinds[i].ask);
+    ask(&other, kinds[i].other, kinds[i].others);
+    hear(&r, kinds[i].answer);
+    assert_int_equal(wait_long(&r), WG_TIMEOUT);
+  }
+  leave(&other);
+  leave(&r);
+  db_fixture_stop(&f);
+}
+
 /* ---- what passes ---- */
 
 static void test_a_long_pipeline(void **state) {
@@ -753,6 +796,7 @@ int main(void) {
       cmocka_unit_test(test_us116_guest_auth),
       cmocka_unit_test(test_us116_relay),
       cmocka_unit_test(test_us116_subscribers_have_no_deadline),
+      cmocka_unit_test(test_us116_commands_that_block),
       cmocka_unit_test(test_a_long_pipeline),
       cmocka_unit_test(test_a_server_that_goes),
       cmocka_unit_test(test_us116_draining),

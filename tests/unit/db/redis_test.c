@@ -275,6 +275,43 @@ static void test_us116_streams(void **state) {
   }
 }
 
+/* US-116: until what may block was answered, a guest waits as long as it takes. */
+static void test_us116_commands_that_block(void **state) {
+  (void)state;
+  static const struct {
+    const char *client, *server;
+    uint32_t patient;
+  } all[] = {
+      {"BLPOP a 60\r\n", "", 1},
+      {"*3\r\n$5\r\nBLPOP\r\n$1\r\na\r\n$2\r\n60\r\n", "", 1},
+      {"*3\r\n$5\r\nBLPOP\r\n$1\r\na\r\n$2\r\n60\r\n", "*-1\r\n", 0},
+      {"brpop a 60\r\n", "", 1},
+      {"BRPOPLPUSH a b 60\r\n", "", 1},
+      {"BLMOVE a b LEFT LEFT 60\r\n", "", 1},
+      {"BLMPOP 60 1 a LEFT\r\n", "", 1},
+      {"BZPOPMIN a 60\r\n", "", 1},
+      {"BZPOPMAX a 60\r\n", "", 1},
+      {"BZMPOP 60 1 a MIN\r\n", "", 1},
+      {"XREAD BLOCK 60000 STREAMS a $\r\n", "", 1},
+      {"XREADGROUP GROUP a b BLOCK 60000 STREAMS a >\r\n", "", 1},
+      {"WAIT 1 60000\r\n", "", 1},
+      {"WAITAOF 1 1 60000\r\n", "", 1},
+      {"GET a\r\nBLPOP a 60\r\nGET a\r\n", "", 2},
+      {"GET a\r\nBLPOP a 60\r\nGET a\r\n", "+a\r\n", 1},
+      {"GET a\r\nBLPOP a 60\r\nGET a\r\n", "+a\r\n*-1\r\n", 0},
+      {"GET a\r\nLPOP a\r\nWAITS\r\n", "", 0},
+      {"BLPOP a 60\r\n", ">2\r\n+a\r\n+b\r\n", 1},
+  };
+  for (size_t i = 0; i < WG_COUNT(all); i++)
+    for (size_t part = 1; part <= 64; part++) {
+      wg_wire_track t = {0};
+      walk_client(&t, all[i].client, strlen(all[i].client), part);
+      walk_server(&t, all[i].server, strlen(all[i].server), part);
+      if (t.patient != all[i].patient || t.tainted)
+        fail_msg("%s | %s in %zu: %u", all[i].client, all[i].server, part, t.patient);
+    }
+}
+
 /* Half a command or half an answer is not idle, wherever it is cut. */
 static void test_halves_are_not_idle(void **state) {
   (void)state;
@@ -592,6 +629,7 @@ int main(void) {
       cmocka_unit_test(test_answers),
       cmocka_unit_test(test_endless_refusal),
       cmocka_unit_test(test_us116_streams),
+      cmocka_unit_test(test_us116_commands_that_block),
       cmocka_unit_test(test_halves_are_not_idle),
       cmocka_unit_test(test_deep_answers),
       cmocka_unit_test(test_quit),
