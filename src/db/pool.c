@@ -32,6 +32,12 @@ size_t wg__pool_coming(const wg_pool *pool) {
          pool->servers[SRV_PINGING].count;
 }
 
+/** Connections that it may have. Where guests are only greeted they need a server for no time at all. */
+static size_t limit_of(const wg_pool *pool) {
+  bool greets = (pool->shape & WG_WIRE_SHAPE_GUESS) && pool->auth != WG_DB_AUTH_RELAY;
+  return greets ? 1 : pool->config->pool.pool_size;
+}
+
 static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
 
 /* ---- requests ---- */
@@ -343,7 +349,7 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
     return PUMP_REST;
   }
   size_t total = wg__pool_total(pool);
-  if (total >= pool->config->pool.pool_size) return PUMP_REST;
+  if (total >= limit_of(pool)) return PUMP_REST;
   size_t coming = wg__pool_coming(pool) - overdue(pool, wg__db_now(local->worker));
   if (pool->waiting <= coming) /* those being cleaned come back in a moment, or are overdue then */
     return coming > wg__pool_connecting(pool) ? PUMP_RETRY : PUMP_REST;
