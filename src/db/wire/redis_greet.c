@@ -205,6 +205,12 @@ static bool find_credentials(const rd_command *c, unsigned *auth, rd_word *user,
   return found;
 }
 
+/** Whether the command logs somebody in who can have a pool. */
+static bool brings_credentials(const rd_command *c, rd_word *user, rd_word *password) {
+  unsigned auth;
+  return find_credentials(c, &auth, user, password) && !memchr(user->p, 0, user->n);
+}
+
 /* ---- the start-up ---- */
 
 /** What the guest has said so far passes as it is. */
@@ -218,9 +224,8 @@ static void pass_on(rd_guest *g, wg_buf *to_server) {
 }
 
 static wg_wire_step lease(rd_guest *g, const rd_command *c) {
-  unsigned auth;
   rd_word user, password;
-  if (find_credentials(c, &auth, &user, &password) && !memchr(user.p, 0, user.n)) {
+  if (brings_credentials(c, &user, &password)) {
     g->user = strndup((const char *)user.p, user.n);
     if (!g->user) return WG_WIRE_ERROR;
     g->base.user = g->user;
@@ -264,7 +269,6 @@ static bool skip(rd_guest *g) {
 
 static wg_wire_step greet_command(rd_guest *g, wg_wire_server *s, const rd_command *c,
                                   wg_buf *to_guest, wg_buf *to_server) {
-  unsigned auth;
   rd_word user, password;
   if (c->kind == RD_EMPTY) { /* not answered */
     packet_take(g, c->len);
@@ -280,7 +284,7 @@ static wg_wire_step greet_command(rd_guest *g, wg_wire_server *s, const rd_comma
     packet_take(g, c->len);
     return WG_WIRE_MORE;
   }
-  if (!s && g->demands && !find_credentials(c, &auth, &user, &password)) {
+  if (!s && g->demands && !brings_credentials(c, &user, &password)) {
     demand(g, to_guest);
     return WG_WIRE_MORE;
   }
