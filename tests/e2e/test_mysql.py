@@ -66,7 +66,7 @@ def test_us_117_mysql_async(run):
     assert lines[4] == lines[6] == "ok 1|one 2|%C3%A4's" and lines[5] == "ok 3", "a transaction that was rolled back"
     assert lines[8].startswith("error 42S22%201054%20") and lines[9:11] == ["ok 0", "ok"]
     assert lines[12] == lines[7], "close, then connect, and it is the same session"
-    found = run(component, f"pool 20 {ID}", pool_size=3)[0].split()
+    found = run(component, f"pool 3 20 {ID}", pool_size=3)[0].split()
     assert found[0] == "ok" and len(found) == 21 and len(set(found[1:])) <= 3, "its pool is on top of the host's"
 
 

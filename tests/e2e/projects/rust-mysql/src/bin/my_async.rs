@@ -9,10 +9,12 @@
 //! rows NAME SQL               ok ROW...: all columns as text, by a prepared statement
 //! transaction NAME ID LABEL   ok COUNT: inserts, counts, and rolls back
 //! close NAME                  ok
-//! pool COUNT SQL              ok ROW...: COUNT statements one after the other over its own pool
+//! pool SIZE COUNT SQL         ok ROW...: COUNT statements one after the other over its own pool
 //! ```
 use mysql_async::prelude::*;
-use mysql_async::{Conn, Error, Opts, OptsBuilder, Pool, Row, TxOpts, Value};
+use mysql_async::{
+    Conn, Error, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row, TxOpts, Value,
+};
 use rust_mysql::steps::{Step, escape, ok};
 use std::collections::HashMap;
 use std::net::ToSocketAddrs;
@@ -95,11 +97,13 @@ async fn run(s: &Step, sessions: &mut HashMap<String, Conn>) -> Result<String, S
             session.disconnect().await.map(|()| "ok".into()).map_err(why)
         }
         "pool" => {
-            let pool = Pool::new(options()?);
+            let most = PoolConstraints::new(0, s.number(1, 1) as usize).expect("SIZE is not 0");
+            let own = PoolOpts::default().with_constraints(most);
+            let pool = Pool::new(OptsBuilder::from_opts(options()?).pool_opts(own));
             let mut found = Vec::new();
-            for _ in 0..s.number(1, 1) {
+            for _ in 0..s.number(2, 1) {
                 let mut c = pool.get_conn().await.map_err(why)?;
-                found.extend(c.query::<Row, _>(s.text(2)).await.map_err(why)?);
+                found.extend(c.query::<Row, _>(s.text(3)).await.map_err(why)?);
             }
             pool.disconnect().await.map_err(why)?;
             Ok(lines(found))
