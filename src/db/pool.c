@@ -572,8 +572,9 @@ void wg__pool_finish(wg_server *srv) {
     ssize_t n = wg__server_read(srv, rest, sizeof rest);
     if (n == -EAGAIN) continue;
     if (n > 0) srv->said += (size_t)n;
-    if (n <= 0 || srv->left.tainted || srv->said > DB_FINISH_BYTES ||
-        srv->ops->track_server(&srv->left, srv->wire, rest, (size_t)n, &ignored) != WG_WIRE_OK) {
+    if (n <= 0 || srv->said > DB_FINISH_BYTES ||
+        srv->ops->track_server(&srv->left, srv->wire, rest, (size_t)n, &ignored) != WG_WIRE_OK ||
+        srv->left.tainted) {
       wg__pool_close(srv);
       return;
     }

@@ -85,8 +85,10 @@ static const known_word commands[] = {
 };
 
 static const known_word client_commands[] = {
-    WORD("setname", HARMLESS), WORD("getname", HARMLESS), WORD("setinfo", HARMLESS),
-    WORD("id", HARMLESS),      WORD("info", HARMLESS),    WORD("list", HARMLESS),
+    WORD("setname", HARMLESS),      WORD("getname", HARMLESS), WORD("setinfo", HARMLESS),
+    WORD("id", HARMLESS),           WORD("info", HARMLESS),    WORD("list", HARMLESS),
+    WORD("tracking", HARMLESS),     WORD("caching", HARMLESS), WORD("getredir", HARMLESS),
+    WORD("trackinginfo", HARMLESS), WORD("reply", STAYS), /* its own answer may not come */
 };
 
 /** @return what the table says of a word; 0: nothing */
@@ -112,17 +114,28 @@ static void word_bytes(wg_redis_track *r, const uint8_t *p, size_t n) {
   r->word_len[r->arg] = (uint8_t)(n <= room ? have + n : sizeof r->word[0] + 1); /* too long */
 }
 
+/** The command that was just counted stays with the connection, unless it is refused: drivers ask for
+ *  what most servers do not have. */
+static void doubt(wg_wire_track *t) {
+  if (t->pending > 64)
+    t->tainted = true;
+  else
+    t->kinds |= (uint64_t)1 << (t->pending - 1);
+}
+
 /** A command is whole: what it does to the session. */
 static void on_command(wg_wire_track *t) {
   wg_redis_track *r = &t->redis;
   unsigned does = word_does(r->word[0], r->word_len[0], commands, WG_COUNT(commands));
   if (does & LISTENS) t->listens = true;
   if (does & (LISTENS | STAYS)) t->tainted = true;
-  if ((does & CLIENT) &&
-      !word_does(r->word[1], r->word_len[1], client_commands, WG_COUNT(client_commands)))
-    t->tainted = true;
+  unsigned client = 0;
+  if (does & CLIENT)
+    client = word_does(r->word[1], r->word_len[1], client_commands, WG_COUNT(client_commands));
+  if (client & STAYS) t->tainted = true;
   if ((does & HELLO) && r->args > 2) t->tainted = true; /* perhaps with AUTH */
   owe(t);
+  if ((does & CLIENT) && !client) doubt(t);
   if (does & BLOCKS) t->patient = t->pending;
 }
 
@@ -320,6 +333,7 @@ static void server_enter(wg_wire_track *t, uint8_t part) {
 /** A value is whole.  @return true: it was no part of another one */
 static bool value_end(wg_wire_track *t) {
   wg_redis_track *r = &t->redis;
+  bool refusal = r->depth == 0 && (t->server.type == '-' || t->server.type == '!');
   while (r->depth > 0) {
     unsigned top = r->depth - 1u;
     if (--r->open[top] > 0) {
@@ -338,6 +352,8 @@ static bool value_end(wg_wire_track *t) {
   else
     t->pending--;
   if (t->patient) t->patient--;
+  if ((t->kinds & 1) && !refusal) t->tainted = true;
+  t->kinds >>= 1;
   return true;
 }
 

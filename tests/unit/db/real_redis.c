@@ -143,5 +143,6 @@ void real_redis_freeze(bool frozen) {
   if (frozen) CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status)); /* all of it */
 }
 
+bool real_redis_running(void) { return dir[0] != '\0'; }
 uint16_t real_redis_port(void) { return port; }
 const char *real_redis_dir(void) { return dir; }

@@ -14,6 +14,8 @@ typedef struct real_redis_spec {
 /** @return false: no server is installed, which was said. Aborts on failure. */
 bool real_redis_start(const real_redis_spec *spec);
 /** Does nothing when it was not started. */
+/** True between start and stop. */
+bool real_redis_running(void);
 void real_redis_stop(void);
 uint16_t real_redis_port(void);
 /** Where its Unix socket "redis.sock" is. */

@@ -225,7 +225,22 @@ static const exchange exchanges[] = {
     {"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETINFO\r\n$0\r\n\r\n", "+OK\r\n", false, false, 0},
     {"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n", "", true, false, 1},
     {"CLIENT NO-EVICT on\r\n", "+OK\r\n", true, false, 0},
-    {"CLIENT\r\n", "-ERR\r\n", true, false, 0},
+    {"CLIENT REPLY\r\n", "-ERR\r\n", true, false, 0},
+    {"CLIENT\r\n", "-ERR\r\n", false, false, 0},
+    {"CLIENT MAINT_NOTIFICATIONS ON\r\n", "", false, false, 1},
+    {"CLIENT MAINT_NOTIFICATIONS ON\r\n", "-ERR no\r\n", false, false, 0},
+    {"CLIENT MAINT_NOTIFICATIONS ON\r\n", "+OK\r\n", true, false, 0},
+    {"*3\r\n$6\r\nclient\r\n$4\r\ncapa\r\n$1\r\na\r\n", "!3\r\nERR\r\n", false, false, 0},
+    {"*3\r\n$6\r\nclient\r\n$4\r\ncapa\r\n$1\r\na\r\n", "$3\r\n-OK\r\n", true, false, 0},
+    {"CLIENT CAPA a\r\n", "*1\r\n-ERR no\r\n", true, false, 0},
+    {"CLIENT CAPA a\r\n", "|1\r\n+a\r\n+b\r\n-ERR no\r\n", false, false, 0},
+    {"CLIENT CAPA a\r\n", ">1\r\n-ERR no\r\n+OK\r\n", true, false, 0},
+    {"MULTI\r\nCLIENT CAPA a\r\n", "+OK\r\n+QUEUED\r\n", true, false, 0},
+    {"GET a\r\nCLIENT CAPA a\r\nGET b\r\n", "+a\r\n-ERR no\r\n+b\r\n", false, false, 0},
+    {"GET a\r\nCLIENT CAPA a\r\nGET b\r\n", "-ERR no\r\n+OK\r\n-ERR no\r\n", true, false, 0},
+    {"CLIENT CAPA a\r\nCLIENT CAPA b\r\n", "-ERR no\r\n+OK\r\n", true, false, 0},
+    {"CLIENT TRACKING ON\r\nCLIENT CACHING YES\r\n", "+OK\r\n+OK\r\n", false, false, 0},
+    {"CLIENT TRACKINGINFO\r\nCLIENT GETREDIR\r\n", "*0\r\n:0\r\n", false, false, 0},
     {"HELLO\r\n", "*0\r\n", false, false, 0},
     {"HELLO 3\r\n", "%0\r\n", false, false, 0},
     {"HELLO 3 AUTH a b\r\n", "%0\r\n", true, false, 0},
@@ -310,6 +325,20 @@ static void test_us116_commands_that_block(void **state) {
       if (t.patient != all[i].patient || t.tainted)
         fail_msg("%s | %s in %zu: %u", all[i].client, all[i].server, part, t.patient);
     }
+}
+
+/* Whether a command was refused is known of so many at a time; of more, it counts as taken. */
+static void test_doubt_has_an_end(void **state) {
+  (void)state;
+  for (unsigned before = 60; before < 70; before++) {
+    wg_wire_track t = {0};
+    for (unsigned i = 0; i < before; i++) walk_client(&t, "GET a\r\n", 7, 7);
+    walk_client(&t, "CLIENT CAPA a\r\n", 15, 15);
+    for (unsigned i = 0; i < before; i++) walk_server(&t, "+a\r\n", 4, 4);
+    walk_server(&t, "-ERR no\r\n", 9, 9);
+    assert_int_equal(t.pending, 0);
+    assert_int_equal(t.tainted, before > 63);
+  }
 }
 
 /* Half a command or half an answer is not idle, wherever it is cut. */
@@ -630,6 +659,7 @@ int main(void) {
       cmocka_unit_test(test_endless_refusal),
       cmocka_unit_test(test_us116_streams),
       cmocka_unit_test(test_us116_commands_that_block),
+      cmocka_unit_test(test_doubt_has_an_end),
       cmocka_unit_test(test_halves_are_not_idle),
       cmocka_unit_test(test_deep_answers),
       cmocka_unit_test(test_quit),
