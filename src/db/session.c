@@ -12,7 +12,8 @@
  *   GREETING --the guest needs a connection of another shape--> QUEUED
  *   GREETING --start-up answered--> RUNNING --Terminate | shutdown--> ENDED
  *      |  \--parameters to set--> SETTING --taken--> RUNNING
- *      |                             \--refused--> ENDED
+ *      |                            |   \--refused--> ENDED
+ *      |                            \--refused, and the guest may try otherwise--> GREETING
  *      +--refused--> ENDED
  *      +--shutdown--> LOST
  *   ENDED --all that is owed was read: the server goes back--> LOST
@@ -31,7 +32,9 @@ void wg__session_enter(wg_session *s, wg_session_state next) {
   case SES_QUEUED:
     WG_ASSERT(s->state == SES_STARTING || (s->state == SES_GREETING && !s->srv));
     break;
-  case SES_GREETING: WG_ASSERT(s->state == SES_QUEUED && s->srv); break;
+  case SES_GREETING:
+    WG_ASSERT((s->state == SES_QUEUED || s->state == SES_SETTING) && s->srv);
+    break;
   case SES_SETTING: WG_ASSERT(s->state == SES_GREETING); break;
   case SES_CANCELING: WG_ASSERT(!s->srv); break;
   case SES_RUNNING: WG_ASSERT(s->state == SES_GREETING || s->state == SES_SETTING); break;
@@ -198,8 +201,9 @@ void wg__session_refuse(wg_session *s, const wg_error *why) {
 static bool session_fit(const wg_session *s, const wg_server *srv) {
   const wg_wire_track *t = &s->wire->track;
   if (srv->ops->idle(t)) return s->state != SES_SETTING;
+  /* What waits for others would take from them what nobody reads. */
   return (s->state == SES_RUNNING || s->state == SES_ENDED) && !srv->ops->unfinished(t) &&
-         !srv->blocked && !srv->broken;
+         !t->patient && !srv->blocked && !srv->broken;
 }
 
 /** Frees the session; its server goes back to the pool when the protocol is idle. No wait may be
@@ -569,7 +573,7 @@ void wg_db_wait(wg_db_guest *g, uint64_t handle, unsigned events, bool deadline,
 
 bool wg_db_spins(const wg_db_guest *g, uint64_t handle) {
   const wg_session *s = session_of(g, handle);
-  return s && s->state == SES_RUNNING && s->wire->track.pending > 0 &&
+  return s && s->state == SES_RUNNING && s->wire->track.pending > 0 && !s->wire->track.patient &&
          s->srv->pool->config->pool.spin == WG_DB_SPIN_AUTO;
 }
 

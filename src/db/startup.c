@@ -13,6 +13,14 @@ enum { SESSION_GREETING = 512 }; /* a usual one fits: one allocation in place of
 
 /** `s` may be gone afterwards. */
 static void greeted(wg_session *s, wg_wire_step step) {
+  if (step == WG_WIRE_OK && s->wire->again) {
+    wg__session_enter(s, SES_GREETING);
+    if (s->shut & WG_WATCH_WRITE)
+      wg__session_part(s);
+    else
+      wg__session_changed(s);
+    return;
+  }
   if (step == WG_WIRE_OK) {
     wg__session_enter(s, SES_RUNNING);
     wg__cancel_register(s);

@@ -10,6 +10,7 @@
  *
  *   COMMAND --AUTH--> answered "+OK", COMMAND          (the pool has logged in)
  *           --HELLO--> REPLY --the server's answer--> passes
+ *                        \--a refusal--> COMMAND        (an AUTH may follow)
  *           --QUIT--> answered "+OK", the end
  *           --another--> passes; where it is the guest that logs in: "-NOAUTH", COMMAND
  *
@@ -37,6 +38,7 @@ typedef struct rd_guest {
   bool leasing; /* LEASE was given: the next call has the server, or the guest is to log in */
   bool demands; /* the guest must log in first */
   bool skipping; /* the rest of a command that was refused */
+  bool alone; /* nothing was passed on behind HELLO */
   wg_wire_track aside; /* over that, and over the answer to HELLO */
 } rd_guest;
 
@@ -247,7 +249,8 @@ static wg_wire_step hello(rd_guest *g, const rd_command *c, wg_buf *to_server) {
   memset(&g->aside, 0, sizeof g->aside);
   g->aside.pending = 1;
   packet_take(g, c->len);
-  if (wg_buf_len(&g->packet)) pass_on(g, to_server);
+  g->alone = wg_buf_len(&g->packet) == 0;
+  if (!g->alone) pass_on(g, to_server);
   return WG_WIRE_ASK;
 }
 
@@ -304,7 +307,7 @@ wg_wire_step rd_greet(wg_wire_guest *base, wg_wire_server *server, const wg_wire
                       wg_buf *to_server, wg_error *err) {
   rd_guest *g = (rd_guest *)base;
   wg_wire_step step = WG_WIRE_MORE;
-  base->more = false;
+  base->more = base->again = false;
   if (g->leasing) {
     WG_ASSERT(n == 0);
     g->leasing = false;
@@ -348,7 +351,9 @@ wg_wire_step rd_greet_reply(wg_wire_guest *base, wg_wire_server *s, wg_buf *in, 
       return WG_WIRE_ERROR;
     }
   }
-  return g->aside.pending ? WG_WIRE_MORE : WG_WIRE_OK;
+  if (g->aside.pending) return WG_WIRE_MORE;
+  base->again = g->alone && (g->aside.server.type == '-' || g->aside.server.type == '!');
+  return WG_WIRE_OK;
 }
 
 void rd_ask_password(wg_wire_guest *base, wg_buf *to_guest) {

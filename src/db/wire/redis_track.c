@@ -41,7 +41,7 @@ static int number_byte(wg_redis_number *x, uint8_t c) {
 /* ---- commands ---- */
 
 /** What a command does to a session. */
-enum { LISTENS = 1, STAYS = 2, CLIENT = 4, HELLO = 8, HARMLESS = 16, BLOCKS = 32 };
+enum { LISTENS = 1, STAYS = 2, CLIENT = 4, HELLO = 8, HARMLESS = 16, BLOCKS = 32, SCRIPT = 64 };
 
 typedef struct known_word {
   uint8_t len;
@@ -69,6 +69,7 @@ static const known_word commands[] = {
     WORD("quit", STAYS),
     WORD("client", CLIENT),
     WORD("hello", HELLO),
+    WORD("script", SCRIPT),
     /* may wait for others, as long as they were told */
     WORD("blpop", BLOCKS),
     WORD("brpop", BLOCKS),
@@ -83,6 +84,8 @@ static const known_word commands[] = {
     WORD("wait", BLOCKS),
     WORD("waitaof", BLOCKS),
 };
+
+static const known_word script_commands[] = {WORD("debug", STAYS)};
 
 static const known_word client_commands[] = {
     WORD("setname", HARMLESS),      WORD("getname", HARMLESS), WORD("setinfo", HARMLESS),
@@ -129,10 +132,12 @@ static void on_command(wg_wire_track *t) {
   unsigned does = word_does(r->word[0], r->word_len[0], commands, WG_COUNT(commands));
   if (does & LISTENS) t->listens = true;
   if (does & (LISTENS | STAYS)) t->tainted = true;
-  unsigned client = 0;
+  unsigned client = 0, script = 0;
   if (does & CLIENT)
     client = word_does(r->word[1], r->word_len[1], client_commands, WG_COUNT(client_commands));
-  if (client & STAYS) t->tainted = true;
+  if (does & SCRIPT)
+    script = word_does(r->word[1], r->word_len[1], script_commands, WG_COUNT(script_commands));
+  if ((client | script) & STAYS) t->tainted = true;
   if ((does & HELLO) && r->args > 2) t->tainted = true; /* perhaps with AUTH */
   owe(t);
   if ((does & CLIENT) && !client) doubt(t);

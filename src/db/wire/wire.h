@@ -167,6 +167,8 @@ typedef struct wg_wire_guest {
   uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
   bool more; /**< ask_password: it had more of the guest's bytes; greet() is to be called at once */
+  bool
+      again; /**< greet_reply, OK: the server refused, and the guest may go on otherwise: to greet() */
   bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
 

@@ -88,7 +88,7 @@ static void configure(const real_redis_spec *spec) {
   fprintf(f, "bind 127.0.0.1\ndir %s\nsave \"\"\nappendonly no\ndatabases 16\n", dir);
   fprintf(f, "unixsocket %s/redis.sock\nenable-debug-command local\n", dir);
   fprintf(f, "requirepass secret\n");
-  if (spec && spec->old) fprintf(f, "rename-command RESET \"\"\n");
+  if (spec && spec->old) fprintf(f, "rename-command RESET \"\"\nrename-command HELLO \"\"\n");
   fprintf(f, "user app on >secret ~* &* +@all\n");
   fprintf(f, "user other on \">another one\" ~* &* +@all\n");
   if (spec && spec->tls)

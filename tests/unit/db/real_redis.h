@@ -8,7 +8,7 @@
 
 typedef struct real_redis_spec {
   const char *tls; /**< a folder with server.crt, server.key and ca.crt: TLS only; NULL: without */
-  bool old; /**< knows no RESET */
+  bool old; /**< knows neither RESET nor HELLO */
 } real_redis_spec;
 
 /** @return false: no server is installed, which was said. Aborts on failure. */

@@ -125,6 +125,50 @@ static void test_a_late_answer_ends_it(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A debugger is the session's, and RESET lets it be. */
+static void test_script_debugger_is_not_inherited(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  redis_init(&f);
+  f.database.pool.pool_size = 1;
+  db_fixture_start(&f);
+  redis_connect(&r, &f);
+  redis_ask(&r, "SCRIPT DEBUG YES\r\n", "+OK\r\n");
+  redis_leave(&r);
+  redis_connect(&r, &f);
+  redis_ask(&r, "*3\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n0\r\n", ":1\r\n");
+  redis_leave(&r);
+  db_fixture_stop(&f);
+}
+
+static int blocked_clients(redis_guest *r) {
+  int n = -1;
+  redis_say(r, "INFO clients\r\nECHO end\r\n");
+  for (const char *text; strcmp(text = redis_line(r), "end") != 0;)
+    sscanf(text, "blocked_clients:%d", &n);
+  return n;
+}
+
+/* Who leaves while the server waits for an element takes none away from others. */
+static void test_a_block_ends_with_its_guest(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r, other;
+  redis_start(&f);
+  db_freeze(&f);
+  redis_connect(&other, &f);
+  redis_ask(&other, "FLUSHALL\r\n", "+OK\r\n");
+  redis_connect(&r, &f);
+  redis_say(&r, "BLPOP q 60\r\n");
+  for (int i = 0; i < 300 && blocked_clients(&other) == 0; i++) continue;
+  redis_leave(&r);
+  for (int i = 0; i < 300 && blocked_clients(&other) > 0; i++) continue;
+  redis_ask(&other, "RPUSH q x\r\nLLEN q\r\n", ":1\r\n:1\r\n");
+  redis_leave(&other);
+  db_fixture_stop(&f);
+}
+
 /** Lines of words as arrays: how drivers send them. */
 static void arrays(const char *lines, char *out, size_t cap) {
   size_t n = 0;
@@ -215,6 +259,41 @@ static void test_many_guests(void **state) {
   db_fixture_stop(&f);
 }
 
+/* Drivers that are refused HELLO go on with AUTH, which is ours to answer. */
+static void test_hello_refused_then_auth(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  if (!real_redis_running()) skip();
+  real_redis_stop();
+  (void)real_redis_start(&(real_redis_spec){.old = true});
+  redis_start(&f);
+  for (int times = 1; times <= 2; times++) {
+    redis_open(&r, &f);
+    for (int i = 0; i < times; i++) {
+      redis_say(&r, "HELLO 3 AUTH me x\r\n");
+      assert_true(strncmp(redis_line(&r), "-ERR unknown command", 20) == 0);
+    }
+    redis_ask(&r, "AUTH me x\r\n", "+OK\r\n");
+    redis_ask(&r, "ACL WHOAMI\r\n", "$7\r\ndefault\r\n");
+    redis_leave(&r);
+    db_run_until_stats(&f, 0, 0, 0);
+  }
+  redis_open(&r, &f); /* it may leave after the refusal, too */
+  redis_say(&r, "HELLO 3\r\n");
+  redis_line(&r);
+  redis_ask(&r, "QUIT\r\n", "+OK\r\n");
+  redis_hear_end(&r);
+  redis_leave(&r);
+  redis_open(&r, &f);
+  redis_say(&r, "HELLO 3\r\n");
+  redis_line(&r);
+  assert_int_equal(wg_db_shutdown(f.guest, r.handle, WG_WATCH_WRITE, NULL), WG_OK);
+  redis_hear_end(&r);
+  redis_leave(&r);
+  db_fixture_stop(&f);
+}
+
 /* Where RESET is not to be had (before Redis 6.2) a connection serves once. */
 static void test_without_reset(void **state) {
   (void)state;
@@ -241,9 +320,12 @@ int main(void) {
       cmocka_unit_test(test_us117_reuse_and_reset),
       cmocka_unit_test(test_in_doubt_it_is_closed),
       cmocka_unit_test(test_a_late_answer_ends_it),
+      cmocka_unit_test(test_script_debugger_is_not_inherited),
+      cmocka_unit_test(test_a_block_ends_with_its_guest),
       cmocka_unit_test(test_what_drivers_begin_with),
       cmocka_unit_test(test_many_guests),
-      cmocka_unit_test(test_without_reset), /* with a server of its own */
+      cmocka_unit_test(test_hello_refused_then_auth), /* with servers of their own */
+      cmocka_unit_test(test_without_reset),
   };
   (void)real_redis_start(NULL);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
