@@ -2,10 +2,10 @@
 """Bad input and faults of MySQL and Redis: what test_faults.py lists for PostgreSQL, and where it is.
 
                                         MySQL                              Redis
-  what a guest leaves behind            db/mysql_real, test_us_115_...     db/redis_real test_us117_reuse_...
+  what a guest leaves behind            db/mysql_real, test_us_115_...     db/redis_reuse_real test_us117_...
                                         _servers_without_com_reset_...     test_in_doubt_it_is_closed
-  half a message and death              db/mysql_life_real                 db/redis_real test_in_doubt_...,
-    of the guest, of the server         test_left_in_the_middle, test_lost test_a_server_that_goes
+  half a message and death              db/mysql_life_real                 db/redis_reuse_real test_in_doubt_...,
+    of the guest, of the server         test_left_in_the_middle, test_lost db/redis_real test_a_server_that_goes
   wrong protocol on the port            test_a_server_of_another_protocol
   lengths, sequence numbers, hostile    db/mysql_walk test_hostile_...,    db/redis
     guests and servers                  fuzz/mysql_{client,server}         fuzz/redis_{client,server}
@@ -14,7 +14,7 @@
   a full server                         test_a_full_server_is_waited_for
   wrong credentials, and who has whose  db/mysql_auth_real                 db/redis_real test_log_in,
     session                                                                test_us116_guest_auth
-  many guests that leave in the middle  db/mysql_storm_real                db/redis_real test_many_guests
+  many guests that leave in the middle  db/mysql_storm_real                db/redis_reuse_real test_many_guests
   all of it at once, for minutes        benches/soak.sh; test_faults.py test_soak"""
 import re
 
