@@ -298,6 +298,70 @@ static void test_us116_relay(void **state) {
   db_fixture_stop(&f);
 }
 
+/** Says a line to the server as its administrator, over a guest of another fixture. */
+static void administer(const char *text) {
+  db_fixture f;
+  redis_guest r;
+  redis_init(&f);
+  f.database.user = (char *)"other";
+  f.database.password = (wg_secret){(char *)"another one", 11};
+  db_fixture_start(&f);
+  redis_connect(&r, &f);
+  redis_ask(&r, text, "+OK\r\n");
+  redis_leave(&r);
+  db_fixture_stop(&f);
+}
+
+/* A password that was changed on the server: who is logged in goes on, and nobody comes after. */
+static void test_a_password_is_changed(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  redis_init(&f);
+  f.database.user = (char *)"app";
+  db_fixture_start(&f);
+  redis_connect(&r, &f);
+  redis_ask(&r, "PING\r\n", "+PONG\r\n");
+  administer("ACL SETUSER app resetpass >changed\r\n");
+  redis_ask(&r, "PING\r\n", "+PONG\r\n");
+  redis_leave(&r);
+  db_run_until_stats(&f, 0, 0, 0); /* its reset was refused */
+  assert_false(redis_try(&r, &f));
+  assert_non_null(strstr(r.err.msg, "WRONGPASS"));
+  administer("ACL SETUSER app resetpass >secret\r\n");
+  db_advance(&f, 60000); /* it is not asked at once again */
+  redis_connect(&r, &f);
+  redis_ask(&r, "ACL WHOAMI\r\n", "$3\r\napp\r\n");
+  redis_leave(&r);
+  db_fixture_stop(&f);
+}
+
+/* The same where guests bring it: the new one is asked of the server, the old one opens nothing new. */
+static void test_us116_guest_auth_after_a_change(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  auth_start(&f, WG_DB_AUTH_GUEST);
+  redis_open(&r, &f);
+  redis_ask(&r, "AUTH app secret\r\nPING\r\n", "+OK\r\n+PONG\r\n");
+  administer("ACL SETUSER app resetpass >changed\r\n");
+  redis_leave(&r);
+  db_run_until_stats(&f, 0, 0, 0);
+  for (int round = 0; round < 2; round++) {
+    redis_open(&r, &f);
+    redis_say(&r, "AUTH app secret\r\n");
+    assert_true(strncmp(redis_line(&r), "-WRONGPASS ", 11) == 0);
+    redis_hear_end(&r);
+    redis_leave(&r);
+    redis_open(&r, &f);
+    redis_ask(&r, "AUTH app changed\r\nACL WHOAMI\r\n", "+OK\r\n$3\r\napp\r\n");
+    redis_leave(&r);
+    redis_quiet(&f);
+  }
+  administer("ACL SETUSER app resetpass >secret\r\n");
+  db_fixture_stop(&f);
+}
+
 /* ---- subscriptions ---- */
 
 static void on_done(wg_db_req *req, const wg_error *err) {
@@ -424,6 +488,69 @@ static void test_a_server_that_goes(void **state) {
   db_fixture_stop(&f);
 }
 
+/* Killed while nobody has it, and while somebody does. */
+static void test_client_kill(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r, other;
+  char kill[64];
+  real_redis_restart();
+  redis_start(&f);
+  redis_connect(&other, &f);
+  for (int used = 0; used < 3; used++) { /* idle; in use; in use and waiting */
+    redis_connect(&r, &f);
+    long before = redis_id(&r);
+    if (!used) redis_leave(&r);
+    if (!used) db_run_until_stats(&f, 1, 1, 2);
+    if (used == 2) redis_say(&r, "BLPOP nothing 0\r\n");
+    snprintf(kill, sizeof kill, "CLIENT KILL ID %ld\r\n", before);
+    redis_ask(&other, kill, ":1\r\n");
+    if (used == 1) redis_hear_end(&r); /* it asked nothing */
+    if (used == 2) redis_ask(&r, "", "-ERR the server closed the connection\r\n");
+    if (used) redis_leave(&r);
+    redis_connect(&r, &f);
+    assert_int_not_equal(redis_id(&r), before);
+    redis_leave(&r);
+  }
+  redis_leave(&other);
+  db_fixture_stop(&f);
+}
+
+/* All of it is passed on before a word is read, and answered in order; nothing is kept in between. */
+static void test_a_pipeline_of_100000(void **state) {
+  (void)state;
+  enum { N = 100000, ASK = 26, ANSWER = 12 };
+  db_fixture f;
+  redis_guest r;
+  char *text = malloc(N * ASK + 1), *answers = malloc(N * ANSWER + 1);
+  assert_non_null(text);
+  assert_non_null(answers);
+  redis_start(&f);
+  redis_connect(&r, &f);
+  long before = redis_id(&r);
+  for (int i = 0; i < N; i++) {
+    snprintf(text + i * ASK, ASK + 1, "*2\r\n$4\r\nECHO\r\n$6\r\n%06d\r\n", i);
+    snprintf(answers + i * ANSWER, ANSWER + 1, "$6\r\n%06d\r\n", i);
+  }
+  redis_say(&r, text);
+  for (size_t have = 0; have < (size_t)N * ANSWER;) {
+    char bytes[65536];
+    wg_error err;
+    ssize_t n = db_recv(&f, f.guest, r.handle, bytes, sizeof bytes, &err);
+    assert_true(n > 0 && have + (size_t)n <= (size_t)N * ANSWER);
+    assert_memory_equal(bytes, answers + have, (size_t)n);
+    have += (size_t)n;
+  }
+  redis_leave(&r);
+  redis_quiet(&f);
+  redis_connect(&r, &f);
+  assert_int_equal(redis_id(&r), before);
+  redis_leave(&r);
+  db_fixture_stop(&f);
+  free(text);
+  free(answers);
+}
+
 static void on_drained(void *user) { *(bool *)user = true; }
 
 /* US-116: while the host stops, nobody new is served, and what is in progress ends first. */
@@ -512,6 +639,10 @@ int main(void) {
       cmocka_unit_test(test_undeclared_loopback),
       cmocka_unit_test(test_us116_guest_auth),
       cmocka_unit_test(test_us116_relay),
+      cmocka_unit_test(test_a_password_is_changed),
+      cmocka_unit_test(test_us116_guest_auth_after_a_change),
+      cmocka_unit_test(test_client_kill),
+      cmocka_unit_test(test_a_pipeline_of_100000),
       cmocka_unit_test(test_us116_subscribers_have_no_deadline),
       cmocka_unit_test(test_us116_commands_that_block),
       cmocka_unit_test(test_a_long_pipeline),
