@@ -80,7 +80,7 @@ static void put_identity(rd_server *s, wg_buf *out) {
 static void requests_begin(rd_server *s) { s->expect_count = s->expect_at = 0; }
 
 /** "-CODE text" without its line break; NULL: not whole yet. */
-static const char *refusal(const wg_buf *in, char out[RD_LINE_MAX]) {
+static char *refusal(const wg_buf *in, char out[RD_LINE_MAX]) {
   const uint8_t *p = wg_buf_head(in), *end = memchr(p, '\n', wg_buf_len(in));
   size_t n = end ? (size_t)(end - p) : wg_buf_len(in);
   if (!end && n < RD_LINE_MAX) return NULL;
@@ -95,7 +95,18 @@ static bool begins(const char *text, const char *with) {
   return strncmp(text, with, strlen(with)) == 0;
 }
 
-static wg_wire_step refused(rd_server *s, const char *text, wg_error *err) {
+/** Servers repeat what they do not know: what we said is nobody's to read. A password so short that it
+ *  is part of any text is looked for in Redis's own words only. */
+static void forget_words(const rd_server *s, char *text) {
+  const wg_secret *password = s->login.password;
+  char *at = strstr(text, ", with args beginning with:");
+  if (at) *at = '\0';
+  if (!password || password->len < 6) return;
+  at = memmem(text, strlen(text), password->bytes, password->len);
+  if (at) *at = '\0';
+}
+
+static wg_wire_step refused(rd_server *s, char *text, wg_error *err) {
   static const char *const auth[] = {"WRONGPASS",      "NOAUTH",           "NOPERM", "DENIED",
                                      "ERR invalid pa", "ERR AUTH <passwo", NULL};
   static const char *const busy[] = {
@@ -103,6 +114,7 @@ static wg_wire_step refused(rd_server *s, const char *text, wg_error *err) {
   wg_code code = WG_PROTOCOL;
   rd_expect what = s->expect[s->expect_at];
   s->base.fault = WG_WIRE_FAULT_OTHER;
+  forget_words(s, text);
   for (const char *const *a = auth; *a; a++)
     if (begins(text, *a)) s->base.fault = WG_WIRE_FAULT_AUTH, code = WG_AUTH;
   for (const char *const *b = busy; *b; b++)
@@ -135,7 +147,7 @@ static wg_wire_step take_answers(rd_server *s, wg_buf *in, wg_error *err) {
     size_t have = wg_buf_len(in), len = strlen(want);
     const uint8_t *p = wg_buf_head(in);
     if (have > 0 && p[0] == '-') {
-      const char *text = refusal(in, line);
+      char *text = refusal(in, line);
       return text ? refused(s, text, err) : WG_WIRE_MORE;
     }
     if (memcmp(p, want, have < len ? have : len) != 0) {

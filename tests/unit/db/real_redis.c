@@ -89,6 +89,7 @@ static void configure(const real_redis_spec *spec) {
   fprintf(f, "unixsocket %s/redis.sock\nenable-debug-command local\n", dir);
   fprintf(f, "requirepass secret\n");
   if (spec && spec->old) fprintf(f, "rename-command RESET \"\"\nrename-command HELLO \"\"\n");
+  if (spec && spec->lines) fputs(spec->lines, f);
   fprintf(f, "user app on >secret ~* &* +@all\n");
   fprintf(f, "user other on \">another one\" ~* &* +@all\n");
   if (spec && spec->tls)

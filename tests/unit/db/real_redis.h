@@ -8,6 +8,7 @@
 
 typedef struct real_redis_spec {
   const char *tls; /**< a folder with server.crt, server.key and ca.crt: TLS only; NULL: without */
+  const char *lines; /**< of its configuration; NULL: none */
   bool old; /**< knows neither RESET nor HELLO */
 } real_redis_spec;
 

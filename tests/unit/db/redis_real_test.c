@@ -592,6 +592,23 @@ static void test_min_idle(void **state) {
   db_fixture_stop(&f);
 }
 
+/* A server that repeats what it does not know repeats the password: not to guests, nor to the log. */
+static void test_a_password_is_not_repeated(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  if (!real_redis_running()) skip();
+  real_redis_stop();
+  (void)real_redis_start(&(real_redis_spec){.lines = "rename-command AUTH \"\"\n"});
+  redis_init(&f);
+  f.database.user = (char *)"app";
+  db_fixture_start(&f);
+  assert_false(redis_try(&r, &f));
+  assert_non_null(strstr(r.err.msg, "unknown command 'AUTH'"));
+  assert_null(strstr(r.err.msg, "secret"));
+  db_fixture_stop(&f);
+}
+
 static void test_us116_tls(void **state) {
   (void)state;
   static const wg_tls_mode modes[] = {WG_TLS_VERIFY_FULL, WG_TLS_VERIFY_CA, WG_TLS_REQUIRE,
@@ -649,7 +666,8 @@ int main(void) {
       cmocka_unit_test(test_a_server_that_goes),
       cmocka_unit_test(test_us116_draining),
       cmocka_unit_test(test_min_idle),
-      cmocka_unit_test(test_us116_tls), /* with a server of its own */
+      cmocka_unit_test(test_a_password_is_not_repeated), /* with servers of their own */
+      cmocka_unit_test(test_us116_tls),
   };
   (void)real_redis_start(NULL);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

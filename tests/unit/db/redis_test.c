@@ -138,6 +138,12 @@ static void test_answers(void **state) {
       {LOGIN, "-LOADING Redis is loading\r\n", WG_WIRE_ERROR, WG_WIRE_FAULT_BUSY, "LOADING"},
       {LOGIN, "HTTP/1.1 400 Bad Request\r\n\r\n", WG_WIRE_ERROR, WG_WIRE_FAULT_OTHER,
        "not the one"},
+      {LOGIN, "-ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n", WG_WIRE_ERROR,
+       WG_WIRE_FAULT_OTHER, "unknown command 'AUTH'"},
+      {LOGIN, "-ERR unknown command `AUTH`, with args beginning with: `secret`, \r\n",
+       WG_WIRE_ERROR, WG_WIRE_FAULT_OTHER, "unknown command `AUTH`"},
+      {LOGIN, "-ERR no such command: AUTH secret\r\n", WG_WIRE_ERROR, WG_WIRE_FAULT_OTHER,
+       "no such command: AUTH"},
       {LOGIN, "-ERR ab\tcd\x1b[31m\r\n", WG_WIRE_ERROR, WG_WIRE_FAULT_OTHER, "ab cd [31m"},
       {RESET, "+RESET\r\n+OK\r\n+OK\r\n$16\r\n@\r\n", WG_WIRE_OK, WG_WIRE_FAULT_NONE, NULL},
       {RESET, "+OK\r\n+RESET\r\n+OK\r\n+OK\r\n$16\r\n@\r\n", WG_WIRE_ERROR, WG_WIRE_FAULT_OTHER,
@@ -162,6 +168,7 @@ static void test_answers(void **state) {
       if (step != all[i].step || fault != all[i].fault)
         fail_msg("%s, cut at %zu: %d %d", all[i].words, cut, step, fault);
       if (all[i].message && !strstr(err.msg, all[i].message)) fail_msg("%s", err.msg);
+      if (strstr(err.msg, "secret")) fail_msg("%s", err.msg); /* the password */
     }
 }
 
