@@ -259,6 +259,92 @@ static void test_many_guests(void **state) {
   db_fixture_stop(&f);
 }
 
+/** Reads one line and its bytes of answer, some of it or all. */
+static void hear_some(redis_guest *r, const char *expected, size_t want) {
+  for (size_t have = 0; have < want;) {
+    char bytes[4096];
+    wg_error err;
+    size_t room = want - have < sizeof bytes ? want - have : sizeof bytes;
+    ssize_t n = db_recv(r->f, r->f->guest, r->handle, bytes, room, &err);
+    if (n <= 0) fail_msg("the end after %zu of %zu bytes", have, want);
+    if (memcmp(bytes, expected + have, (size_t)n) != 0)
+      fail_msg("another's answer at %zu: %.60s", have, bytes);
+    have += (size_t)n;
+  }
+}
+
+/* Guests side by side on few connections, half of which leave somewhere in their answers. */
+static void test_a_storm(void **state) {
+  (void)state;
+  enum { SIDE = 6, ROUNDS = 60, TIMES = 3, BULK = 30000 };
+  db_fixture f;
+  redis_guest r[SIDE];
+  char *ask = malloc(TIMES * (BULK + 64)), *answer = malloc(TIMES * (BULK + 64));
+  unsigned seed = 7, mark = 0;
+  redis_init(&f);
+  f.database.pool.pool_size = SIDE;
+  db_fixture_start(&f);
+  for (int round = 0; round < ROUNDS; round++) {
+    size_t want[SIDE], len[SIDE];
+    unsigned first = mark, bulk[SIDE];
+    for (int pass = 0; pass < 2; pass++)
+      for (int i = 0; i < SIDE; i++) {
+        size_t n = 0, m = 0;
+        if (pass == 0) {
+          seed = seed * 1103515245u + 12345u;
+          bulk[i] = 8 + (seed >> 16) % (i % 2 ? 64u : BULK - 64u);
+        }
+        for (int k = 0; k < TIMES; k++) {
+          n += (size_t)sprintf(ask + n, "*2\r\n$4\r\nECHO\r\n$%u\r\n%0*u\r\n", bulk[i],
+                               (int)bulk[i], first + (unsigned)(i * TIMES + k));
+          m += (size_t)sprintf(answer + m, "$%u\r\n%0*u\r\n", bulk[i], (int)bulk[i],
+                               first + (unsigned)(i * TIMES + k));
+        }
+        if (pass == 0) {
+          len[i] = m;
+          want[i] = (round + i) % 2 ? m : (seed >> 8) % m;
+          if (i % 3)
+            redis_connect(&r[i], &f);
+          else
+            redis_open(&r[i], &f);
+          redis_say(&r[i], ask);
+        } else {
+          hear_some(&r[i], answer, want[i] < len[i] ? want[i] : len[i]);
+          redis_leave(&r[i]);
+        }
+      }
+    mark += SIDE * TIMES;
+  }
+  db_fixture_stop(&f);
+  free(ask);
+  free(answer);
+}
+
+/* What a server pushes to a guest that has gone reaches no other. */
+static void test_a_push_left_behind(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r, other;
+  redis_init(&f);
+  db_fixture_start(&f);
+  redis_connect(&other, &f);
+  redis_ask(&other, "SET k 1\r\n", "+OK\r\n");
+  redis_connect(&r, &f);
+  redis_say(&r, "HELLO 3\r\nCLIENT TRACKING ON\r\nGET k\r\nECHO last\r\n");
+  while (strcmp(redis_line(&r), "last") != 0) {
+  }
+  redis_ask(&other, "SET k 2\r\n", "+OK\r\n");
+  redis_leave(&r);
+  for (int i = 0; i < 3; i++) {
+    redis_connect(&r, &f);
+    redis_ask(&other, "SET k 3\r\n", "+OK\r\n");
+    redis_ask(&r, "GET k\r\n", "$1\r\n3\r\n");
+    redis_leave(&r);
+  }
+  redis_leave(&other);
+  db_fixture_stop(&f);
+}
+
 /* Drivers that are refused HELLO go on with AUTH, which is ours to answer. */
 static void test_hello_refused_then_auth(void **state) {
   (void)state;
@@ -324,6 +410,8 @@ int main(void) {
       cmocka_unit_test(test_a_block_ends_with_its_guest),
       cmocka_unit_test(test_what_drivers_begin_with),
       cmocka_unit_test(test_many_guests),
+      cmocka_unit_test(test_a_storm),
+      cmocka_unit_test(test_a_push_left_behind),
       cmocka_unit_test(test_hello_refused_then_auth), /* with servers of their own */
       cmocka_unit_test(test_without_reset),
   };
