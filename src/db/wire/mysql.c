@@ -14,7 +14,8 @@
  *                                                         \--KEY_ASKED--^
  *
  * NAMING asks for the names of the character set that the log-in chose by its number: the reset needs
- * them, because COM_RESET_CONNECTION brings neither it nor the database back. A server that does not know
+ * them, because COM_RESET_CONNECTION brings neither it nor the database back. Nor does it the role, which
+ * is asked for where the server has roles. A server that does not know
  * that command (before MySQL 5.7.3 and MariaDB 10.2.4) gets COM_CHANGE_USER, a log-in on the same
  * connection: READY --it--> RESPONDED ... --OK--> READY.
  *
@@ -22,6 +23,11 @@
  * Unix socket only; for mysql_clear_password the certificate must have been verified. */
 
 enum { MY_SWITCHES_MAX = 4, MY_CLIENT_PACKET_MAX = 1 << 30 };
+
+/* Comments that servers read for themselves: MariaDB's, and MySQL's from version 8 on. */
+#define ON_MARIADB(text) "/*M!100005 " text "*/"
+#define ON_MYSQL(text) "/*!80000 " text "*/"
+#define ROLE ",SHA2(CURRENT_ROLE(),256)" /* its name may be longer than a cell */
 
 static void login_enter(my_server *s, my_login_state next) {
   switch (next) {
@@ -384,9 +390,9 @@ static void put_options(my_server *s, wg_buf *out) {
 /** The end of a reset: its answer must bring a number back that nobody knew before, so that an answer to
  *  something that the last guest asked cannot pass for it. */
 static void put_question(my_server *s, wg_buf *out) {
-  char text[64];
+  char text[96];
   snprintf(s->token, sizeof s->token, "%016llx", (unsigned long long)wg_random_u64());
-  snprintf(text, sizeof text, "SELECT '%s',DATABASE()", s->token);
+  snprintf(text, sizeof text, "SELECT '%s',DATABASE()%s", s->token, s->roles ? ROLE : "");
   await(s, MY_AWAIT_ROW);
   my_put_command(out, MY_COM_QUERY, text);
 }
@@ -402,7 +408,9 @@ static wg_wire_step logged_in(my_server *s, wg_reader body, wg_buf *out, wg_erro
   }
   login_enter(s, MY_NAMING);
   await(s, MY_AWAIT_ROW);
-  my_put_command(out, MY_COM_QUERY, "SELECT @@character_set_client,@@collation_connection");
+  my_put_command(out, MY_COM_QUERY,
+                 "SELECT @@character_set_client,@@collation_connection" ON_MARIADB(ROLE)
+                     ON_MYSQL(ROLE));
   return WG_WIRE_MORE;
 }
 
@@ -429,11 +437,13 @@ static wg_wire_step login_names(my_server *s, wg_buf *in, wg_buf *out, wg_error 
   wg_wire_step step = my_reply(&s->base, in, out, err);
   if (step == WG_WIRE_ERROR) s->base.fault = WG_WIRE_FAULT_OTHER;
   if (step != WG_WIRE_OK) return step;
-  if (s->row.cells != 2 || !is_name(s->row.cell[0]) || !is_name(s->row.cell[1]))
+  if (s->row.cells < 2 || !is_name(s->row.cell[0]) || !is_name(s->row.cell[1]))
     return login_fail(s, WG_WIRE_FAULT_OTHER, err, WG_PROTOCOL,
                       "the server does not name its character set");
   memcpy(s->charset, s->row.cell[0], sizeof s->charset);
   memcpy(s->collation, s->row.cell[1], sizeof s->collation);
+  s->roles = s->row.cells == 3;
+  if (s->roles) memcpy(s->role, s->row.cell[2], sizeof s->role);
   login_enter(s, MY_READY);
   return WG_WIRE_OK;
 }
@@ -491,6 +501,7 @@ static void my_reset(wg_wire_server *base, const wg_wire_track *t, wg_buf *out) 
   my_server *s = (my_server *)base;
   char text[2 * MY_NAME_MAX + 64];
   s->options = t->mysql.options;
+  s->role_set = false;
   if (s->old) {
     change_user(s, out);
     return;
@@ -603,7 +614,7 @@ static wg_wire_step reply_over(my_server *s, wg_buf *out, wg_error *err) {
   s->await_count = 0;
   if (s->state != MY_READY || !s->token[0]) return WG_WIRE_OK;
   const char *database = s->caps & MY_CAP_CONNECT_WITH_DB ? s->login.database : "";
-  bool back = s->row.cells == 2 && strcmp(s->row.cell[0], s->token) == 0;
+  bool back = s->row.cells == 2 + s->roles && strcmp(s->row.cell[0], s->token) == 0;
   s->token[0] = '\0';
   if (!back) return unexpected(err, "somebody else's answer");
   if (s->change) { /* and nothing is reset yet */
@@ -613,7 +624,13 @@ static wg_wire_step reply_over(my_server *s, wg_buf *out, wg_error *err) {
   }
   /* Where no database is chosen, COM_RESET_CONNECTION chooses none: what a guest chose stays. */
   if (database[0] == '\0' && s->row.cell[1][0]) return unexpected(err, "a chosen database");
-  return WG_WIRE_OK;
+  if (!s->roles || strcmp(s->row.cell[2], s->role) == 0) return WG_WIRE_OK;
+  if (s->role_set) return unexpected(err, "a chosen role");
+  s->role_set = true;
+  await(s, MY_AWAIT_OK);
+  my_put_command(out, MY_COM_QUERY, "SET ROLE " ON_MARIADB("NONE") ON_MYSQL("DEFAULT"));
+  put_question(s, out);
+  return WG_WIRE_MORE;
 }
 
 static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err) {

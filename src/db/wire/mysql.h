@@ -92,7 +92,7 @@ enum {
   MY_PACKET_MAX = 0xFFFFFF, /**< of one packet; a longer message goes on in the next one */
   MY_SCRAMBLE = 20,
   MY_VERSION_MAX = 80, /**< of a server's version text */
-  MY_NAME_MAX = 64 /**< of a character set or collation */
+  MY_NAME_MAX = 64 /**< of a character set or collation; of SHA-256 in hexadecimal */
 };
 
 /** How the password is proved. */
@@ -130,7 +130,7 @@ typedef enum my_login_state {
 /** What one of our own requests is to be answered by. */
 typedef enum my_await { MY_AWAIT_OK, MY_AWAIT_EOF, MY_AWAIT_ROW } my_await;
 
-enum { MY_AWAITS_MAX = 8, MY_CELLS = 2 };
+enum { MY_AWAITS_MAX = 8, MY_CELLS = 3 };
 
 /** One row of text that answers a request of ours: column count, columns, [EOF], row, end. */
 typedef struct my_row {
@@ -152,6 +152,8 @@ typedef struct my_server {
   uint8_t nonce[32]; /* of the plugin */
   size_t nonce_len;
   char charset[MY_NAME_MAX + 1], collation[MY_NAME_MAX + 1]; /* "" : not known */
+  bool roles; /* the server has roles */
+  char role[MY_NAME_MAX + 1]; /* digest of the log-in's; "": none */
   my_await awaits[MY_AWAITS_MAX]; /* of our own requests, in order */
   uint8_t await_count, await_at;
   my_row row;
@@ -159,6 +161,7 @@ typedef struct my_server {
   bool options; /* the guest before sent COM_SET_OPTION */
   bool old; /* COM_RESET_CONNECTION is unknown: COM_CHANGE_USER takes its place */
   bool change; /* that was found out in this reset, which COM_CHANGE_USER is to follow */
+  bool role_set; /* in this reset the log-in's role was asked for */
 } my_server;
 
 /* ---- bytes: mysql.c ---- */

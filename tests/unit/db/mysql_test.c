@@ -512,6 +512,45 @@ static void test_reset_in_doubt(void **state) {
   }
 }
 
+static void put_role_row(login_case *c, const char *role) {
+  const char *cells[] = {((my_server *)c->s)->token, "shop", role};
+  put_packet(&c->script, 1, "\3", 1);
+  for (uint8_t i = 0; i < 3; i++) put_packet(&c->script, (uint8_t)(2 + i), "\3def", 4);
+  size_t at = my_begin(&c->script, 5);
+  for (size_t i = 0; i < 3; i++) {
+    my_put_lenenc(&c->script, strlen(cells[i]));
+    wg_buf_put(&c->script, cells[i], strlen(cells[i]));
+  }
+  my_end(&c->script, at);
+  put_packet(&c->script, 6, "\xfe\0\0\2\0\0\0", 7);
+}
+
+/* COM_RESET_CONNECTION leaves a guest's role: it is taken back, or the connection is not used again. */
+static void test_reset_of_a_role(void **state) {
+  (void)state;
+  for (int stays = 0; stays < 2; stays++) {
+    login_case c;
+    wg_wire_track t = {0};
+    logged_in(&c, 7);
+    ((my_server *)c.s)->roles = true;
+    for (int time = 0; time < 2; time++) {
+      my->reset(c.s, &t, &c.out);
+      for (int i = 0; i < 3; i++) my_put_ok(&c.script, 1, 2);
+      put_role_row(&c, "abc");
+      wg_buf_clear(&c.out);
+      assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
+      check_sent(&c, "\3SET ROLE /*M!100005 NONE*//*!80000 DEFAULT*/", 45);
+      assert_memory_equal(wrote(&c, 0).p, "\3SELECT '", 9);
+      my_drop(&c.out);
+      my_put_ok(&c.script, 1, 2);
+      put_role_row(&c, stays ? "abc" : "");
+      assert_int_equal(feed_reply(&c), stays ? WG_WIRE_ERROR : WG_WIRE_OK);
+      if (stays) break;
+    }
+    login_end(&c);
+  }
+}
+
 /* What a server that does not know COM_RESET_CONNECTION answers to a reset; the transaction of the guest
  * before goes on. */
 static void script_unknown(login_case *c) {
@@ -653,8 +692,8 @@ int main(void) {
       cmocka_unit_test(test_log_in_numbers),       cmocka_unit_test(test_capabilities),
       cmocka_unit_test(test_tls_is_asked_for),     cmocka_unit_test(test_reset),
       cmocka_unit_test(test_reset_in_doubt),       cmocka_unit_test(test_change_user),
-      cmocka_unit_test(test_change_user_in_doubt), cmocka_unit_test(test_ping_and_bye),
-      cmocka_unit_test(test_long_packets),
+      cmocka_unit_test(test_change_user_in_doubt), cmocka_unit_test(test_reset_of_a_role),
+      cmocka_unit_test(test_ping_and_bye),         cmocka_unit_test(test_long_packets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
