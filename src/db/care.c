@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file care.c  What is done for a pool as time goes by: idle and lifetime limits, health checks, the
- *  minimum of idle connections.
+ *  minimum of idle connections, room for pools of other shapes.
  *
  *  A connection lives at most max_lifetime, less up to a tenth by chance, so that those made together
  *  do not end together; it is closed when it comes back or when it is idle, never under a guest.
@@ -101,7 +101,7 @@ static wg_server *refill_next(wg_local *local) {
   pthread_mutex_lock(&pool->lock);
   size_t ready = pool->servers[SRV_IDLE].count + wg__pool_coming(pool);
   bool lacks = ready < min_idle_of(pool) && own < own_share(local) && pool->waiting == 0 &&
-               wg__pool_total(pool) < c->pool_size;
+               !atomic_load(&pool->retiring) && wg__pool_total(pool) < c->pool_size;
   bool failing = pool->failures > 0 &&
                  (wg__pool_connecting(pool) > 0 || wg__db_now(local->worker) < pool->retry_ms);
   if (lacks && !failing) srv = wg__server_new(local);
@@ -112,6 +112,36 @@ static wg_server *refill_next(wg_local *local) {
 static void refill(wg_local *local) {
   wg_server *srv;
   while ((srv = refill_next(local))) wg__server_start(srv);
+}
+
+/* ---- making room for another shape ---- */
+
+bool wg__pool_rests(wg_pool *pool, uint64_t *used_ms) {
+  *used_ms = 0;
+  pthread_mutex_lock(&pool->lock);
+  const wg_list *idle = &pool->servers[SRV_IDLE];
+  bool rests = pool->waiting == 0 && wg__pool_total(pool) == idle->count;
+  for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
+    rests = rests && wg_list_empty(&WG_CONTAINER(n, wg_local, by_pool)->granted);
+  for (wg_node *n = wg_list_first(idle); n; n = wg_list_next(idle, n)) {
+    const wg_server *srv = WG_CONTAINER(n, wg_server, by_state);
+    if (srv->idle_ms > *used_ms) *used_ms = srv->idle_ms;
+  }
+  pthread_mutex_unlock(&pool->lock);
+  return rests;
+}
+
+void wg__pool_retire(wg_pool *pool) {
+  atomic_store(&pool->retiring, true);
+  pthread_mutex_lock(&pool->lock);
+  for (wg_node *n = wg_list_first(&pool->locals); n; n = wg_list_next(&pool->locals, n))
+    uv_async_send(&WG_CONTAINER(n, wg_local, by_pool)->worker->wake);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+void wg__pool_leave(wg_local *local) {
+  for (wg_server *srv; (srv = WG_ITEM(wg_list_first(&local->idle), wg_server, by_local));)
+    wg__server_dismiss(srv, END_POLICY);
 }
 
 /* ---- from time to time ---- */

@@ -65,14 +65,14 @@ void wg_db_free(wg_db *db) {
 
 static bool same(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
 
-/** Everything that a connection is fixed to by its log-in. */
+/** Everything that a connection is fixed to by its log-in, but for its shape. */
 static bool pool_serves(const wg_pool *pool, const wg_database_config *config, const char *database,
-                        const char *user, uint64_t shape, const uint8_t digest[32]) {
+                        const char *user, const uint8_t digest[32]) {
   const wg_database_config *c = pool->config;
   return c->auth == config->auth && c->protocol == config->protocol && c->port == config->port &&
          c->address_port == config->address_port && same(c->host, config->host) &&
          same(c->address, config->address) && same(pool->database, database) &&
-         wg_db_same_hosts(c, config) && same(pool->user, user) && pool->shape == shape &&
+         wg_db_same_hosts(c, config) && same(pool->user, user) &&
          CRYPTO_memcmp(pool->digest, digest, 32) == 0 && wg_tls_same(&c->tls, &config->tls);
 }
 
@@ -88,6 +88,30 @@ static wg_code digest_of(const wg_db *db, const char *password, size_t len, uint
   return wg_error_set(err, WG_IO, 0, "databases: the crypto library cannot compute SHA-256");
 }
 
+/** Shapes are the guests' choice: of one log-in there are few at a time. Where one is too many, the
+ *  pool that was unused for longest makes room. The db's lock is held.
+ *  @return false: all of them are in use */
+static bool shape_fits(wg_db *db, const wg_database_config *config, const char *database,
+                       const char *user, const uint8_t digest[32]) {
+  size_t shapes = 0;
+  uint64_t oldest_ms = 0;
+  wg_pool *oldest = NULL;
+  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+    wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
+    uint64_t used_ms;
+    if ((pool->shape & WG_WIRE_SHAPE_GUESS) || atomic_load(&pool->retiring) ||
+        !pool_serves(pool, config, database, user, digest))
+      continue;
+    shapes++;
+    if (!wg__pool_rests(pool, &used_ms) || (oldest && used_ms >= oldest_ms)) continue;
+    oldest = pool;
+    oldest_ms = used_ms;
+  }
+  if (shapes < DB_SHAPES_MAX) return true;
+  if (oldest) wg__pool_retire(oldest);
+  return oldest;
+}
+
 /** The pool of a key, made at need. The db's lock is held. */
 static wg_code pool_find(wg_db *db, const wg_database_config *config, const char *database,
                          const wg_credentials *who, uint64_t shape, wg_pool **out, wg_error *err) {
@@ -98,10 +122,22 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
   wg_code code =
       digest_of(db, password, guest ? who->password_len : config->password.len, digest, err);
   if (code != WG_OK) return code;
-  for (wg_node *n = wg_list_first(&db->pools); n; n = wg_list_next(&db->pools, n)) {
+  wg_pool *found = NULL;
+  for (wg_node *n = wg_list_first(&db->pools); n && !found; n = wg_list_next(&db->pools, n)) {
     wg_pool *pool = WG_CONTAINER(n, wg_pool, by_db);
-    if (!pool_serves(pool, config, database, user, shape, digest)) continue;
-    *out = pool;
+    if (pool->shape == shape && pool_serves(pool, config, database, user, digest)) found = pool;
+  }
+  *out = found;
+  if (found && !atomic_load(&found->retiring)) return WG_OK;
+  if (shape && !(shape & WG_WIRE_SHAPE_GUESS) && !shape_fits(db, config, database, user, digest)) {
+    wg_error_set(err, WG_EXHAUSTED, 0,
+                 "database '%s': %d kinds of connections are in use already (SQLSTATE 53300)",
+                 config->name, DB_SHAPES_MAX);
+    wg_error_hint(err, "a kind is what a driver asks for: capabilities and character set");
+    return WG_EXHAUSTED;
+  }
+  if (found) {
+    atomic_store(&found->retiring, false);
     return WG_OK;
   }
   /* Those that warp.toml spells out are as many as it has. */
@@ -140,7 +176,7 @@ static wg_code pool_find(wg_db *db, const wg_database_config *config, const char
 /** Keys that guests chose come and go: when a new one was made, this worker's sides of those that
  *  nobody uses go, and pools that were only ours; those of databases that guests name when there is
  *  little room left. From the loop only: whoever calls a guest back may do so in the middle of a walk
- *  over what is freed here. */
+ *  over what is freed here. Those that another shape has the place of go as well. */
 static void sweep(wg_db_worker *w) {
   w->sweeps = false;
   pthread_mutex_lock(&w->db->lock);
@@ -150,7 +186,8 @@ static void sweep(wg_db_worker *w) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
     wg_pool *pool = local->pool;
     next = wg_list_next(&w->locals, n);
-    if (!wg__pool_chosen(pool) || (pool->auth != WG_DB_AUTH_GUEST && !named)) continue;
+    bool leaves = named || atomic_load(&pool->retiring);
+    if (!wg__pool_chosen(pool) || (pool->auth != WG_DB_AUTH_GUEST && !leaves)) continue;
     if (!wg__local_unused(local) || wg__cancels_use(w, pool)) continue;
     for (wg_node *g = wg_list_first(&w->guests); g; g = wg_list_next(&w->guests, g))
       wg__turns_forget(WG_CONTAINER(g, wg_db_guest, by_worker), local);
@@ -211,7 +248,8 @@ static wg_local *local_find(const wg_db_worker *w, const wg_database_config *con
   for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
     wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
     const wg_pool *pool = local->pool;
-    if (pool->config == config && pool->shape == shape && strcmp(pool->database, database) == 0)
+    if (pool->config == config && pool->shape == shape && !atomic_load(&pool->retiring) &&
+        strcmp(pool->database, database) == 0)
       return local;
   }
   return NULL;
@@ -267,8 +305,13 @@ static void on_wake(uv_async_t *async) {
     if (!wg_list_empty(&w->busy)) uv_async_send(&w->wake);
   }
   wg__cancels_arrived(w);
-  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n))
-    wg__pool_pump(WG_CONTAINER(n, wg_local, by_worker));
+  for (wg_node *n = wg_list_first(&w->locals); n; n = wg_list_next(&w->locals, n)) {
+    wg_local *local = WG_CONTAINER(n, wg_local, by_worker);
+    wg__pool_pump(local);
+    if (!atomic_load(&local->pool->retiring)) continue;
+    wg__pool_leave(local);
+    w->sweeps = true;
+  }
   if (w->sweeps) sweep(w);
   if (w->state == WORKER_DRAINING && wg_list_empty(&w->servers)) worker_enter(w, WORKER_DRAINED);
 }

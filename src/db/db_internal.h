@@ -35,6 +35,7 @@ typedef struct wg_guard {
 
 enum {
   DB_POOLS_MAX = 1024, /**< keys; guests can make them where `database` is not declared */
+  DB_SHAPES_MAX = 8, /**< pools of one log-in that differ in what guests' drivers ask for (MySQL) */
   DB_LOOPBACKS_MAX = 32, /**< undeclared databases of this machine */
   DB_PASSWORD_MAX = 4096, /**< bytes of a password that a guest brings */
   DB_SESSIONS_MAX = 4096, /**< handles and connects of one guest */
@@ -248,6 +249,7 @@ struct wg_pool {
   uint8_t digest[32]; /* of the password: SHA-256, salted */
   wg_tls_cache resume; /* has a lock of its own */
   wg_scram_cache keys; /* has a lock of its own; while there is a password */
+  _Atomic bool retiring; /* another shape has its place. Changed under the db's lock */
   pthread_mutex_t lock;
   /* under the lock */
   wg_tls *tls; /* made at need where the config has none; then constant */
@@ -353,6 +355,12 @@ bool wg__care_expired(const wg_server *srv);
 /** Sees to lifetimes and min_idle from now on. */
 void wg__care_start(wg_local *local);
 void wg__care_init(wg_local *local);
+/** True when all that the pool has is idle. @param used_ms  out: since when; 0: it has nothing */
+bool wg__pool_rests(wg_pool *pool, uint64_t *used_ms);
+/** Lets its workers close what is idle, and forget it. The db's lock is held. */
+void wg__pool_retire(wg_pool *pool);
+/** The worker's part of that. */
+void wg__pool_leave(wg_local *local);
 
 /* ---- what is told of a pool: told.c ---- */
 

@@ -247,15 +247,15 @@ static void give(wg_server *srv) {
     return;
   }
   if (!req) {
-    bool guess = pool->shape & WG_WIRE_SHAPE_GUESS;
+    bool passing = pool->shape & WG_WIRE_SHAPE_GUESS || atomic_load(&pool->retiring);
     bool goes_on = w->state == WORKER_RUNNING && !w->freeing;
-    bool keep = goes_on && pool->auth != WG_DB_AUTH_RELAY && !guess;
+    bool keep = goes_on && pool->auth != WG_DB_AUTH_RELAY && !passing;
     if (keep) wg__server_enter_locked(srv, SRV_IDLE);
     pthread_mutex_unlock(&pool->lock);
     if (keep) {
       wg__server_entered(srv);
     } else {
-      wg__server_dismiss(srv, !goes_on ? END_STOP : guess ? END_POLICY : END_GUEST);
+      wg__server_dismiss(srv, !goes_on ? END_STOP : passing ? END_POLICY : END_GUEST);
       wg__pool_pump(local); /* somebody on another worker may have come to wait meanwhile */
     }
     return;

@@ -110,10 +110,10 @@ static void ask_pool(wg_session *s, const wg_server *had) {
         wg__session_changed(s);
       return;
     }
-    if (wire->shape) wg__hello_shape(w->db, config, wire->shape);
     code = wg__worker_pool(w, config, database, database ? strlen(database) : 0,
                            config->auth == WG_DB_AUTH_SERVICE ? NULL : &who, wire->shape, &local,
                            &err);
+    if (code == WG_OK && wire->shape) wg__hello_shape(w->db, config, wire->shape);
   }
   if (code != WG_OK) {
     wg__session_refuse(s, &err);

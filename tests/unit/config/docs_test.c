@@ -113,6 +113,9 @@ static const struct {
      "src/engine/engine_internal.h", "WG_GUEST_LINES_PER_S = 1000"},
     {"Line of the log", "12 KiB", "src/base/log.c", "LOG_LINE_MAX = 12 * 1024"},
     {"Pools of databases", "1024", "src/db/db_internal.h", "DB_POOLS_MAX = 1024"},
+    {"Kinds of connections (capabilities, character set) of one MySQL log-in, each with a pool of "
+     "its own",
+     "8", "src/db/db_internal.h", "DB_SHAPES_MAX = 8"},
     {"`addresses` of a database", "16", "src/config/config.h", "WG_DB_HOSTS_MAX = 16"},
     {"Database connections of one guest", "4096", "src/db/db_internal.h", "DB_SESSIONS_MAX = 4096"},
     {"Reset or check of a database connection", "5s", "src/db/db_internal.h",

@@ -221,6 +221,46 @@ static void test_shapes(void **state) {
   db_fixture_stop(&f);
 }
 
+/* US-115: a guest that makes up a new kind each time has no more connections than a few kinds have, and
+ * takes none from others for good. */
+static void test_us115_shapes_are_bounded(void **state) {
+  (void)state;
+  static const uint8_t charsets[] = {8, 33, 45, 47, 63, 83, 192, 193, 194, 195, 196, 197, 198, 199};
+  enum { KINDS = sizeof charsets };
+  db_fixture f;
+  mysql_guest m[KINDS];
+  real_start(&f);
+  f.database.pool.pool_size = 1;
+  for (size_t i = 0; i < KINDS; i++) {
+    m[i] = (mysql_guest){.charset = charsets[i]};
+    mysql_open(&m[i], &f, f.guest);
+    mysql_is(&m[i], "SELECT 1", "1");
+    mysql_quit(&m[i]);
+    unsigned kinds = i + 1 < DB_SHAPES_MAX ? (unsigned)i + 1 : DB_SHAPES_MAX;
+    db_run_until_stats(&f, 0, kinds, kinds);
+  }
+  assert_int_equal(db_stats(&f).unhealthy, 0);
+
+  /* All at the same time: the first ones get theirs. */
+  for (size_t i = 0; i < KINDS; i++) {
+    mysql_open_socket(&m[i], &f);
+    int code = mysql_log_in(&m[i], "whoever", NULL);
+    if (code != (i < DB_SHAPES_MAX ? 0 : 1040)) fail_msg("%zu: %d %s", i, code, m[i].error);
+  }
+  assert_non_null(strstr(m[KINDS - 1].error, "kinds of connections"));
+  for (size_t i = DB_SHAPES_MAX; i < KINDS; i++) db_close(f.guest, m[i].handle);
+  mysql_quit(&m[2]);
+  db_run_until_stats(&f, DB_SHAPES_MAX - 1, 1, DB_SHAPES_MAX);
+  mysql_open_socket(&m[KINDS - 1], &f);
+  assert_int_equal(mysql_log_in(&m[KINDS - 1], "whoever", NULL), 0);
+  mysql_is(&m[KINDS - 1], "SELECT 1", "1");
+  mysql_quit(&m[KINDS - 1]);
+  for (size_t i = 0; i < DB_SHAPES_MAX; i++)
+    if (i != 2) mysql_quit(&m[i]);
+  db_run_until_stats(&f, 0, DB_SHAPES_MAX, DB_SHAPES_MAX);
+  db_fixture_stop(&f);
+}
+
 /* A server without TLS: refused where it is required, in plain text where it is preferred. */
 static void test_server_without_tls(void **state) {
   (void)state;
@@ -249,7 +289,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_us117_tables),          cmocka_unit_test(test_greeting),
       cmocka_unit_test(test_us117_reuse_and_reset), cmocka_unit_test(test_shapes),
-      cmocka_unit_test(test_server_without_tls),
+      cmocka_unit_test(test_server_without_tls),    cmocka_unit_test(test_us115_shapes_are_bounded),
   };
   running = real_mysql_start(NULL);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
