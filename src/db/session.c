@@ -260,7 +260,10 @@ void wg__session_granted(wg_db_req *req, wg_server *srv) {
     return;
   }
   wg_db_guest *g = req->impl;
-  wg_session *s = session_new(g, srv->ops, SES_GREETING);
+  const wg_database_config *config = srv->pool->config;
+  /* It was met, and what the guest needs it says then: it may take its time, the server is others'. */
+  bool met = (srv->pool->shape & WG_WIRE_SHAPE_GUESS) && config->database;
+  wg_session *s = session_new(g, srv->ops, met ? SES_STARTING : SES_GREETING);
   if (!s) {
     wg__pool_return(srv, true, NULL);
     wg_error err;
@@ -268,10 +271,14 @@ void wg__session_granted(wg_db_req *req, wg_server *srv) {
     req_end(req, &err);
     return;
   }
-  wg__session_bind(s, srv);
+  if (met)
+    s->config = config;
+  else
+    wg__session_bind(s, srv);
   req->handle = s->handle;
   wg_error ignored; /* the guest reads it */
   if (srv->ops->hello) (void)wg__startup_take(s, NULL, 0, &ignored);
+  if (met) wg__pool_return(srv, true, NULL);
   req_end(req, NULL);
 }
 

@@ -261,6 +261,32 @@ static void test_us115_shapes_are_bounded(void **state) {
   db_fixture_stop(&f);
 }
 
+/* US-115: of the first guests one that never answers its greeting holds nobody else up: nobody knows
+ * yet what connections guests need, and one is enough to learn how the server greets. */
+static void test_us115_first_guest_that_is_silent(void **state) {
+  (void)state;
+  db_fixture f;
+  db_result r[3];
+  wg_error err;
+  real_start(&f);
+  memset(r, 0, sizeof r);
+  for (size_t i = 0; i < WG_COUNT(r); i++) db_start_connect(f.guest, &r[i]);
+  for (size_t i = 0; i < WG_COUNT(r); i++) {
+    db_run_until(&f.one, &r[i].done);
+    if (r[i].code) fail_msg("%zu: %s", i, r[i].err.msg);
+  }
+  uint64_t silent = db_connect(&f, f.guest, &err);
+  if (!silent) fail_msg("%s", err.msg);
+  mysql_guest m = {0};
+  mysql_open(&m, &f, f.guest);
+  mysql_is(&m, "SELECT DATABASE()", "shop");
+  mysql_quit(&m);
+  db_close(f.guest, silent);
+  for (size_t i = 0; i < WG_COUNT(r); i++) db_close(f.guest, r[i].req.handle);
+  quiet(&f);
+  db_fixture_stop(&f);
+}
+
 /* A server without TLS: refused where it is required, in plain text where it is preferred. */
 static void test_server_without_tls(void **state) {
   (void)state;
@@ -287,9 +313,13 @@ static void test_server_without_tls(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_us117_tables),          cmocka_unit_test(test_greeting),
-      cmocka_unit_test(test_us117_reuse_and_reset), cmocka_unit_test(test_shapes),
-      cmocka_unit_test(test_server_without_tls),    cmocka_unit_test(test_us115_shapes_are_bounded),
+      cmocka_unit_test(test_us117_tables),
+      cmocka_unit_test(test_greeting),
+      cmocka_unit_test(test_us117_reuse_and_reset),
+      cmocka_unit_test(test_shapes),
+      cmocka_unit_test(test_us115_first_guest_that_is_silent),
+      cmocka_unit_test(test_server_without_tls),
+      cmocka_unit_test(test_us115_shapes_are_bounded),
   };
   running = real_mysql_start(NULL);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
