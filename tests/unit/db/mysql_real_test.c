@@ -248,7 +248,7 @@ static void test_us115_shapes_are_bounded(void **state) {
     if (code != (i < DB_SHAPES_MAX ? 0 : 1040)) fail_msg("%zu: %d %s", i, code, m[i].error);
   }
   assert_non_null(strstr(m[KINDS - 1].error, "kinds of connections"));
-  for (size_t i = DB_SHAPES_MAX; i < KINDS; i++) db_close(f.guest, m[i].handle);
+  for (size_t i = DB_SHAPES_MAX; i < KINDS; i++) mysql_drop(&m[i]);
   mysql_quit(&m[2]);
   db_run_until_stats(&f, DB_SHAPES_MAX - 1, 1, DB_SHAPES_MAX);
   mysql_open_socket(&m[KINDS - 1], &f);
