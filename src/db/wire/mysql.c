@@ -387,6 +387,13 @@ static void put_options(my_server *s, wg_buf *out) {
   await(s, MY_AWAIT_EOF);
 }
 
+/** No reset takes the texts back that a guest had recorded by SET profiling: where SHOW PROFILES lists any,
+ *  the connection is not used again. */
+static void put_profiles(my_server *s, wg_buf *out) {
+  await(s, MY_AWAIT_NO_ROW);
+  my_put_command(out, MY_COM_QUERY, "SHOW PROFILES");
+}
+
 /** The end of a reset: its answer must bring a number back that nobody knew before, so that an answer to
  *  something that the last guest asked cannot pass for it. */
 static void put_question(my_server *s, wg_buf *out) {
@@ -403,6 +410,7 @@ static wg_wire_step logged_in(my_server *s, wg_reader body, wg_buf *out, wg_erro
   if (s->charset[0]) { /* it is a reset */
     login_enter(s, MY_READY);
     put_options(s, out);
+    put_profiles(s, out);
     put_question(s, out);
     return WG_WIRE_MORE;
   }
@@ -506,6 +514,13 @@ static void my_reset(wg_wire_server *base, const wg_wire_track *t, wg_buf *out) 
     change_user(s, out);
     return;
   }
+  /* After XA PREPARE a connection that is reset can do nothing with tables. There ROLLBACK fails, and
+   * that ends it. */
+  s->reset_at = t->txn;
+  if (t->txn) {
+    await(s, MY_AWAIT_OK);
+    my_put_command(out, MY_COM_QUERY, "ROLLBACK");
+  }
   await(s, MY_AWAIT_OK);
   my_put_command(out, MY_COM_RESET_CONNECTION, NULL);
   put_options(s, out);
@@ -516,6 +531,7 @@ static void my_reset(wg_wire_server *base, const wg_wire_track *t, wg_buf *out) 
   snprintf(text, sizeof text, "SET NAMES '%s' COLLATE '%s'", s->charset, s->collation);
   await(s, MY_AWAIT_OK);
   my_put_command(out, MY_COM_QUERY, text);
+  put_profiles(s, out);
   put_question(s, out);
 }
 
@@ -552,9 +568,11 @@ static wg_wire_step row_packet(my_server *s, wg_reader body, wg_error *err) {
   enum { COUNT, COLUMNS, COLUMNS_END, ROW, END };
   my_row *row = &s->row;
   bool deprecate_eof = s->caps & MY_CAP_DEPRECATE_EOF;
+  bool none = s->awaits[s->await_at] == MY_AWAIT_NO_ROW;
   uint8_t first = body.len ? body.p[0] : 0;
   switch (row->part) {
   case COUNT:
+    if (none && first == 0 && body.len >= 7) return WG_WIRE_OK; /* not even columns */
     if (body.len != 1 || first == 0 || first > MY_CELLS) return unexpected(err, "a column count");
     row->columns = row->cells = first;
     row->part = COLUMNS;
@@ -568,6 +586,7 @@ static wg_wire_step row_packet(my_server *s, wg_reader body, wg_error *err) {
     row->part = ROW;
     return WG_WIRE_MORE;
   case ROW:
+    if (none) break;
     for (size_t i = 0; i < row->cells; i++)
       if (!row_cell(&body, row->cell[i])) return unexpected(err, "a row");
     if (body.len) return unexpected(err, "a row");
@@ -585,18 +604,24 @@ static wg_wire_step row_packet(my_server *s, wg_reader body, wg_error *err) {
 /** The packet of an awaited answer.  @return MORE, OK (that was its end), ERROR */
 static wg_wire_step reply_packet(my_server *s, wg_reader body, wg_error *err) {
   enum { UNKNOWN_COMMAND = 1047 };
+  /* ER_PARSE_ERROR, ER_UNKNOWN_ERROR, ER_NOT_SUPPORTED_YET, ER_FEATURE_DISABLED */
+  static const uint16_t unknown_codes[] = {1064, 1105, 1235, 1289};
+  my_await what = s->awaits[s->await_at];
   uint8_t first = body.len ? body.p[0] : 0xFB;
   if (first == 0xFF) {
     my_error e = error_read(body);
-    if (e.code == UNKNOWN_COMMAND && s->token[0] && s->await_at == 0 && !s->old) {
+    if (e.code == UNKNOWN_COMMAND && s->token[0] && s->await_at == s->reset_at && !s->old) {
       s->old = s->change = true;
       return WG_WIRE_OK;
     }
+    if (what == MY_AWAIT_NO_ROW && one_of(e.code, unknown_codes, WG_COUNT(unknown_codes)))
+      return WG_WIRE_OK;
     wg_error_set(err, WG_LOST, 0, "mysql: %u: %.*s (SQLSTATE %s)", e.code, e.text_len, e.text,
                  e.sqlstate);
     return WG_WIRE_ERROR;
   }
-  switch (s->awaits[s->await_at]) {
+  switch (what) {
+  case MY_AWAIT_NO_ROW:
   case MY_AWAIT_ROW: return row_packet(s, body, err);
   case MY_AWAIT_EOF:
     if (first == 0xFE && body.len < 9) return WG_WIRE_OK;
@@ -650,6 +675,7 @@ static wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_e
     my_drop(in);
     if (step == WG_WIRE_MORE) continue;
     s->await_at++;
+    s->row.part = 0;
     s->seq = 1;
   }
   return reply_over(s, out, err);

@@ -128,7 +128,12 @@ typedef enum my_login_state {
 } my_login_state;
 
 /** What one of our own requests is to be answered by. */
-typedef enum my_await { MY_AWAIT_OK, MY_AWAIT_EOF, MY_AWAIT_ROW } my_await;
+typedef enum my_await {
+  MY_AWAIT_OK,
+  MY_AWAIT_EOF,
+  MY_AWAIT_ROW,
+  MY_AWAIT_NO_ROW /**< columns without rows, or that the server does not know the question */
+} my_await;
 
 enum { MY_AWAITS_MAX = 8, MY_CELLS = 3 };
 
@@ -156,6 +161,7 @@ typedef struct my_server {
   char role[MY_NAME_MAX + 1]; /* digest of the log-in's; "": none */
   my_await awaits[MY_AWAITS_MAX]; /* of our own requests, in order */
   uint8_t await_count, await_at;
+  uint8_t reset_at; /* of COM_RESET_CONNECTION */
   my_row row;
   char token[17]; /* that the last answer to a reset must bring back */
   bool options; /* the guest before sent COM_SET_OPTION */

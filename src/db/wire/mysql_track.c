@@ -70,6 +70,8 @@ static void on_command(wg_wire_track *t, uint8_t command) {
   uint8_t kind = command < WG_COUNT(kinds) ? kinds[command] : KIND_LOST;
   t->client.type = command;
   if (command == MY_COM_SET_OPTION) t->mysql.options = true;
+  /* It hides what the transaction was: after XA PREPARE the connection is of no more use. */
+  if (command == MY_COM_RESET_CONNECTION && (t->txn || t->pending)) kind = KIND_LOST;
   if (kind == KIND_NONE) return;
   if (kind == KIND_LOST || t->pending == MY_ANSWERS_MAX) t->tainted = true;
   if (t->tainted) { /* what counts from now on is whether something is awaited at all */

@@ -435,7 +435,15 @@ static wg_wire_step feed_reply(login_case *c) {
   return step;
 }
 
-static void put_row(wg_buf *b, const char *token, const char *database, uint16_t status) {
+/** SHOW PROFILES' answer. */
+static void put_profiles(wg_buf *b, const char *text) {
+  put_packet(b, 1, "\3", 1);
+  for (uint8_t i = 2; i < 5; i++) put_packet(b, i, "\3def", 4);
+  if (text) put_packet(b, 5, text, strlen(text));
+  put_packet(b, text ? 6 : 5, "\xfe\0\0\2\0\0\0", 7);
+}
+
+static void put_token_row(wg_buf *b, const char *token, const char *database, uint16_t status) {
   put_packet(b, 1, "\2", 1);
   put_packet(b, 2, "\3def", 4);
   put_packet(b, 3, "\3def", 4);
@@ -447,6 +455,12 @@ static void put_row(wg_buf *b, const char *token, const char *database, uint16_t
   my_end(b, at);
   const uint8_t end[] = {0xFE, 0, 0, (uint8_t)status, 0, 0, 0};
   put_packet(b, 5, end, sizeof end);
+}
+
+/** The last answers of a reset. */
+static void put_row(wg_buf *b, const char *token, const char *database, uint16_t status) {
+  put_profiles(b, NULL);
+  put_token_row(b, token, database, status);
 }
 
 static void check_sent(login_case *c, const char *what, size_t n) {
@@ -468,6 +482,7 @@ static void test_reset(void **state) {
       if (options) check_sent(&c, "\x1b\0\0", 3);
       check_sent(&c, "\2shop", 5);
       check_sent(&c, "\3SET NAMES 'utf8mb4' COLLATE 'utf8mb4_general_ci'", 49);
+      check_sent(&c, "\3SHOW PROFILES", 14);
       wg_reader body = wrote(&c, 0);
       assert_memory_equal(body.p, "\3SELECT '", 9);
       char token[17] = "";
@@ -536,6 +551,7 @@ static void test_reset_of_a_role(void **state) {
     for (int time = 0; time < 2; time++) {
       my->reset(c.s, &t, &c.out);
       for (int i = 0; i < 3; i++) my_put_ok(&c.script, 1, 2);
+      put_profiles(&c.script, NULL);
       put_role_row(&c, "abc");
       wg_buf_clear(&c.out);
       assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
@@ -547,6 +563,38 @@ static void test_reset_of_a_role(void **state) {
       assert_int_equal(feed_reply(&c), stays ? WG_WIRE_ERROR : WG_WIRE_OK);
       if (stays) break;
     }
+    login_end(&c);
+  }
+}
+
+/* What COM_RESET_CONNECTION does not take back: recorded statements, and XA PREPARE, which leaves the guest in
+ * a transaction that ROLLBACK does not end. A server that has no SHOW PROFILES lists nothing. */
+static void test_reset_finds(void **state) {
+  (void)state;
+  enum { NOTHING, NO_PROFILES, PROFILES, KILLED, PREPARED, KINDS };
+  for (int kind = 0; kind < KINDS; kind++) {
+    login_case c;
+    wg_wire_track t = {.txn = 1};
+    logged_in(&c, 5);
+    my->reset(c.s, &t, &c.out);
+    check_sent(&c, "\3ROLLBACK", 9);
+    check_sent(&c, "\x1f", 1);
+    if (kind == PREPARED)
+      my_put_error(&c.script, 1, 1399, "XAE07", "XAER_RMFAIL");
+    else
+      my_put_ok(&c.script, 1, 2);
+    for (int i = 0; i < 3; i++) my_put_ok(&c.script, 1, 2);
+    if (kind == NO_PROFILES)
+      my_put_error(&c.script, 1, 1289, "HY000", "disabled");
+    else if (kind == KILLED)
+      my_put_error(&c.script, 1, 1317, "70100", "interrupted");
+    else if (kind == PROFILES)
+      put_profiles(&c.script, "\1\061\1\062\06SELECT");
+    if (kind == NO_PROFILES)
+      put_token_row(&c.script, ((my_server *)c.s)->token, "shop", 2);
+    else
+      put_row(&c.script, ((my_server *)c.s)->token, "shop", 2);
+    assert_int_equal(feed_reply(&c), kind <= NO_PROFILES ? WG_WIRE_OK : WG_WIRE_ERROR);
     login_end(&c);
   }
 }
@@ -606,6 +654,7 @@ static void test_change_user(void **state) {
         my_put_ok(&c.script, seq, 2);
         assert_int_equal(feed_reply(&c), WG_WIRE_MORE);
         if (options) check_sent(&c, "\x1b\0\0", 3);
+        check_sent(&c, "\3SHOW PROFILES", 14);
         assert_memory_equal(wrote(&c, 0).p, "\3SELECT '", 9);
         my_drop(&c.out);
         if (options) put_packet(&c.script, 1, "\xfe\0\0\2\0", 5);
@@ -693,7 +742,8 @@ int main(void) {
       cmocka_unit_test(test_tls_is_asked_for),     cmocka_unit_test(test_reset),
       cmocka_unit_test(test_reset_in_doubt),       cmocka_unit_test(test_change_user),
       cmocka_unit_test(test_change_user_in_doubt), cmocka_unit_test(test_reset_of_a_role),
-      cmocka_unit_test(test_ping_and_bye),         cmocka_unit_test(test_long_packets),
+      cmocka_unit_test(test_reset_finds),          cmocka_unit_test(test_ping_and_bye),
+      cmocka_unit_test(test_long_packets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
