@@ -414,12 +414,13 @@ void wg__pool_on_ready(wg_server *srv) {
     pool->retry_ms = 0;
     pool->proved_ms = wg__db_now(srv->local->worker);
     pthread_mutex_unlock(&pool->lock);
-    if (srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
     srv->logged_in = true;
     wg__hello_learn(srv);
     wg__care_born(srv);
     wg__tell_connected(srv);
   }
+  /* A log-in has the password in it; so does a reset that logs in once more. */
+  if (srv->state != SRV_PINGING && srv->out.data) wg_wipe(srv->out.data, srv->out.cap);
   if (srv->state == SRV_RESETTING) wg__tell_reset(srv);
   if (srv->state == SRV_PINGING) { /* keeps its place among the idle, unless somebody waits */
     pthread_mutex_lock(&pool->lock);

@@ -122,6 +122,9 @@ static void ask_pool(wg_session *s, const wg_server *had) {
   queue(s, local, &who); /* `s` may be gone afterwards */
 }
 
+static ssize_t take(wg_session *s, const wg_wire_hello *hello, const uint8_t *p, size_t n,
+                    wg_error *err);
+
 /** Where the guest is to be greeted by a server. */
 static const wg_database_config *first_place(const wg_session *s) {
   if (s->config) return s->config;
@@ -135,8 +138,9 @@ void wg__startup_greet(wg_session *s) {
   wg_wire_hello hello;
   wg_error err;
   bool relay = config->auth == WG_DB_AUTH_RELAY;
-  if (!relay && (config->auth == WG_DB_AUTH_GUEST || wg__hello_known(w->db, config, &hello))) {
-    (void)wg__startup_take(s, NULL, 0, &err); /* the guest reads what went wrong */
+  bool met = !relay && wg__hello_known(w->db, config, &hello);
+  if (met || config->auth == WG_DB_AUTH_GUEST) {
+    (void)take(s, met ? &hello : NULL, NULL, 0, &err); /* the guest reads what went wrong */
     return;
   }
   wg_local *local = NULL;
@@ -186,12 +190,19 @@ void wg__startup_leased(wg_session *s, wg_server *srv) {
 }
 
 ssize_t wg__startup_take(wg_session *s, const uint8_t *p, size_t n, wg_error *err) {
+  wg_wire_hello hello;
+  bool greets = !p && !s->srv && s->wire->ops->hello;
+  bool met = greets && wg__hello_known(s->guest->worker->db, first_place(s), &hello);
+  return take(s, met ? &hello : NULL, p, n, err);
+}
+
+/** @param hello  what a server said, for the first call; NULL: none is known */
+static ssize_t take(wg_session *s, const wg_wire_hello *hello, const uint8_t *p, size_t n,
+                    wg_error *err) {
   wg_server *srv = s->srv;
   wg_wire_policy policy = {.database = srv ? srv->pool->database : NULL,
-                           .relay = srv && srv->pool->auth == WG_DB_AUTH_RELAY};
-  wg_wire_hello hello;
-  if (!srv && s->wire->ops->hello && wg__hello_known(s->guest->worker->db, first_place(s), &hello))
-    policy.hello = &hello;
+                           .relay = srv && srv->pool->auth == WG_DB_AUTH_RELAY,
+                           .hello = hello};
   size_t taken = 0;
   wg_buf none;
   wg_buf_init(&none, 1);
