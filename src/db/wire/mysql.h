@@ -170,7 +170,7 @@ typedef struct my_server {
   bool role_set; /* in this reset the log-in's role was asked for */
 } my_server;
 
-/* ---- bytes: mysql.c ---- */
+/* ---- bytes: mysql_packet.c ---- */
 
 uint16_t my_take_u16(wg_reader *r);
 uint32_t my_take_u24(wg_reader *r);
@@ -207,6 +207,41 @@ void my_hello_put(wg_buf *out, const my_hello *h);
 /** The status of an OK (also of one that stands for an EOF) or EOF packet; 0 for others.
  *  @param head  the first bytes of the body  @param length  of the whole body */
 uint16_t my_status(const uint8_t *head, size_t have, size_t length, bool deprecate_eof);
+
+/* ---- log-in: mysql_login.c ---- */
+
+/* Comments that servers read for themselves: MariaDB's, and MySQL's from version 8 on. */
+#define MY_ON_MARIADB(text) "/*M!100005 " text "*/"
+#define MY_ON_MYSQL(text) "/*!80000 " text "*/"
+#define MY_ROLE ",SHA2(CURRENT_ROLE(),256)" /* its name may be longer than a cell */
+
+/** An ERR packet; borrowed. */
+typedef struct my_error {
+  uint16_t code;
+  char sqlstate[6];
+  int text_len;
+  const char *text;
+} my_error;
+
+my_error my_error_read(wg_reader body);
+bool my_one_of(uint16_t code, const uint16_t *list, size_t n);
+wg_wire_step my_ask_tls(wg_wire_server *base, wg_buf *in, wg_buf *out, bool *granted,
+                        wg_error *err);
+wg_wire_step my_login(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err);
+/** Logs in once more (COM_CHANGE_USER), which leaves nothing of the session before. Without a proof it
+ *  is refused. */
+void my_change_user(my_server *s, wg_buf *out);
+/** The packets of a log-in, up to the OK.  @return MORE, also when that came; ERROR */
+wg_wire_step my_login_talk(my_server *s, wg_buf *in, wg_buf *out, wg_error *err);
+
+/* ---- requests of ours: mysql.c ---- */
+
+/** One more answer is awaited. */
+void my_await_answer(my_server *s, my_await what);
+/** What every reset ends with. */
+void my_put_reset_end(my_server *s, wg_buf *out);
+/** Takes awaited answers, see wg_wire_ops. */
+wg_wire_step my_reply(wg_wire_server *base, wg_buf *in, wg_buf *out, wg_error *err);
 
 /* ---- proofs of passwords: mysql_auth.c ---- */
 

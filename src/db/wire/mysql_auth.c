@@ -47,6 +47,7 @@ bool my_native(const wg_secret *password, const uint8_t nonce[MY_SCRAMBLE], uint
   for (size_t i = 0; ok && i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
   wg_wipe(once, sizeof once);
   wg_wipe(twice, sizeof twice);
+  wg_wipe(mixed, sizeof mixed); /* with the proof that was sent it tells the password's hash */
   return ok;
 }
 
@@ -58,6 +59,7 @@ bool my_sha2(const wg_secret *password, const uint8_t nonce[MY_SCRAMBLE], uint8_
   for (size_t i = 0; ok && i < sizeof once; i++) out[i] = once[i] ^ mixed[i];
   wg_wipe(once, sizeof once);
   wg_wipe(twice, sizeof twice);
+  wg_wipe(mixed, sizeof mixed); /* with the proof that was sent it tells the password's hash */
   return ok;
 }
 

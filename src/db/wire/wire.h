@@ -142,8 +142,7 @@ typedef struct wg_wire_track {
   wg_wire_walk client, server;
   uint64_t kinds; /**< the codec's: one bit for each awaited answer, oldest lowest */
   uint32_t pending; /**< answers that the server still owes */
-  uint32_t
-      patient; /**< of those, so many from the oldest on come when they like: it was asked to wait */
+  uint32_t patient; /**< so many of those, from the oldest on, the server was asked to wait with */
   uint8_t txn; /**< the codec's transaction status */
   bool open; /**< the client began something that it has to end (extended query, COPY) */
   bool copying; /**< the server waits for the client's part of a COPY */
@@ -167,8 +166,7 @@ typedef struct wg_wire_guest {
   uint64_t key; /**< OK: what a request to cancel this session brings; CANCEL: what it brought */
   bool asked_tls; /**< wanted encryption and was told no */
   bool more; /**< ask_password: it had more of the guest's bytes; greet() is to be called at once */
-  bool
-      again; /**< greet_reply, OK: the server refused, and the guest may go on otherwise: to greet() */
+  bool again; /**< greet_reply, OK: it was refused, and greet() takes what the guest says next */
   bool touched; /**< greet changed the server's session: reset it before its next use */
 } wg_wire_guest;
 
