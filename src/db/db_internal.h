@@ -264,6 +264,7 @@ struct wg_pool {
   uint64_t failed_ms; /* when the last of them was found to fail */
   uint64_t retry_ms; /* no attempt before this */
   wg_error last_error; /* of the last attempt */
+  bool full; /* the last failure: the server takes no more */
   uint64_t logged_ms, logged_leases;
   wg_db_stats stats; /* counters only; the rest is counted from the lists, and the bytes are those
                         of locals that are gone */

@@ -32,10 +32,14 @@ size_t wg__pool_coming(const wg_pool *pool) {
          pool->servers[SRV_PINGING].count;
 }
 
-/** Connections that it may have. Where guests are only greeted they need a server for no time at all. */
+/** Guests are only greeted out of it, and then go to another pool. */
+static bool greets(const wg_pool *pool) {
+  return (pool->shape & WG_WIRE_SHAPE_GUESS) && pool->auth != WG_DB_AUTH_RELAY;
+}
+
+/** Connections that it may have. Whoever is greeted needs a server for no time at all. */
 static size_t limit_of(const wg_pool *pool) {
-  bool greets = (pool->shape & WG_WIRE_SHAPE_GUESS) && pool->auth != WG_DB_AUTH_RELAY;
-  return greets ? 1 : pool->config->pool.pool_size;
+  return greets(pool) ? 1 : pool->config->pool.pool_size;
 }
 
 static void wake(wg_local *local) { uv_async_send(&local->worker->wake); }
@@ -371,7 +375,8 @@ static pump_act pump_decide(wg_local *local, wg_server **srv, wg_error *err) {
     wg_error_set(err, WG_NOMEM, 0, "database '%s': out of memory", pool->config->name);
     return PUMP_FAIL;
   }
-  if (total > 0) return PUMP_RETRY; /* others will come back; look again after a while */
+  /* Others will come back: look again after a while. Of a full server the other pool may have them. */
+  if (total > 0 || (greets(pool) && pool->full)) return PUMP_RETRY;
   *err = pool->last_error;
   return PUMP_FAIL;
 }
@@ -476,6 +481,7 @@ void wg__pool_on_failed(wg_server *srv, const wg_error *failed) {
   pool->stats.by_cause[cause]++;
   back_off(pool, born, now);
   pool->last_error = err;
+  pool->full = cause == WG_DB_CAUSE_BUSY;
   bool others = wg__pool_total(pool) > 0;
   pthread_mutex_unlock(&pool->lock);
   uint32_t held = 0;
