@@ -582,6 +582,25 @@ static void test_us116_draining(void **state) {
   db_fixture_stop(&f);
 }
 
+/* Nor is a transaction cut, or a subscription, between two commands. */
+static void test_us116_draining_between_commands(void **state) {
+  (void)state;
+  db_fixture f;
+  redis_guest r;
+  bool drained = false;
+  redis_start(&f);
+  redis_connect(&r, &f);
+  redis_ask(&r, "MULTI\r\nSET drained 1\r\n", "+OK\r\n+QUEUED\r\n");
+  wg_db_worker_drain(f.one.w, on_drained, &drained);
+  redis_ask(&r, "GET drained\r\nEXEC\r\n", "+QUEUED\r\n*2\r\n+OK\r\n$1\r\n1\r\n");
+  redis_ask(&r, "SUBSCRIBE news\r\n", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+  assert_false(drained);
+  redis_leave(&r);
+  db_run_until(&f.one, &drained);
+  assert_int_equal(db_stats(&f).total, 0);
+  db_fixture_stop(&f);
+}
+
 static void test_min_idle(void **state) {
   (void)state;
   db_fixture f;
@@ -665,6 +684,7 @@ int main(void) {
       cmocka_unit_test(test_a_long_pipeline),
       cmocka_unit_test(test_a_server_that_goes),
       cmocka_unit_test(test_us116_draining),
+      cmocka_unit_test(test_us116_draining_between_commands),
       cmocka_unit_test(test_min_idle),
       cmocka_unit_test(test_a_password_is_not_repeated), /* with servers of their own */
       cmocka_unit_test(test_us116_tls),
