@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+enum { PATIENCE_MS = 30000 /* what comes on a busy machine, comes late */ };
+
 static uint64_t skewed_now(void *user) {
   db_fixture *f = user;
   uint64_t frozen = atomic_load(&f->frozen_ms);
@@ -100,7 +102,7 @@ static void on_tick(uv_timer_t *t) { (void)t; }
 
 void db_run_until(db_worker_fixture *wf, const bool *flag) {
   uv_timer_t tick; /* the loop must come back even if nothing happens */
-  uint64_t end = wg_now_ms(&wg_clock_monotonic) + 5000;
+  uint64_t end = wg_now_ms(&wg_clock_monotonic) + PATIENCE_MS;
   uv_timer_init(&wf->uv, &tick);
   uv_timer_start(&tick, on_tick, 10, 10);
   while (!*flag && wg_now_ms(&wg_clock_monotonic) < end) uv_run(&wf->uv, UV_RUN_ONCE);
@@ -133,7 +135,7 @@ wg_db_stats db_stats(db_fixture *f) {
 }
 
 void db_run_until_stats(db_fixture *f, unsigned active, unsigned idle, unsigned total) {
-  uint64_t end = wg_now_ms(&wg_clock_monotonic) + 5000;
+  uint64_t end = wg_now_ms(&wg_clock_monotonic) + PATIENCE_MS;
   wg_db_stats s;
   do {
     uv_run(&f->one.uv, UV_RUN_NOWAIT);

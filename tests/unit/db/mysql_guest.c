@@ -226,6 +226,7 @@ void mysql_do(mysql_guest *m, const char *sql) {
 
 void mysql_real_init(db_fixture *f) {
   db_fixture_init(f);
+  f->database.pool.recv_timeout_ms = 30000; /* a busy machine writes slowly */
   f->real = true;
   f->database.protocol = WG_DB_MYSQL;
   f->database.port = real_mysql_port();

@@ -1,27 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/real_postgres.h"
-#include <arpa/inet.h>
+#include "db/real_server.h"
 #include <glob.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char bin[256], dir[64];
 static uint16_t port;
 
-#define CHECK(x)                                                                  \
-  do {                                                                            \
-    if (!(x)) {                                                                   \
-      fprintf(stderr, "real_postgres.c:%d: %s; see %s/log\n", __LINE__, #x, dir); \
-      abort();                                                                    \
-    }                                                                             \
-  } while (0)
+#define CHECK(x) REAL_CHECK(dir, x)
 
 /* PostgreSQL refuses to run as root. */
 static int as_owner(const char *fmt, ...) {
@@ -43,16 +35,6 @@ static void put(const char *name, const char *text, mode_t mode) {
   fputs(text, f);
   fclose(f);
   chmod(path, mode);
-}
-
-static uint16_t free_port(void) {
-  struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof in;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  CHECK(bind(fd, (struct sockaddr *)&in, len) == 0);
-  getsockname(fd, (struct sockaddr *)&in, &len);
-  close(fd);
-  return ntohs(in.sin_port);
 }
 
 /** Certificates as the server takes them: its own, and the key nobody else's. */
@@ -105,7 +87,7 @@ bool real_postgres_start(const real_postgres_spec *spec) {
   CHECK(as_owner("%s/initdb -N -D %s/data -A trust -U postgres --no-locale -E UTF8", bin, dir) ==
         0);
   for (int tries = 0;; tries++) { /* somebody else may take the port meanwhile */
-    port = free_port();
+    port = real_free_port();
     if (as_owner(
             "%s/pg_ctl -w -D %s/data -l %s/data/log -o '-F -p %u -k %s -c "
             "listen_addresses=127.0.0.1 -c max_connections=20 -c hba_file=%s/hba.conf%s' start",

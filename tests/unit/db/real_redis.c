@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/real_redis.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "db/real_server.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[64], program[300];
 static uint16_t port;
 static pid_t pid;
 
-#define CHECK(x)                                                               \
-  do {                                                                         \
-    if (!(x)) {                                                                \
-      fprintf(stderr, "real_redis.c:%d: %s; see %s/log\n", __LINE__, #x, dir); \
-      abort();                                                                 \
-    }                                                                          \
-  } while (0)
+#define CHECK(x) REAL_CHECK(dir, x)
 
 static bool find(void) {
   static const char *const all[] = {
@@ -37,47 +28,13 @@ static bool find(void) {
   return false;
 }
 
-static uint16_t free_port(void) {
-  struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t len = sizeof in;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  CHECK(bind(fd, (struct sockaddr *)&in, len) == 0);
-  getsockname(fd, (struct sockaddr *)&in, &len);
-  close(fd);
-  return ntohs(in.sin_port);
-}
-
-static bool listens(void) {
-  struct sockaddr_in in = {
-      .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  bool up = connect(fd, (struct sockaddr *)&in, sizeof in) == 0;
-  close(fd);
-  return up;
-}
+static bool listens(void) { return real_reach(port, NULL, 0); }
 
 static bool launch(void) {
-  char config[128], at[32];
+  char config[128];
   snprintf(config, sizeof config, "%s/redis.conf", dir);
-  snprintf(at, sizeof at, "%u", port);
-  fflush(NULL);
-  pid = fork();
-  if (pid == 0) {
-    char log[128];
-    snprintf(log, sizeof log, "%s/log", dir);
-    if (!freopen(log, "a", stdout) || dup2(fileno(stdout), 2) < 0) _exit(1);
-    for (int fd = 3; fd < 256; fd++) close(fd);
-    execl(program, program, config, (char *)NULL);
-    _exit(1);
-  }
-  CHECK(pid > 0);
-  for (int i = 0; i < 400; i++) {
-    if (waitpid(pid, NULL, WNOHANG) == pid) return false; /* somebody else has the port */
-    if (listens()) return true;
-    usleep(25000);
-  }
-  fprintf(stderr, "real_redis.c: no answer within 10 s; see %s/log\n", dir);
-  abort();
+  pid = real_launch(dir, (const char *[]){program, config, NULL}, listens);
+  return pid != 0;
 }
 
 static void configure(const real_redis_spec *spec) {
@@ -110,39 +67,24 @@ bool real_redis_start(const real_redis_spec *spec) {
   snprintf(dir, sizeof dir, "/tmp/wg_redis_realXXXXXX");
   CHECK(mkdtemp(dir));
   for (int tries = 0;; tries++) {
-    port = free_port();
+    port = real_free_port();
     configure(spec);
     if (launch()) return true;
     CHECK(tries < 5);
   }
 }
 
-static void end(int sig) {
-  if (pid <= 0) return;
-  kill(pid, sig);
-  waitpid(pid, NULL, 0);
-  pid = 0;
-}
-
 void real_redis_stop(void) {
-  char command[128];
-  if (!dir[0]) return;
-  end(SIGKILL);
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  CHECK(system(command) == 0);
-  dir[0] = '\0';
+  real_end(&pid, SIGKILL);
+  real_remove(dir);
 }
 
 void real_redis_restart(void) {
-  end(SIGKILL);
+  real_end(&pid, SIGKILL);
   CHECK(launch());
 }
 
-void real_redis_freeze(bool frozen) {
-  int status;
-  CHECK(kill(pid, frozen ? SIGSTOP : SIGCONT) == 0);
-  if (frozen) CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status)); /* all of it */
-}
+void real_redis_freeze(bool frozen) { real_freeze(pid, frozen); }
 
 bool real_redis_running(void) { return dir[0] != '\0'; }
 uint16_t real_redis_port(void) { return port; }

@@ -16,8 +16,8 @@ use mysql_async::{
     Conn, Error, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row, TxOpts, Value,
 };
 use rust_mysql::steps::{Step, escape, ok};
+use rust_mysql::{address, env};
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 
 fn why(e: Error) -> String {
     match e {
@@ -26,18 +26,11 @@ fn why(e: Error) -> String {
     }
 }
 
-fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_default()
-}
-
 fn options() -> Result<Opts, String> {
-    let (host, port) = (env("DB_HOST"), env("DB_PORT").parse().expect("DB_PORT is a port"));
-    // It asks tokio to look names up, which wants a thread: it gets an address.
-    let mut found = (host.as_str(), port).to_socket_addrs().map_err(|e| format!("io {e}"))?;
-    let address = found.next().ok_or("io no address")?;
+    let address = address()?;
     let builder = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
-        .tcp_port(port)
+        .tcp_port(address.port())
         .user(Some(env("DB_USER")))
         .pass(Some(env("DB_PASSWORD")).filter(|p| !p.is_empty()))
         .db_name(Some(env("DB_NAME")).filter(|name| !name.is_empty()))

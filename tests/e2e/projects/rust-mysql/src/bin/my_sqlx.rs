@@ -17,10 +17,10 @@
 //! ```
 use futures_util::future::join_all;
 use rust_mysql::steps::{Step, escape, ok};
+use rust_mysql::{address, env};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow, MySqlSslMode};
 use sqlx::{Connection, Executor, MySqlConnection, Row};
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 
 fn why(e: sqlx::Error) -> String {
     match e.as_database_error() {
@@ -29,18 +29,11 @@ fn why(e: sqlx::Error) -> String {
     }
 }
 
-fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_default()
-}
-
 fn options() -> Result<MySqlConnectOptions, String> {
-    let (host, port) = (env("DB_HOST"), env("DB_PORT").parse().expect("DB_PORT is a port"));
-    // sqlx asks tokio to look names up, which wants a thread: it gets an address.
-    let mut found = (host.as_str(), port).to_socket_addrs().map_err(|e| format!("io {e}"))?;
-    let address = found.next().ok_or("io no address")?;
+    let address = address()?;
     let options = MySqlConnectOptions::new()
         .host(&address.ip().to_string())
-        .port(port)
+        .port(address.port())
         .username(&env("DB_USER"))
         .password(&env("DB_PASSWORD"))
         .ssl_mode(MySqlSslMode::Disabled);
