@@ -24,10 +24,8 @@ static void my_server_free(wg_wire_server *base) {
 }
 
 static int my_socket_path(const char *dir, uint16_t port, char *out, size_t cap) {
-  size_t n = strlen(dir);
   (void)port;
-  if (n > 5 && strcmp(dir + n - 5, ".sock") == 0) return snprintf(out, cap, "%s", dir);
-  return snprintf(out, cap, "%s/mysqld.sock", dir);
+  return wg_wire_socket_path(dir, "mysqld.sock", out, cap);
 }
 
 /* ---- requests ---- */

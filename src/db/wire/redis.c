@@ -25,10 +25,8 @@ static wg_wire_server *rd_server_new(const wg_wire_login *login) {
 static void rd_server_free(wg_wire_server *base) { free(base); }
 
 static int rd_socket_path(const char *dir, uint16_t port, char *out, size_t cap) {
-  size_t n = strlen(dir);
   (void)port;
-  if (n > 5 && strcmp(dir + n - 5, ".sock") == 0) return snprintf(out, cap, "%s", dir);
-  return snprintf(out, cap, "%s/redis.sock", dir);
+  return wg_wire_socket_path(dir, "redis.sock", out, cap);
 }
 
 /* ---- our own requests ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/wire/wire.h"
+#include <stdio.h>
 #include <string.h>
 
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
@@ -9,6 +10,12 @@ const wg_wire_ops *wg_wire_of(wg_db_protocol protocol) {
   case WG_DB_REDIS: return &wg_wire_redis;
   }
   return NULL;
+}
+
+int wg_wire_socket_path(const char *dir, const char *name, char *out, size_t cap) {
+  size_t n = strlen(dir);
+  if (n > 5 && strcmp(dir + n - 5, ".sock") == 0) return snprintf(out, cap, "%s", dir);
+  return snprintf(out, cap, "%s/%s", dir, name);
 }
 
 bool wg_wire_take_sqlstate(char *text, char code[6]) {

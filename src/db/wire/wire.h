@@ -282,6 +282,10 @@ void wg_mysql_key_release(void);
 /** The table of a protocol; NULL when this version does not speak it. */
 const wg_wire_ops *wg_wire_of(wg_db_protocol protocol);
 
+/** The path of a server's socket: `name` in the folder `dir`, or `dir` itself where that ends in ".sock".
+ *  @return bytes needed without the NUL, as snprintf(3) */
+int wg_wire_socket_path(const char *dir, const char *name, char *out, size_t cap);
+
 /** Takes " (SQLSTATE xxxxx)" out of an error's text.
  *  @param code  gets the five characters; may be NULL
  *  @return true when it was there */
