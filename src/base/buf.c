@@ -96,6 +96,11 @@ void wg_buf_put_u32(wg_buf *b, uint32_t v) {
   wg_buf_put(b, bytes, sizeof bytes);
 }
 
+void wg_buf_put_leb(wg_buf *b, uint32_t v) {
+  for (; v > 0x7F; v >>= 7) wg_buf_put_u8(b, (uint8_t)(v | 0x80));
+  wg_buf_put_u8(b, (uint8_t)v);
+}
+
 void wg_buf_put_cstr(wg_buf *b, const char *s) { wg_buf_put(b, s, strlen(s) + 1); }
 
 void wg_buf_put_json(wg_buf *out, const char *text) {
@@ -183,4 +188,22 @@ const char *wg_take_cstr(wg_reader *r) {
     return NULL;
   }
   return (const char *)wg_take_bytes(r, (size_t)(nul - r->p) + 1);
+}
+
+uint32_t wg_take_leb(wg_reader *r) {
+  uint64_t value = 0;
+  for (unsigned shift = 0; shift < 35; shift += 7) {
+    uint8_t byte = wg_take_u8(r);
+    value |= (uint64_t)(byte & 0x7F) << shift;
+    if (byte & 0x80) continue;
+    if (value <= UINT32_MAX) return (uint32_t)value;
+    break;
+  }
+  r->failed = true;
+  return 0;
+}
+
+const char *wg_take_name(wg_reader *r, size_t *len) {
+  *len = wg_take_leb(r);
+  return (const char *)wg_take_bytes(r, *len);
 }

@@ -40,6 +40,8 @@ void wg_buf_put(wg_buf *b, const void *p, size_t n);
 void wg_buf_put_u8(wg_buf *b, uint8_t v);
 void wg_buf_put_u16(wg_buf *b, uint16_t v);
 void wg_buf_put_u32(wg_buf *b, uint32_t v);
+/** An unsigned LEB128 in as few bytes as it needs. */
+void wg_buf_put_leb(wg_buf *b, uint32_t v);
 /** The string and its terminating NUL. */
 void wg_buf_put_cstr(wg_buf *b, const char *s);
 /** A text as a JSON string, with its quotes (RFC 8259, section 7). */
@@ -62,3 +64,8 @@ uint32_t wg_take_u32(wg_reader *r);
 const uint8_t *wg_take_bytes(wg_reader *r, size_t n);
 /** A NUL-terminated string, borrowed; NULL and `failed` when no NUL is left. */
 const char *wg_take_cstr(wg_reader *r);
+/** An unsigned LEB128 of 32 bits, as WebAssembly writes numbers; fails the reader otherwise. */
+uint32_t wg_take_leb(wg_reader *r);
+/** A length as wg_take_leb() and so many bytes, as WebAssembly writes names: borrowed, not
+ *  NUL-terminated; NULL when the reader failed. */
+const char *wg_take_name(wg_reader *r, size_t *len);

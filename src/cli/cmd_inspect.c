@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file cmd_inspect.c  `warp inspect`: what is in a component, or what a running `warp serve` does.
  *  It describes: a component that could not run here is described, too. */
+#include "base/file.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/contents.h"
 #include "cli/report.h"
 #include "cli/running.h"
-#include "cli/sections.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -136,14 +136,14 @@ static int inspect_file(const cli_args *args) {
   common_engine engine = {0};
   exit_code = common_engine_new(args, &options, &engine);
   if (exit_code == CLI_DONE) {
-    cli_file file = {0};
+    wg_file file = {0};
     x.path = engine.path;
     x.problem.code = WG_OK;
-    wg_code code = cli_file_read(x.path, &file, &err);
+    wg_code code = wg_file_read(x.path, &file, &err);
     if (code == WG_OK) {
       wg_code sections = cli_contents_read(file.bytes, file.len, &x.contents, &x.problem);
       if (sections == WG_OK) x.problem.code = WG_OK;
-      cli_file_release(&file);
+      wg_file_release(&file);
       if (sections == WG_OK) read_interfaces(args, &x, &engine);
     } else if (code == WG_NOT_FOUND && !args->file) {
       wg_error_hint(&err, "run 'warp pack' first, or give a file: warp inspect FILE");

@@ -48,13 +48,13 @@ static void add_producer(cli_contents *c, const cli_producer *new) {
 
 /** A list of fields, each a list of names with versions (tool-conventions, ProducersSection.md). */
 static void read_producers(cli_contents *c, wg_reader r) {
-  uint32_t fields = cli_take_leb(&r);
+  uint32_t fields = wg_take_leb(&r);
   for (uint32_t i = 0; i < fields && !r.failed; i++) {
     size_t field_len, name_len, version_len;
-    const char *field = cli_take_name(&r, &field_len);
-    uint32_t values = cli_take_leb(&r);
+    const char *field = wg_take_name(&r, &field_len);
+    uint32_t values = wg_take_leb(&r);
     for (uint32_t k = 0; k < values && !r.failed; k++) {
-      const char *name = cli_take_name(&r, &name_len), *version = cli_take_name(&r, &version_len);
+      const char *name = wg_take_name(&r, &name_len), *version = wg_take_name(&r, &version_len);
       if (r.failed || !field || !name || !version) return;
       cli_producer p = {0};
       copy(p.field, field, field_len);

@@ -37,17 +37,3 @@ WG_MUSTCHECK wg_code cli_sections_each(const void *bytes, size_t len, cli_sectio
 /** "code", "core module", ... of a section that is not custom; "section 77" into `number` for those
  *  that we do not know. */
 const char *cli_section_name(const cli_section *s, char number[16]);
-/** An unsigned LEB128 of 32 bits; fails the reader otherwise. */
-uint32_t cli_take_leb(wg_reader *r);
-/** A length and so many bytes, as names are written; NULL when the reader failed. */
-const char *cli_take_name(wg_reader *r, size_t *len);
-
-/** A whole file in memory. */
-typedef struct cli_file {
-  uint8_t *bytes;
-  size_t len;
-} cli_file;
-/** Reads a file of at most 1 GiB.
- *  @return WG_OK: cli_file_release() afterwards; WG_NOT_FOUND, WG_IO, WG_NOMEM */
-WG_MUSTCHECK wg_code cli_file_read(const char *path, cli_file *out, wg_error *err);
-void cli_file_release(cli_file *f);

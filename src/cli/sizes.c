@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/sizes.h"
 
+#include "base/file.h"
 #include "cli/sections.h"
 
 static void add(void *user, const cli_section *s) {
@@ -26,11 +27,11 @@ wg_code cli_sizes_read(const void *bytes, size_t len, cli_sizes *out, wg_error *
 }
 
 wg_code cli_sizes_of_file(const char *path, cli_sizes *out, wg_error *err) {
-  cli_file file;
-  wg_code code = cli_file_read(path, &file, err);
+  wg_file file;
+  wg_code code = wg_file_read(path, &file, err);
   if (code != WG_OK) return code;
   code = cli_sizes_read(file.bytes, file.len, out, err);
-  cli_file_release(&file);
+  wg_file_release(&file);
   if (code != WG_OK) wg_error_wrap(err, "'%s'", path);
   return code;
 }

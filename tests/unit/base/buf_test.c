@@ -147,6 +147,35 @@ static void reader_is_sticky(void **state) {
   assert_true(r.failed);
 }
 
+static void leb_numbers(void **state) {
+  (void)state;
+  static const struct {
+    const char *bytes;
+    size_t len;
+    uint32_t value;
+    bool ok;
+  } cases[] = {{"\x00", 1, 0, true},
+               {"\x7f", 1, 127, true},
+               {"\x80\x01", 2, 128, true},
+               {"\xff\xff\xff\xff\x0f", 5, UINT32_MAX, true},
+               {"\xff\xff\xff\xff\x1f", 5, 0, false},
+               {"\x80\x80\x80\x80\x80\x00", 6, 0, false},
+               {"\x80", 1, 0, false},
+               {"", 0, 0, false}};
+  for (size_t i = 0; i < WG_COUNT(cases); i++) {
+    wg_reader r = wg_reader_of(cases[i].bytes, cases[i].len);
+    assert_int_equal(wg_take_leb(&r), cases[i].value);
+    assert_int_equal(r.failed, !cases[i].ok);
+    if (!cases[i].ok) continue;
+    wg_buf b;
+    wg_buf_init(&b, 16);
+    wg_buf_put_leb(&b, cases[i].value);
+    assert_int_equal(wg_buf_len(&b), cases[i].len);
+    assert_memory_equal(wg_buf_head(&b), cases[i].bytes, cases[i].len);
+    wg_buf_release(&b);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(put_and_take_are_inverse),
@@ -158,6 +187,7 @@ int main(void) {
       cmocka_unit_test(patch_checks_its_place),
       cmocka_unit_test(printf_longer_than_the_stack),
       cmocka_unit_test(reader_is_sticky),
+      cmocka_unit_test(leb_numbers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

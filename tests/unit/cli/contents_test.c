@@ -147,28 +147,6 @@ static void nesting_has_an_end(void **state) {
   wg_buf_release(&b);
 }
 
-static void numbers(void **state) {
-  (void)state;
-  static const struct {
-    const char *bytes;
-    size_t len;
-    uint32_t value;
-    bool ok;
-  } cases[] = {{"\x00", 1, 0, true},
-               {"\x7f", 1, 127, true},
-               {"\x80\x01", 2, 128, true},
-               {"\xff\xff\xff\xff\x0f", 5, UINT32_MAX, true},
-               {"\xff\xff\xff\xff\x1f", 5, 0, false},
-               {"\x80\x80\x80\x80\x80\x00", 6, 0, false},
-               {"\x80", 1, 0, false},
-               {"", 0, 0, false}};
-  for (size_t i = 0; i < WG_COUNT(cases); i++) {
-    wg_reader r = wg_reader_of(cases[i].bytes, cases[i].len);
-    assert_int_equal(cli_take_leb(&r), cases[i].value);
-    assert_int_equal(r.failed, !cases[i].ok);
-  }
-}
-
 static void compiled_code(void **state) {
   (void)state;
   static cli_contents c;
@@ -224,7 +202,6 @@ int main(void) {
       cmocka_unit_test(a_component_and_its_module),
       cmocka_unit_test(broken_ones_are_refused),
       cmocka_unit_test(nesting_has_an_end),
-      cmocka_unit_test(numbers),
       cmocka_unit_test(compiled_code),
       cmocka_unit_test(something_else),
   };
