@@ -73,7 +73,9 @@ static wg_code read_members(wg_archive *a, const char *bytes, size_t len, wg_err
     if (!content) return broken("a member is cut short", at, err);
     if (size % 2 && r.len) wg_take_u8(&r);
     bool bsd_name = memcmp(header, "#1/", 3) == 0 && header[3] != ' ';
-    if (bsd_name || memcmp(header, "__.SYMDEF ", 10) == 0)
+    bool bsd_table = memcmp(header, "__.SYMDEF       ", NAME_SIZE) == 0 ||
+                     memcmp(header, "__.SYMDEF SORTED", NAME_SIZE) == 0;
+    if (bsd_name || bsd_table)
       return wg_error_set(err, WG_UNSUPPORTED, 0, "not a GNU archive: it has names in BSD's way");
     if (memcmp(header, "//              ", NAME_SIZE) == 0) {
       names = wg_reader_of(content, size);

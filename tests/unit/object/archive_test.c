@@ -77,6 +77,8 @@ static void archives_of_other_kinds(void **state) {
       {"hello, archive", WG_UNSUPPORTED, "not an archive with content: it is of an unknown format"},
       {"!<arch>\n" HEADER("#1/12           ", "0         "), WG_UNSUPPORTED,
        "not a GNU archive: it has names in BSD's way"},
+      {"!<arch>\n" HEADER("__.SYMDEF SORTED", "0         "), WG_UNSUPPORTED,
+       "not a GNU archive: it has names in BSD's way"},
       {"!<arch>\nshort", WG_INVALID, "broken archive: a header is cut short at byte 8"},
       {"!<arch>\n" HEADER("a/              ", "9         "), WG_INVALID,
        "broken archive: a member is cut short at byte 8"},
@@ -110,8 +112,8 @@ static void archives_of_other_kinds(void **state) {
 /** Names that look a little like BSD's are read again. */
 static void odd_names(void **state) {
   (void)state;
-  static const char *const names[] = {"#1", "__.SYMDEF", "__.SYMDEF_2.o", "exactly_15_chr.",
-                                      "x y.o"};
+  static const char *const names[] = {
+      "#1", "__.SYMDEF", "__.SYMDEF_2.o", "__.SYMDEF 2.o", "exactly_15_chr.", "x y.o"};
   for (size_t i = 0; i < WG_COUNT(names); i++) {
     wg_buf object, out;
     wg_archive a = {0}, again;
