@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Works on the series of libc-patches/: as commits in a work tree, and back into files.
+set -euo pipefail
+# shellcheck source=libc-common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/libc-common.sh"
+
+usage() {
+  cat <<'USAGE'
+usage: scripts/rebase-libc.sh --apply | --export | --update [SYSROOT] | --validate
+
+  --apply     makes the work tree build/libc/work anew: the release of libc-patches/UPSTREAM_REF,
+              tagged "upstream", and one commit a patch on the branch "warpgrid". Names the files in
+              conflict and fails, when a patch does not apply. Commits that are not exported yet are
+              not thrown away: --apply refuses
+  --export    writes libc-patches/*.patch from the commits of the work tree. Without a change the
+              files stay the same, byte for byte
+  --update [SYSROOT]
+              tries the series on another release: SYSROOT, or the newest package of the suite.
+              Lists each patch as applied or in conflict, changes nothing, and fails when one does not
+              apply
+  --validate  checks names, order, headers and dependencies of the patches, without the release
+  -h, --help
+
+To change a patch: --apply; edit in build/libc/work; `git commit --fixup`, `git rebase -i upstream`;
+--export; scripts/test-libc.sh. docs/FORK-MAINTENANCE.md has the whole way.
+USAGE
+}
+
+mode='' update=''
+case ${1-} in
+  --apply | --export | --validate) mode=${1#--}; [ $# = 1 ] || { usage >&2; exit 2; } ;;
+  --update) mode=update update=${2-} ;;
+  -h | --help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
+work=$libc_build/work
+
+# The patches of a work tree's commits, into a folder.
+export_to() { # folder
+  libc_git "$work" format-patch -q -N --zero-commit --no-signature --full-index --no-renames \
+    --diff-algorithm=myers --src-prefix=a/ --dst-prefix=b/ --stat=80 -o "$1" upstream..warpgrid
+}
+
+validate() {
+  local file number expected=1 failed=0
+  mapfile -t files < <(series)
+  for file in "${files[@]}"; do
+    number=$(basename "$file" | cut -c1-4)
+    [ "$number" = "$(printf %04d "$expected")" ] ||
+      { say "error: $(basename "$file") should have the number $(printf %04d "$expected")"; failed=1; }
+    case $(part "$file") in
+      dns | fs | socket) ;;
+      *) say "error: $(basename "$file") is not named NNNN-dns-, NNNN-fs- or NNNN-socket-"; failed=1 ;;
+    esac
+    expected=$((expected + 1))
+  done
+  check_series "${files[@]}" || failed=1
+  [ "$failed" = 0 ] || return 1
+  say "${#files[@]} patches: order, headers and dependencies are right"
+}
+
+case $mode in
+  validate) validate || exit 1 ;;
+  apply)
+    check_ref
+    sysroot=$("$root/scripts/build-guest-sysroot.sh")
+    validate || die "the series is not in order"
+    if [ -d "$work/.git" ]; then
+      kept=$(mktemp -d)
+      export_to "$kept" 2>/dev/null || true
+      changed=$(libc_git "$work" status --porcelain)
+      if [ -n "$changed" ] || ! diff -r <(cd "$kept" && cat ./*.patch 2>/dev/null) \
+        <(cd "$patches" && cat ./*.patch 2>/dev/null) >/dev/null; then
+        rm -rf "$kept"
+        [ "${WARPGRID_LIBC_DISCARD-}" = 1 ] ||
+          die "build/libc/work has changes that libc-patches/ has not" \
+            "commit and --export them, or remove build/libc/work"
+      fi
+      rm -rf "$kept"
+    fi
+    mkdir -p "$libc_build"
+    build_tool
+    make_base "$work" "$sysroot" "$(base_name)"
+    apply_series "$work" "${files[@]}" ||
+      die "the series does not fit wasi-libc $(ref version)" "see docs/FORK-MAINTENANCE.md"
+    say "build/libc/work: ${#files[@]} patches on $(ref tag)"
+    ;;
+  export)
+    [ -d "$work/.git" ] || die "no work tree in build/libc/work" "run scripts/rebase-libc.sh --apply"
+    [ -z "$(libc_git "$work" status --porcelain)" ] ||
+      die "build/libc/work has changes that are not committed" "commit them there first"
+    new=$(mktemp -d)
+    trap 'rm -rf "$new"' EXIT
+    export_to "$new"
+    for file in "$patches"/[0-9]*.patch; do
+      if [ -f "$file" ] && [ ! -f "$new/$(basename "$file")" ]; then
+        rm "$file"
+        say "removed: $(basename "$file")"
+      fi
+    done
+    for file in "$new"/*.patch; do
+      [ -f "$file" ] || continue
+      cmp -s "$file" "$patches/$(basename "$file")" && continue
+      cp "$file" "$patches/"
+      say "written: $(basename "$file")"
+    done
+    validate || die "the exported series is not in order"
+    ;;
+  update)
+    if [ -z "$update" ]; then
+      fetched=$libc_build/update
+      rm -rf "$fetched"
+      mkdir -p "$fetched"
+      "$root/scripts/fetch-deb.sh" --suite "$(ref suite)" --out "$fetched" "$(ref package)" ||
+        die "cannot fetch $(ref package) of $(ref suite)" "give a sysroot as the argument"
+      dpkg-deb -x "$fetched"/*.deb "$fetched/root"
+      update=$fetched/root/usr
+      name=$(basename "$fetched"/*.deb)
+    else
+      name=$update
+    fi
+    [ -f "$update/lib/$target/libc.a" ] || die "no lib/$target/libc.a in '$update'" "give a sysroot"
+    mapfile -t files < <(series)
+    mkdir -p "$libc_build"
+    build_tool
+    tree=$libc_build/update-tree
+    make_base "$tree" "$update" "another base"
+    applied=0 conflicts=0
+    say "# $name"
+    for file in "${files[@]}"; do
+      if apply_series "$tree" "$file" 2>"$libc_build/update.log"; then
+        say "applied   $(basename "$file")"
+        applied=$((applied + 1))
+      else
+        say "conflict  $(basename "$file")"
+        grep '^  ' "$libc_build/update.log" >&2 || cat "$libc_build/update.log" >&2
+        conflicts=$((conflicts + 1))
+      fi
+    done
+    say "$applied applied, $conflicts in conflict"
+    [ "$conflicts" = 0 ] || die "the series does not fit" "see docs/FORK-MAINTENANCE.md"
+    say "to take it: write its version, commit and sha256 into libc-patches/UPSTREAM_REF and versions.env"
+    ;;
+esac
