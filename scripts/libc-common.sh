@@ -36,10 +36,10 @@ libc_git() { # folder arguments...
     -c gc.auto=0 -c advice.mergeConflict=false -c init.defaultBranch=warpgrid "$@"
 }
 
-# build_tool: sets $tool to wasm-symbols, built.
+# build_tool: sets $tool to wasm-symbols, built unless WARPGRID_BUILD names a folder that has it.
 build_tool() {
-  build dev wasm-symbols
-  tool=$root/build/dev/wasm-symbols
+  [ -n "${WARPGRID_BUILD-}" ] || build dev wasm-symbols
+  tool=${WARPGRID_BUILD:-$root/build/dev}/wasm-symbols
 }
 
 # make_base DIR SYSROOT NAME: the base tree as a git work tree, its one commit tagged "upstream": the
