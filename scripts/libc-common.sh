@@ -6,7 +6,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 patches=${WARPGRID_LIBC_PATCHES:-$root/libc-patches}
-libc_build=$root/build/libc
+libc_build=${WARPGRID_LIBC_BUILD:-$root/build/libc}
 target=wasm32-wasip2
 clang=${WARPGRID_CLANG:-clang-$LLVM_MAJOR}
 

@@ -22,6 +22,9 @@ usage: scripts/rebase-libc.sh --apply | --export | --update [SYSROOT] | --valida
   --validate  checks names, order, headers and dependencies of the patches, without the release
   -h, --help
 
+environment:
+  WARPGRID_LIBC_PATCHES, WARPGRID_LIBC_BUILD   other folders than libc-patches and build/libc
+
 To change a patch: --apply; edit in build/libc/work; `git commit --fixup`, `git rebase -i upstream`;
 --export; scripts/test-libc.sh. docs/FORK-MAINTENANCE.md has the whole way.
 USAGE
@@ -70,12 +73,10 @@ case $mode in
       kept=$(mktemp -d)
       export_to "$kept" 2>/dev/null || true
       changed=$(libc_git "$work" status --porcelain)
-      if [ -n "$changed" ] || ! diff -r <(cd "$kept" && cat ./*.patch 2>/dev/null) \
-        <(cd "$patches" && cat ./*.patch 2>/dev/null) >/dev/null; then
+      if [ -n "$changed" ] || ! cmp -s <(cat "$kept"/*.patch 2>/dev/null) <(cat "${files[@]}" /dev/null); then
         rm -rf "$kept"
-        [ "${WARPGRID_LIBC_DISCARD-}" = 1 ] ||
-          die "build/libc/work has changes that libc-patches/ has not" \
-            "commit and --export them, or remove build/libc/work"
+        die "build/libc/work has changes that libc-patches/ has not" \
+          "commit and --export them, or remove build/libc/work"
       fi
       rm -rf "$kept"
     fi

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The patched wasi-libc: its scripts, the series as files, and other libraries under it.
+
+The C programs of libc-patches/tests are run by scripts/test-libc.sh, which one test here calls.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from harness import find_build
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = "wasm32-wasip2"
+CACHE = pathlib.Path(os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME")
+                     or pathlib.Path.home() / ".cache") / "warpgrid"
+
+
+def tool(name):
+    found = shutil.which(name) or CACHE / "tools" / name
+    if not pathlib.Path(found).exists():
+        pytest.skip(f"no {name}: scripts/bootstrap.sh bench installs it")
+    return str(found)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs():
+    tool("wasmtime")
+    tool("wasm-tools")
+
+
+class Series:
+    """A copy of libc-patches with a build folder of its own."""
+
+    def __init__(self, folder):
+        self.patches = folder / "patches"
+        self.build = folder / "build"
+        shutil.copytree(ROOT / "libc-patches", self.patches)
+
+    def files(self):
+        return sorted(self.patches.glob("*.patch"))
+
+    def run(self, script, *args, code=0, **env):
+        env = {**os.environ, "WARPGRID_BUILD": str(find_build()), "WARPGRID_LIBC_BUILD": str(self.build),
+               "WARPGRID_LIBC_PATCHES": str(self.patches), **{k: str(v) for k, v in env.items()}}
+        out = subprocess.run([ROOT / "scripts" / script, *map(str, args)], env=env, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+        assert out.returncode == code, out.stdout
+        return out.stdout
+
+
+@pytest.fixture
+def series(tmp_path):
+    return Series(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def stock():
+    out = subprocess.run([ROOT / "scripts/build-guest-sysroot.sh"], text=True, capture_output=True,
+                         check=True)
+    return pathlib.Path(out.stdout.strip())
+
+
+def another_base(stock, folder, change):
+    """A copy of the sysroot whose libc.a was changed."""
+    for part in ("include", "lib"):
+        shutil.copytree(stock / part, folder / part)
+    for file in folder.rglob("*"):
+        file.chmod(file.stat().st_mode | 0o200)
+    change(folder / "lib" / TARGET / "libc.a")
+    return folder
+
+
+def llvm(name):
+    major = re.search(r"^LLVM_MAJOR=(\d+)", (ROOT / "versions.env").read_text(), re.M)[1]
+    return f"{name}-{major}"
+
+
+def component_ld():
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], text=True, capture_output=True).stdout
+    return next(pathlib.Path(sysroot.strip()).glob("lib/rustlib/*/bin/wasm-component-ld"))
+
+
+def compile_c(sysroot, source, output, *flags):
+    subprocess.run([llvm("clang"), f"--target={TARGET}", f"--sysroot={sysroot}", "-O2",
+                    f"-fuse-ld={component_ld()}", source, "-o", output, *flags], check=True)
+    return output
+
+
+def imports(component):
+    out = subprocess.run([tool("wasm-tools"), "component", "wit", component], text=True,
+                         capture_output=True, check=True).stdout
+    return set(re.findall(r"^  import (\S+);", out, re.M))
+
+
+def member_of(library, folder, member, c_code):
+    """Replaces a member of a library by what clang makes of some C."""
+    source = folder / "member.c"
+    source.write_text(c_code)
+    subprocess.run([llvm("clang"), f"--target={TARGET}", "-c", source, "-o", folder / member],
+                   check=True)
+    subprocess.run([llvm("llvm-ar"), "r", library, folder / member], check=True)
+
+
+# ---- the tool on the real library ----
+
+
+def test_the_real_library_is_written_again_byte_for_byte(stock, tmp_path):
+    library = stock / "lib" / TARGET / "libc.a"
+    (tmp_path / "plan").write_text("")
+    subprocess.run([find_build() / "wasm-symbols", "rename", library, tmp_path / "plan",
+                    tmp_path / "libc.a"], check=True)
+    assert (tmp_path / "libc.a").read_bytes() == library.read_bytes()
+
+
+def test_the_list_is_what_llvm_nm_sees(stock):
+    library = stock / "lib" / TARGET / "libc.a"
+    out = subprocess.run([find_build() / "wasm-symbols", "list", library], text=True,
+                         capture_output=True, check=True).stdout
+    ours = sorted((line.split("\t")[0].split("@")[0], line.split("\t")[1])
+                  for line in out.splitlines())
+    nm = subprocess.run([llvm("llvm-nm"), "--defined-only", "--extern-only", "-A", library], text=True,
+                        capture_output=True).stdout
+    theirs = sorted((line.split(":")[-2], line.split()[-1]) for line in nm.splitlines()
+                    if line and not line.split()[-1].startswith(".debug"))
+    assert len(ours) > 1000
+    assert ours == theirs
+
+
+# ---- US-201, US-205, US-213: build and run ----
+
+
+def test_us_213_all_programs_pass_in_all_ways(series):
+    out = series.run("test-libc.sh", "--ci")
+    assert re.search(r"^\d+ passed, 0 failed, \d+ skipped$", out, re.M)
+    suite = ET.parse(series.build / "tests.xml").getroot()
+    cases = {(case.get("classname"), case.get("name")): case for case in suite.iter("testcase")}
+    assert len(cases) == int(suite.get("tests"))
+    for way in ("wasi", "shim", "vanilla", "mock", "stock"):
+        assert (f"{way}.empty", "us_201_a_program_runs") in cases
+    assert ("size.libc.a", "us_205_libc_grows_by_less_than_5_percent") in cases
+    skipped = cases[("stock.getaddrinfo", "us_203_a_name_of_warpgrid")].find("skipped")
+    assert skipped.get("message") == "shim not available"
+
+
+def test_us_213_stock_skips_what_needs_a_shim(series):
+    out = series.run("test-libc.sh", "--stock", "getaddrinfo")
+    assert "stock getaddrinfo skip - us_203_a_name_of_warpgrid: shim not available" in out
+    assert "stock getaddrinfo ok - us_205_names_that_all_know" in out
+    assert " 0 failed" in out
+
+
+def test_us_213_a_failure_is_one(series):
+    test = series.patches / "tests" / "broken.c"
+    test.write_text('#include "check.h"\n'
+                    "static void wrong(void) { CHECK_INT(1 + 1, 3); CHECK(0); }\n"
+                    "static void stops(void) { abort(); }\n"
+                    "static const struct check_test tests[] = {TEST(wrong, STOCK), TEST(stops, MOCK)};\n"
+                    "int main(void) { return check_run(tests, 2); }\n")
+    out = series.run("test-libc.sh", "--ci", "broken", code=1)
+    assert "stock broken FAIL - wrong: broken.c:2: 1 + 1 is 2, not 3" in out
+    assert re.search(r"^mock broken FAIL - exit code \d+: ", out, re.M)
+    assert "1 passed, 2 failed, 1 skipped" in out  # passed: the size; skipped: stops, in stock
+    assert '<failure message="' in (series.build / "tests.xml").read_text()
+
+
+def test_fr_6_one_program_needs_nothing_of_warpgrid(series, tmp_path):
+    series.run("build-libc.sh", "--patched", "--output", tmp_path / "patched")
+    source = ROOT / "libc-patches/tests/names.c"
+    plain = compile_c(tmp_path / "patched", source, tmp_path / "plain.wasm", "-D_GNU_SOURCE")
+    shim = compile_c(tmp_path / "patched", source, tmp_path / "shim.wasm", "-D_GNU_SOURCE",
+                     "-lwarpgrid_shim")
+    assert not [name for name in imports(plain) if name.startswith("warpgrid:")]
+    assert [name for name in imports(shim) if name.startswith("warpgrid:")] == ["warpgrid:shim/dns@0.1.0"]
+    # A program that looks up nothing asks for nothing.
+    empty = compile_c(tmp_path / "patched", ROOT / "libc-patches/tests/empty.c", tmp_path / "e.wasm",
+                      "-lwarpgrid_shim")
+    assert not [name for name in imports(empty) if name.startswith("warpgrid:")]
+
+
+def test_us_201_equal_input_makes_equal_bytes(series, tmp_path):
+    for name in ("one", "two"):
+        series.run("build-libc.sh", "--patched", "--output", tmp_path / name)
+    for file in ("libc.a", "libwarpgrid_shim.a"):
+        one, two = (tmp_path / name / "lib" / TARGET / file for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_us_201_two_pins_that_differ_are_an_error(series):
+    ref = series.patches / "UPSTREAM_REF"
+    ref.write_text(re.sub(r"^version .*", "version 9.9", ref.read_text(), flags=re.M))
+    out = series.run("build-libc.sh", code=1)
+    assert "libc-patches/UPSTREAM_REF and versions.env name two versions of wasi-libc" in out
+
+
+# ---- US-202: the series as commits and as files ----
+
+
+def test_us_202_apply_and_export_change_nothing(series):
+    before = {file.name: file.read_bytes() for file in series.files()}
+    out = series.run("rebase-libc.sh", "--apply")
+    assert f"{len(before)} patches on wasi-sdk-33" in out
+    series.run("rebase-libc.sh", "--export")
+    assert {file.name: file.read_bytes() for file in series.files()} == before
+    log = subprocess.run(["git", "-C", series.build / "work", "log", "--format=%s", "--reverse"],
+                         text=True, capture_output=True, check=True).stdout.splitlines()
+    assert log[0].startswith("wasi-libc ") and log[1] == "dns: getaddrinfo shim"
+
+
+def test_us_202_a_commit_becomes_a_patch_and_is_not_thrown_away(series):
+    series.run("rebase-libc.sh", "--apply")
+    work, number = series.build / "work", len(series.files()) + 1
+    (work / "warpgrid/extra.c").write_text("int __warpgrid_extra(void);\nint __warpgrid_extra(void) { return 7; }\n")
+    out = series.run("rebase-libc.sh", "--export", code=1)
+    assert "build/libc/work has changes that are not committed" in out
+    git = ["git", "-C", work, "-c", "user.name=WarpGrid", "-c", "user.email=warpgrid@localhost"]
+    subprocess.run([*git, "add", "-A"], check=True)
+    message = "dns: extra\n\nPurpose: a test\nDepends-On: 0001\nInterface: none"
+    subprocess.run([*git, "commit", "-q", "-m", message], check=True)
+    out = series.run("rebase-libc.sh", "--apply", code=1)
+    assert "build/libc/work has changes that libc-patches/ has not" in out
+    out = series.run("rebase-libc.sh", "--export")
+    assert f"written: {number:04}-dns-extra.patch" in out
+    series.run("rebase-libc.sh", "--apply")
+    assert (work / "warpgrid/extra.c").exists()
+
+
+OTHER_SIGNATURE = "int getaddrinfo(const char *h) { return !h; } int gethostbyname(long long x) { return x != 0; }"
+
+
+def test_us_202_apply_names_the_files_in_conflict(series, stock, tmp_path):
+    # The context of a hook drifted: the function has another signature upstream.
+    base = another_base(stock, tmp_path / "base",
+                        lambda lib: member_of(lib, tmp_path, "netdb.c.obj", OTHER_SIGNATURE))
+    out = series.run("rebase-libc.sh", "--apply", code=1, WASI_SYSROOT=base)
+    assert "0001-dns-getaddrinfo-shim.patch does not apply" in out
+    assert "conflict in index/libc.a/netdb.c.obj/getaddrinfo" in out
+
+
+def test_us_202_update_lists_applied_and_conflicting(series, stock, tmp_path):
+    # Upstream moved one function to another file, and the file lost others.
+    def split(lib):
+        member_of(lib, tmp_path, "netdb.c.obj", "int gethostbyname(char *h) { return !h; }")
+        member_of(lib, tmp_path, "getaddrinfo.c.obj",
+                  "int getaddrinfo(char *a, char *b, void *c, void *d) { return a == b && c == d; }")
+
+    out = series.run("rebase-libc.sh", "--update", another_base(stock, tmp_path / "base", split), code=1)
+    assert "conflict  0001-dns-getaddrinfo-shim.patch" in out
+    assert "not there any more: index/libc.a/netdb.c.obj/getaddrinfo" in out
+    assert "applied   0002-dns-gethostbyname-shim.patch" in out
+    assert "not there any more: index/libc.a/netdb.c.obj/getnameinfo" in out
+    assert re.search(r"^\d+ applied, 2 in conflict$", out, re.M)
+    out = series.run("rebase-libc.sh", "--update", stock)
+    assert f"{len(series.files())} applied, 0 in conflict" in out
+
+
+def test_us_202_every_script_explains_itself(series):
+    for script in ("build-libc.sh", "rebase-libc.sh", "test-libc.sh"):
+        assert series.run(script, "--help").startswith(f"usage: scripts/{script}")
+        series.run(script, "--no-such-option", code=2)
+
+
+# ---- US-214: order, dependencies, parts ----
+
+
+def test_us_214_the_series_is_in_order(series):
+    out = series.run("rebase-libc.sh", "--validate")
+    assert "order, headers and dependencies are right" in out
+    for number, file in enumerate(series.files(), 1):
+        assert file.name.startswith(f"{number:04}-")
+        head = file.read_text().split("\n---\n")[0]
+        for key in ("Purpose", "Depends-On", "Interface"):
+            assert re.search(rf"^{key}: \S", head, re.M), file.name
+
+
+def test_us_214_what_is_wrong_with_a_series_is_said(series):
+    one, two = series.patches / "0001-dns-getaddrinfo-shim.patch", series.patches / "0002-dns-gethostbyname-shim.patch"
+    text = two.read_text()
+    two.write_text(text.replace("Interface: ", "Something: "))
+    assert "0002-dns-gethostbyname-shim.patch has no 'Interface:' in its header" in series.run(
+        "rebase-libc.sh", "--validate", code=1)
+    two.write_text(text.replace("Depends-On: 0001", "Depends-On: 0003"))
+    assert "0002-dns-gethostbyname-shim.patch needs patch 0003, which comes after it" in series.run(
+        "rebase-libc.sh", "--validate", code=1)
+    two.write_text(text)
+    one.unlink()
+    out = series.run("rebase-libc.sh", "--validate", code=1)
+    assert "0002-dns-gethostbyname-shim.patch should have the number 0001" in out
+    assert "0002-dns-gethostbyname-shim.patch needs patch 0001, which is not among those to apply" in out
+
+
+def hooks(tree):
+    return {file.name for file in (tree / "index/libc.a").rglob("*")
+            if file.is_file() and re.search("^hook ", file.read_text(), re.M)}
+
+
+def test_us_214_dns_alone(series, tmp_path):
+    series.run("build-libc.sh", "--subset", "dns", "--output", tmp_path / "dns")
+    assert hooks(series.build / "tree-dns") == {"getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo"}
+    program = compile_c(tmp_path / "dns", ROOT / "libc-patches/tests/getaddrinfo.c", tmp_path / "p.wasm",
+                        "-D_GNU_SOURCE")
+    out = subprocess.run([find_build() / "warp", "run", "-c", ROOT / "libc-patches/tests/warp.toml",
+                          "-e", "LIBC_TEST_WAY=wasi", program], text=True, capture_output=True)
+    assert "ok - us_203_a_name_of_warpgrid" in out.stdout and out.returncode == 0
+
+
+def test_us_214_a_part_without_what_it_needs_fails(series):
+    out = series.run("build-libc.sh", "--subset", "web", code=1)
+    assert "'web' is no part of the series" in out
+    text = series.files()[0].read_text().replace("Depends-On: none", "Depends-On: 0001")
+    (series.patches / "0009-socket-needs-dns.patch").write_text(text)
+    out = series.run("build-libc.sh", "--subset", "socket", code=1)
+    assert "0009-socket-needs-dns.patch needs patch 0001, which is not among those to apply" in out
+
+
+# ---- other libraries ----
+
+
+def rust_libraries():
+    out = subprocess.run(["rustc", "--print", "sysroot"], text=True, capture_output=True).stdout
+    folders = [pathlib.Path(out.strip())] + sorted((CACHE / "guest-rust").glob("*"))
+    found = [f / "lib/rustlib" / TARGET / "lib/self-contained" for f in folders]
+    return [f for f in found if (f / "libc.a").exists()]
+
+
+def test_the_library_of_rust_is_hooked_as_well(series, tmp_path):
+    libraries = rust_libraries()
+    if not libraries:
+        pytest.skip("no Rust for wasm32-wasip2: scripts/bootstrap.sh test installs it")
+    for number, library in enumerate(libraries):
+        out = tmp_path / str(number)
+        series.run("build-libc.sh", "--sysroot", library, "--output", out)
+        listed = subprocess.run([find_build() / "wasm-symbols", "list", out / "libc.a"], text=True,
+                                capture_output=True, check=True).stdout
+        assert "\t__stock_getaddrinfo\t" in listed
+        assert "warpgrid_getaddrinfo.c.obj\tgetaddrinfo\t" in listed
+        assert (out / "crt1-command.o").exists()
+
+
+def test_a_library_without_a_symbol_is_refused_by_its_name(series, stock, tmp_path):
+    def without(lib):
+        subprocess.run([llvm("llvm-ar"), "d", lib, "netdb.c.obj"], check=True)
+
+    base = another_base(stock, tmp_path / "base", without)
+    out = series.run("build-libc.sh", "--sysroot", base, "--output", tmp_path / "out", code=1)
+    assert re.search(r"error: no member defines 'get(addrinfo|hostbyaddr)'", out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_hook_that_would_be_gone_past_is_refused(series, stock, tmp_path):
+    def calls_itself(lib):
+        member_of(lib, tmp_path, "netdb.c.obj",
+                  "int getaddrinfo(char *a, char *b, void *c, void *d) { return a == b && c == d; }"
+                  "int getnameinfo(char *a, int b, char *c, int d, char *e, int f, int g)"
+                  "{ return a == c && b == d && e && f == g; }"
+                  "void *gethostbyname(char *n) { void *r = 0; getaddrinfo(n, 0, 0, &r); return r; }"
+                  "void *gethostbyaddr(char *n, int a, int b) { return a == b ? n : 0; }")
+
+    base = another_base(stock, tmp_path / "base", calls_itself)
+    out = series.run("build-libc.sh", "--sysroot", base, "--output", tmp_path / "out", code=1)
+    assert "member 'netdb.c.obj': 'getaddrinfo' is used inside of its member, by 'gethostbyname'" in out
+    assert "hint: that use would go past the new 'getaddrinfo'" in out
