@@ -86,9 +86,10 @@ build_and_run() { # name way
     stock) compile stock "$file" "$source" ;;
   esac || return 1
   case $way in
-    wasi | shim) timeout 120 "$warp" run -c "$tests/warp.toml" -e "LIBC_TEST_WAY=$way" "$file" ;;
+    wasi | shim) timeout 120 "$warp" run -c "$tests/warp.toml" -e "LIBC_TEST_WAY=$way" \
+      --dir "$tests::/real" "$file" ;;
     *) timeout 120 "$wasmtime" run -S inherit-network -S allow-ip-name-lookup \
-      --env "LIBC_TEST_WAY=$way" "$file" ;;
+      --env "LIBC_TEST_WAY=$way" --dir "$tests::/real" "$file" ;;
   esac
 }
 
