@@ -4,12 +4,15 @@
 The C programs of libc-patches/tests are run by scripts/test-libc.sh, which one test here calls.
 """
 
+import datetime
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+import zoneinfo
 
 import pytest
 
@@ -96,6 +99,14 @@ def imports(component):
     out = subprocess.run([tool("wasm-tools"), "component", "wit", component], text=True,
                          capture_output=True, check=True).stdout
     return set(re.findall(r"^  import (\S+);", out, re.M))
+
+
+def run_on_warpgrid(program, way):
+    out = subprocess.run([find_build() / "warp", "run", "-c", ROOT / "libc-patches/tests/warp.toml",
+                          "-e", f"LIBC_TEST_WAY={way}", program], text=True, capture_output=True,
+                         timeout=120)
+    assert out.returncode == 0, out.stdout + out.stderr
+    return out.stdout
 
 
 def member_of(library, folder, member, c_code):
@@ -304,9 +315,22 @@ def test_us_214_dns_alone(series, tmp_path):
     assert hooks(series.build / "tree-dns") == {"getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo"}
     program = compile_c(tmp_path / "dns", ROOT / "libc-patches/tests/getaddrinfo.c", tmp_path / "p.wasm",
                         "-D_GNU_SOURCE")
-    out = subprocess.run([find_build() / "warp", "run", "-c", ROOT / "libc-patches/tests/warp.toml",
-                          "-e", "LIBC_TEST_WAY=wasi", program], text=True, capture_output=True)
-    assert "ok - us_203_a_name_of_warpgrid" in out.stdout and out.returncode == 0
+    assert "ok - us_203_a_name_of_warpgrid" in run_on_warpgrid(program, "wasi")
+    assert not (tmp_path / "dns/include" / TARGET / "warpgrid/libc/fs.h").exists()
+
+
+def test_us_214_files_alone(series, tmp_path):
+    series.run("build-libc.sh", "--subset", "fs", "--output", tmp_path / "fs")
+    hooked = hooks(series.build / "tree-fs")
+    assert "__secs_to_zone" in hooked and "filesystem_method_descriptor_open_at" in hooked
+    assert not hooked & {"getaddrinfo", "gethostbyname", "gethostbyaddr", "getnameinfo"}
+    assert not (tmp_path / "fs/include" / TARGET / "warpgrid/libc/dns.h").exists()
+    program = compile_c(tmp_path / "fs", ROOT / "libc-patches/tests/time_zones.c", tmp_path / "p.wasm",
+                        "-D_GNU_SOURCE", "-lwarpgrid_shim")
+    out = run_on_warpgrid(program, "shim")
+    assert "ok - us_207_zones_by_name" in out
+    assert [name for name in imports(program) if name.startswith("warpgrid:")] == [
+        "warpgrid:shim/filesystem@0.1.0"]
 
 
 def test_us_214_a_part_without_what_it_needs_fails(series):
@@ -316,6 +340,39 @@ def test_us_214_a_part_without_what_it_needs_fails(series):
     (series.patches / "0009-socket-needs-dns.patch").write_text(text)
     out = series.run("build-libc.sh", "--subset", "socket", code=1)
     assert "0009-socket-needs-dns.patch needs patch 0001, which is not among those to apply" in out
+
+
+# ---- US-207: every zone ----
+
+
+def test_us_207_every_zone_is_as_python_has_it(series, tmp_path):
+    """All zones, at both sides of changes and at times out of a seeded dice, against zoneinfo."""
+    folder = pathlib.Path("/usr/share/zoneinfo")
+    names = [line.split("\t")[2] for line in (folder / "zone1970.tab").read_text().splitlines()
+             if not line.startswith("#")]
+    dice = random.Random(207)
+    cases = [(name, t) for name in names
+             for t in [dice.randrange(-3_000_000_000, 5_000_000_000) for _ in range(12)]
+             + [base + hours * 3600 for base in (1711846800, 1729990800, 4098474000)
+                for hours in (-1, 0, 1)]]
+    series.run("build-libc.sh", "--patched", "--output", tmp_path / "patched")
+    program = compile_c(tmp_path / "patched", ROOT / "tests/e2e/guests/zones.c", tmp_path / "p.wasm")
+    out = subprocess.run([find_build() / "warp", "run", program], text=True, capture_output=True,
+                         input="".join(f"{name} {t}\n" for name, t in cases), timeout=300)
+    assert out.returncode == 0, out.stderr
+    lines = out.stdout.splitlines()
+    assert len(lines) == len(cases) > 5000
+    wrong = []
+    for (name, t), line in zip(cases, lines):
+        there = (datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+                 + datetime.timedelta(seconds=t)).astimezone(zoneinfo.ZoneInfo(name))
+        expected = (f"{name} {t} {there:%Y-%m-%dT%H:%M:%S} "
+                    f"{int(there.utcoffset().total_seconds())} {there.tzname()} 0")
+        # The second of an hour that comes twice under the same tm_isdst cannot be asked for.
+        same = there.fold and there.dst() == there.replace(fold=0).dst()
+        if line.split()[:-same or None] != expected.split()[:-same or None]:
+            wrong.append((line, expected))
+    assert wrong == []
 
 
 # ---- other libraries ----
