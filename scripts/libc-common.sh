@@ -100,6 +100,18 @@ check_series() {
   return "$failed"
 }
 
+# drift PATCH DIR FILE: which lines of an index file are not as the patch has them.
+drift() {
+  local key was is
+  [ -f "$2/$3" ] || return 0
+  for key in kind binding signature aliases users; do
+    was=$(awk -v start="diff --git a/$3 b/$3" -v key="$key" '$0 == start { on = 1; next }
+      /^diff --git / { on = 0 } on && index($0, " " key " ") == 1 { print substr($0, length(key) + 3) }' "$1")
+    is=$(sed -n "s/^$key //p" "$2/$3")
+    [ -z "$was" ] || [ "$was" = "$is" ] || say "    $key was $was, is $is"
+  done
+}
+
 # apply_series DIR FILE...: git am of each; names the files in conflict.
 apply_series() {
   local dir=$1 file log
@@ -108,8 +120,11 @@ apply_series() {
   for file; do
     if ! libc_git "$dir" am -q --keep-cr --committer-date-is-author-date "$file" >"$log" 2>&1; then
       say "error: $(basename "$file") does not apply:"
-      sed -n 's/^error: patch failed: \(.*\):[0-9]*$/  conflict in \1/p
-        s/^error: \(.*\): does not exist in index$/  not there any more: \1/p
+      sed -n 's/^error: patch failed: \(.*\):[0-9]*$/\1/p' "$log" | sort -u | while read -r conflict; do
+        say "  conflict in $conflict"
+        drift "$file" "$dir" "$conflict"
+      done
+      sed -n 's/^error: \(.*\): does not exist in index$/  not there any more: \1/p
         s/^error: \(.*\): already exists in .*$/  there already: \1/p' "$log" | sort -u >&2
       grep -q '^error: ' "$log" || sed 's/^/  /' "$log" >&2
       libc_git "$dir" am --abort >/dev/null 2>&1 || true

@@ -182,16 +182,19 @@ def test_us_213_a_failure_is_one(series):
 
 def test_fr_6_one_program_needs_nothing_of_warpgrid(series, tmp_path):
     series.run("build-libc.sh", "--patched", "--output", tmp_path / "patched")
-    source = ROOT / "libc-patches/tests/names.c"
-    plain = compile_c(tmp_path / "patched", source, tmp_path / "plain.wasm", "-D_GNU_SOURCE")
-    shim = compile_c(tmp_path / "patched", source, tmp_path / "shim.wasm", "-D_GNU_SOURCE",
-                     "-lwarpgrid_shim")
-    assert not [name for name in imports(plain) if name.startswith("warpgrid:")]
-    assert [name for name in imports(shim) if name.startswith("warpgrid:")] == ["warpgrid:shim/dns@0.1.0"]
-    # A program that looks up nothing asks for nothing.
-    empty = compile_c(tmp_path / "patched", ROOT / "libc-patches/tests/empty.c", tmp_path / "e.wasm",
-                      "-lwarpgrid_shim")
-    assert not [name for name in imports(empty) if name.startswith("warpgrid:")]
+
+    def shims(name, *flags):
+        program = compile_c(tmp_path / "patched", ROOT / f"libc-patches/tests/{name}.c",
+                            tmp_path / "program.wasm", "-D_GNU_SOURCE", *flags)
+        return {found for found in imports(program) if found.startswith("warpgrid:")}
+
+    dns, files = "warpgrid:shim/dns@0.1.0", "warpgrid:shim/filesystem@0.1.0"
+    for name in ("empty", "getaddrinfo", "names", "files", "time_zones"):
+        assert shims(name) == set()
+    # With the shim, a program asks for what it uses.
+    assert shims("empty", "-lwarpgrid_shim") == set()
+    assert shims("names", "-lwarpgrid_shim") == {dns, files}  # names are in /etc/hosts, too
+    assert shims("time_zones", "-lwarpgrid_shim") == {files}
 
 
 def test_us_201_equal_input_makes_equal_bytes(series, tmp_path):
@@ -253,19 +256,39 @@ def test_us_202_apply_names_the_files_in_conflict(series, stock, tmp_path):
     assert "conflict in index/libc.a/netdb.c.obj/getaddrinfo" in out
 
 
-def test_us_202_update_lists_applied_and_conflicting(series, stock, tmp_path):
-    # Upstream moved one function to another file, and the file lost others.
-    def split(lib):
-        member_of(lib, tmp_path, "netdb.c.obj", "int gethostbyname(char *h) { return !h; }")
-        member_of(lib, tmp_path, "getaddrinfo.c.obj",
-                  "int getaddrinfo(char *a, char *b, void *c, void *d) { return a == b && c == d; }")
+# What upstream may do to a hooked function: each is a section of docs/FORK-MAINTENANCE.md, with what
+# --update prints.
+GETADDRINFO = "int getaddrinfo(char *a, char *b, void *c, void *d) { return a == b && c == d; }"
+GETNAMEINFO = ("int getnameinfo(char *a, int b, char *c, int d, char *e, int f, int g)"
+               "{ return a == c && b == d && e && f == g; }")
+HOST_BY_NAME = "void *gethostbyname(char *n) { return n; }"
+HOST_BY_ADDR = "void *gethostbyaddr(char *n, int a, int b) { return a == b ? n : 0; }"
+FAILURES = {
+    "context drift": {"netdb.c.obj": "int getaddrinfo(const char *h, const char *s) { return h == s; }"
+                      + GETNAMEINFO + HOST_BY_NAME + HOST_BY_ADDR},
+    "deleted upstream file": {"names.c.obj": GETADDRINFO + HOST_BY_NAME,
+                              "netdb.c.obj": GETNAMEINFO + HOST_BY_ADDR},
+    "conflicting refactor": {"netdb.c.obj": GETADDRINFO + GETNAMEINFO + HOST_BY_ADDR
+                             + "void *gethostbyname(char *n)"
+                             "{ void *r = 0; getaddrinfo(n, 0, 0, &r); return r; }"},
+}
 
-    out = series.run("rebase-libc.sh", "--update", another_base(stock, tmp_path / "base", split), code=1)
-    assert "conflict  0001-dns-getaddrinfo-shim.patch" in out
-    assert "not there any more: index/libc.a/netdb.c.obj/getaddrinfo" in out
-    assert "applied   0002-dns-gethostbyname-shim.patch" in out
-    assert "not there any more: index/libc.a/netdb.c.obj/getnameinfo" in out
-    assert re.search(r"^\d+ applied, 2 in conflict$", out, re.M)
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_us_213_the_documented_failures_happen(series, stock, tmp_path, failure):
+    def change(lib):
+        for member, code in FAILURES[failure].items():
+            member_of(lib, tmp_path, member, code)
+
+    base = another_base(stock, tmp_path / "base", change)
+    out = series.run("rebase-libc.sh", "--update", base, code=1).replace(str(base), "DIR")
+    page = (ROOT / "docs/FORK-MAINTENANCE.md").read_text()
+    section = page.split(f"### {failure.capitalize()}\n", 1)[1].split("\n### ")[0]
+    shown = re.search(r"```text\n\$ scripts/rebase-libc.sh --update DIR\n(.*?)```", section, re.S)[1]
+    assert [line for line in out.splitlines() if not line.startswith("ninja")] == shown.splitlines()
+
+
+def test_us_202_update_takes_what_fits(series, stock):
     out = series.run("rebase-libc.sh", "--update", stock)
     assert f"{len(series.files())} applied, 0 in conflict" in out
 
@@ -411,12 +434,7 @@ def test_a_library_without_a_symbol_is_refused_by_its_name(series, stock, tmp_pa
 
 def test_a_hook_that_would_be_gone_past_is_refused(series, stock, tmp_path):
     def calls_itself(lib):
-        member_of(lib, tmp_path, "netdb.c.obj",
-                  "int getaddrinfo(char *a, char *b, void *c, void *d) { return a == b && c == d; }"
-                  "int getnameinfo(char *a, int b, char *c, int d, char *e, int f, int g)"
-                  "{ return a == c && b == d && e && f == g; }"
-                  "void *gethostbyname(char *n) { void *r = 0; getaddrinfo(n, 0, 0, &r); return r; }"
-                  "void *gethostbyaddr(char *n, int a, int b) { return a == b ? n : 0; }")
+        member_of(lib, tmp_path, "netdb.c.obj", FAILURES["conflicting refactor"]["netdb.c.obj"])
 
     base = another_base(stock, tmp_path / "base", calls_itself)
     out = series.run("build-libc.sh", "--sysroot", base, "--output", tmp_path / "out", code=1)
