@@ -422,6 +422,37 @@ def test_the_library_of_rust_is_hooked_as_well(series, tmp_path):
         assert (out / "crt1-command.o").exists()
 
 
+RUST = """
+use std::net::ToSocketAddrs;
+fn main() {
+    let found = ("cache.staging.warp.local", 5432).to_socket_addrs();
+    println!("{:?}", found.map(|all| all.collect::<Vec<_>>()).ok());
+    println!("{:?}", std::fs::read_to_string("/etc/hosts").map(|t| t.contains("listed.warp.local")).ok());
+}
+"""
+
+
+def test_std_of_rust_stands_on_the_patched_library(series, tmp_path):
+    libraries = rust_libraries()
+    if not libraries:
+        pytest.skip("no Rust for wasm32-wasip2: scripts/bootstrap.sh test installs it")
+    library = libraries[0]
+    folder = library.parents[4]  # of the toolchain
+    rustc = folder / "bin/rustc"
+    series.run("build-libc.sh", "--sysroot", library, "--output", tmp_path / "lib")
+    (tmp_path / "main.rs").write_text(RUST)
+    for way, flags in (("wasi", []), ("shim", ["-C", "link-arg=-lwarpgrid_shim"])):
+        program = tmp_path / f"{way}.wasm"
+        subprocess.run([rustc, "--target", TARGET, "-O", tmp_path / "main.rs", "-L",
+                        f"native={tmp_path / 'lib'}", "-o", program, *flags], check=True)
+        assert b"__warpgrid_lookup" in program.read_bytes()  # the name section
+        assert run_on_warpgrid(program, way) == "Some([192.0.2.20:5432])\nSome(true)\n"
+        assert any(name.startswith("warpgrid:") for name in imports(program)) == (way == "shim")
+    out = subprocess.run([tool("wasmtime"), "run", tmp_path / "wasi.wasm"], text=True,
+                         capture_output=True, timeout=120)
+    assert out.stdout == "None\nNone\n"
+
+
 def test_a_library_without_a_symbol_is_refused_by_its_name(series, stock, tmp_path):
     def without(lib):
         subprocess.run([llvm("llvm-ar"), "d", lib, "netdb.c.obj"], check=True)
