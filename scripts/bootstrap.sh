@@ -16,7 +16,7 @@ Installs what is missing, and says what and why. Silent when nothing is missing.
 
 groups:
   run     compilers, libraries, PostgreSQL and the guest toolchain, for 'make run' (default)
-  test    and pytest, Rust for guests, for 'make test' (default)
+  test    and pytest, Rust for guests, wasm-tools and Wasmtime's command, for 'make test' (default)
   lint    and clang-format, clang-tidy, shellcheck, for 'make lint'
   bench   and wrk, pgbouncer, libpq and the peer, for 'make bench'
   all     everything
@@ -227,11 +227,11 @@ fi
 
 # ---- programs that are published as wheels ----
 
-if wants bench || wants lint; then
+if wants test || wants bench || wants lint; then
   tools=$cache/tools
   requirements=$root/scripts/requirements-tools.txt
   if ! cmp -s "$requirements" "$tools/.requirements"; then
-    if missing "wasm-tools, wasmtime" "check of the guest bindings, peer of the benches"; then
+    if missing "wasm-tools, wasmtime" "the patched C library and its tests, check of the guest bindings, peer of the benches"; then
       say "installing: wasm-tools $WASM_TOOLS_VERSION and wasmtime $WASMTIME_PEER_VERSION, to $tools"
       rm -rf "$tools"
       mkdir -p "$tools"
@@ -276,7 +276,7 @@ fi
   echo "/usr/lib/postgresql/$POSTGRES_MAJOR/bin/initdb"
   "$root/scripts/build-guest-sysroot.sh"
   "$root/scripts/fetch-guest-json.sh"
-  if wants test; then echo "$venv/bin/python3"; command -v zsh fish; fi
+  if wants test; then echo "$venv/bin/python3"; echo "$cache/tools/wasmtime"; command -v zsh fish; fi
   if wants lint; then command -v "clang-format-$LLVM_MAJOR" "clang-tidy-$LLVM_MAJOR" shellcheck; fi
   if wants bench; then echo "$cache/tools/wasmtime"; command -v wrk; fi
 } >"$stamp.$$"

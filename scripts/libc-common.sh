@@ -140,6 +140,6 @@ find_wasm_tools() {
   local tool=${WASM_TOOLS-}
   [ -n "$tool" ] || tool=$(command -v wasm-tools || find "$cache/tools" -maxdepth 2 -name wasm-tools -type f 2>/dev/null | head -n 1)
   [ -x "$tool" ] || die "wasm-tools is not installed; it makes the component type of -lwarpgrid_shim" \
-    "run scripts/bootstrap.sh lint"
+    "run scripts/bootstrap.sh test"
   echo "$tool"
 }

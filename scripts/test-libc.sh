@@ -25,7 +25,7 @@ runs each, and prints every test, then "N passed, N failed, N skipped". A progra
   -h, --help
 
 environment:
-  WASMTIME         Wasmtime's command (default: PATH, then what scripts/bootstrap.sh bench installed)
+  WASMTIME         Wasmtime's command (default: PATH, then what scripts/bootstrap.sh test installed)
   WARPGRID_BUILD   a build folder with warp and wasm-symbols (default: build/dev, which is built)
 USAGE
 }
@@ -49,8 +49,8 @@ wasmtime=${WASMTIME:-$(command -v wasmtime || true)}
 [ -n "$wasmtime" ] || wasmtime=$cache/tools/wasmtime
 if [ "$mode" = stock ]; then ways=(stock); else ways=(wasi shim vanilla mock stock); fi
 if ! [ -x "$wasmtime" ]; then
-  [ "$mode" = all ] || die "no wasmtime" "run scripts/bootstrap.sh bench, or set WASMTIME"
-  say "skipped: vanilla, mock and stock: no wasmtime (scripts/bootstrap.sh bench installs it)"
+  [ "$mode" = all ] || die "no wasmtime" "run scripts/bootstrap.sh test, or set WASMTIME"
+  say "skipped: vanilla, mock and stock: no wasmtime (scripts/bootstrap.sh test installs it)"
   ways=(wasi shim)
 fi
 "$root/scripts/build-libc.sh"

@@ -27,7 +27,7 @@ CACHE = pathlib.Path(os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CAC
 def tool(name):
     found = shutil.which(name) or CACHE / "tools" / name
     if not pathlib.Path(found).exists():
-        pytest.skip(f"no {name}: scripts/bootstrap.sh bench installs it")
+        pytest.skip(f"no {name}: scripts/bootstrap.sh test installs it")
     return str(found)
 
 
