@@ -343,6 +343,9 @@ wg_code wg_db_open(wg_db_guest *g, const char *host, size_t host_len, uint16_t p
                    uint64_t *handle, wg_error *err) {
   wg_db_protocol protocol;
   size_t len = host_len;
+  if (host_len == 0 || host_len > WG_DNS_NAME_MAX)
+    return wg_error_set(err, WG_INVALID, 0, "connect: the host has %zu bytes, 1 to 253 are taken",
+                        host_len);
   if (!wg__target_at(g->worker->db->config, host, &len, port, &protocol))
     return wg_error_set(err, WG_NOT_FOUND, 0, "connect: no database is declared at %.*s:%u",
                         (int)host_len, host, port);

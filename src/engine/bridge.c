@@ -151,6 +151,17 @@ static int64_t bridge_db_recv(void *ctx, void *inst, uint64_t handle, uint8_t *p
   return r < 0 ? failed(out, &err, r) : r;
 }
 
+static int32_t bridge_db_open(void *ctx, void *inst, wgrt_bytes host, uint32_t port,
+                              uint64_t *handle, wgrt_error *out) {
+  (void)ctx;
+  wg_instance *i = inst;
+  wg_error err;
+  wg_code c = wg__instance_db(i, &err);
+  if (c == WG_OK) c = wg_db_open(i->db, (const char *)host.p, host.n, (uint16_t)port, handle, &err);
+  if (c == WG_NOT_FOUND) c = err.code = WG_REFUSED; /* as connect() has it */
+  return c < 0 ? (int32_t)failed(out, &err, c) : 0;
+}
+
 static void on_waited(wg_db_req *req, const wg_error *err) {
   wgrt_op_db_wait *op = req->user;
   wg__op_complete(&op->op, err);
@@ -263,6 +274,7 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .instance_gone = bridge_instance_gone,
       .db_connect = bridge_db_connect,
       .db_connect_cancel = bridge_db_connect_cancel,
+      .db_open = bridge_db_open,
       .db_send = bridge_db_send,
       .db_recv = bridge_db_recv,
       .db_wait = bridge_db_wait,

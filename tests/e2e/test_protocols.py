@@ -118,6 +118,21 @@ def test_us_117_guest_after_guest_has_the_same_session(site, side, kind):
 
 
 @PROTOCOLS
+@KINDS
+def test_us_114_an_opened_place_leases_when_its_start_up_is_whole(site, side, kind):
+    """The one connection of the pool is busy, and to open another waits for nothing."""
+    with Service(site, kind, side, pool_size=1) as service:
+        r = service.server.get(side.path(side.id) + "&late=1")
+        assert r.status == 200, r.text
+        assert int(r.text.strip().lstrip(":")) == service.id(side)
+        r = service.server.get(side.path(side.id).replace(side.host, "db.nowhere") + "&late=1")
+        assert (r.status, r.text.split()[0]) == (503, "08004")
+        assert f"not-allowed: connect: no database is declared at db.nowhere:{side.port}" in r.text
+        r = service.server.get(side.path(side.id).replace(side.host, "x" * 300) + "&late=1")
+        assert "invalid-argument: connect: the host has 300 bytes, 1 to 253 are taken" in r.text
+
+
+@PROTOCOLS
 def test_us_117_a_session_that_the_server_ended_is_noticed(site, side):
     with Service(site, "p2", side) as service:
         first = service.id(side)

@@ -276,6 +276,10 @@ typedef struct wgrt_host {
   /* database-proxy; send and recv return bytes or a negative wg_code, and never wait */
   void (*db_connect)(void *ctx, void *instance, wgrt_op_db_connect *op);
   void (*db_connect_cancel)(void *ctx, void *instance, wgrt_op_db_connect *op);
+  /** A session whose start-up says which database it means; never waits.
+   *  @return 0 or a negative wg_code: WG_REFUSED when none is declared at the place */
+  int32_t (*db_open)(void *ctx, void *instance, wgrt_bytes host, uint32_t port, uint64_t *handle,
+                     wgrt_error *err);
   int64_t (*db_send)(void *ctx, void *instance, uint64_t handle, const uint8_t *p, size_t n,
                      wgrt_error *err);
   int64_t (*db_recv)(void *ctx, void *instance, uint64_t handle, uint8_t *p, size_t cap,

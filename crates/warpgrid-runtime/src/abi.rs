@@ -302,6 +302,7 @@ pub struct Host {
     pub instance_gone: unsafe extern "C" fn(Ctx, Inst),
     pub db_connect: unsafe extern "C" fn(Ctx, Inst, *mut OpDbConnect),
     pub db_connect_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpDbConnect),
+    pub db_open: unsafe extern "C" fn(Ctx, Inst, Bytes, u32, *mut u64, *mut Error) -> i32,
     pub db_send: unsafe extern "C" fn(Ctx, Inst, u64, *const u8, usize, *mut Error) -> i64,
     pub db_recv: unsafe extern "C" fn(Ctx, Inst, u64, *mut u8, usize, *mut Error) -> i64,
     pub db_wait: unsafe extern "C" fn(Ctx, Inst, *mut OpDbWait),

@@ -438,6 +438,17 @@ pub async fn db_connect(inst: Arc<Instance>, args: ConnectArgs) -> Result<u64, H
     .await
 }
 
+/// A session whose start-up says which database it means.
+pub fn db_open(inst: &Instance, to: &str, port: u16) -> Result<u64, HostError> {
+    let h = host();
+    let mut handle = 0;
+    let at = Bytes::of(to.as_bytes());
+    with_error(|e| {
+        unsafe { (h.db_open)(h.ctx, inst.ptr(), at, port.into(), &mut handle, e) }.into()
+    })
+    .map(|_| handle)
+}
+
 /// Bytes taken, or an error whose code may be AGAIN.
 pub fn db_try_send(inst: &Instance, handle: u64, data: &[u8]) -> Result<usize, HostError> {
     let h = host();

@@ -33,6 +33,7 @@ typedef enum wg_db_kind { WG_DB_KIND_POSTGRES, WG_DB_KIND_MYSQL, WG_DB_KIND_REDI
 
 /** One function of the WIT each. @return true, or false with *err filled in */
 bool wg_db_connect(wg_db_kind kind, const wg_pg_config *config, uint64_t *handle, wg_db_error *err);
+bool wg_db_open(const char *host, uint16_t port, uint64_t *handle, wg_db_error *err);
 bool wg_db_send(uint64_t handle, const void *bytes, size_t len, size_t *sent, wg_db_error *err);
 bool wg_db_recv(uint64_t handle, uint32_t max_bytes, wg_db_bytes *got, wg_db_error *err);
 bool wg_db_close(uint64_t handle, wg_db_error *err);

@@ -29,6 +29,12 @@ bool wg_db_connect(wg_db_kind kind, const wg_pg_config *config, uint64_t *handle
   return warpgrid_shim_database_proxy_connect(&to, handle, &why) || db_fail(err, &why);
 }
 
+bool wg_db_open(const char *host, uint16_t port, uint64_t *handle, wg_db_error *err) {
+  wasi2_string_t to = db_string(host);
+  warpgrid_shim_database_proxy_db_error_t why;
+  return warpgrid_shim_database_proxy_open(&to, port, handle, &why) || db_fail(err, &why);
+}
+
 bool wg_db_send(uint64_t handle, const void *bytes, size_t len, size_t *sent, wg_db_error *err) {
   wasi2_list_u8_t data = {(uint8_t *)(uintptr_t)bytes, len};
   uint64_t taken;

@@ -9,6 +9,7 @@
  *     password=                 said when it is asked for in clear; give=1: in the connect as well
  *     keep=1                    leaves the connection open at the end
  *     retry=1                   goes on after a `timeout` of recv; header x-timeouts counts them
+ *     late=1                    opens the place, and the start-up says which database
  *     proto=mysql|redis         instead of PostgreSQL's; Redis has lines of words, sent all at once
  *   GET /trap, /spin            with a connection in hand, on which q=SQL was run
  *   GET /all                    asks several at once: postgres=, mysql= and redis= are texts for the
@@ -261,6 +262,7 @@ static void all(wg_http_request *req, wg_http_response *res) {
 void wg_http_handle(wg_http_request *req, wg_http_response *res) {
   wg_str proto = wg_http_query_param(req, "proto");
   conn c = {.retry = flag(req, "retry"),
+            .late = flag(req, "late"),
             .protocol = wg_str_is(proto, "mysql")   ? WG_DB_KIND_MYSQL
                         : wg_str_is(proto, "redis") ? WG_DB_KIND_REDIS
                                                     : WG_DB_KIND_POSTGRES};

@@ -75,6 +75,10 @@ impl Host for State {
         Ok(Ok(self.table.push(p)?))
     }
 
+    async fn open(&mut self, to: String, port: u16) -> Result<Result<ConnectionHandle, DbError>> {
+        Ok(host::db_open(&self.inst, &to, port).map_err(connect_error))
+    }
+
     /// Replaced by `add_send`.
     async fn send(&mut self, h: ConnectionHandle, data: Vec<u8>) -> Result<Result<u64, DbError>> {
         if self.is_stream(h, WRITE) {

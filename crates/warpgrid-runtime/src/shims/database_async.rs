@@ -36,6 +36,10 @@ fn unstreamed<T: 'static>(
 }
 
 impl Host for State {
+    async fn open(&mut self, to: String, port: u16) -> Result<Result<ConnectionHandle, DbError>> {
+        Ok(host::db_open(&self.inst, &to, port).map_err(connect_error))
+    }
+
     async fn shutdown(
         &mut self,
         h: ConnectionHandle,

@@ -338,6 +338,9 @@ extern void __wasm_import_warpgrid_shim_database_proxy_connect(int32_t, uint8_t 
 __attribute__((__import_module__("warpgrid:shim/database-proxy@0.1.0"), __import_name__("start-connect")))
 extern void __wasm_import_warpgrid_shim_database_proxy_start_connect(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
 
+__attribute__((__import_module__("warpgrid:shim/database-proxy@0.1.0"), __import_name__("open")))
+extern void __wasm_import_warpgrid_shim_database_proxy_open(uint8_t *, size_t, int32_t, uint8_t *);
+
 __attribute__((__import_module__("warpgrid:shim/database-proxy@0.1.0"), __import_name__("send")))
 extern void __wasm_import_warpgrid_shim_database_proxy_send(int64_t, uint8_t *, size_t, uint8_t *);
 
@@ -6539,6 +6542,78 @@ bool warpgrid_shim_database_proxy_start_connect(warpgrid_shim_database_proxy_con
         }
         case 9: {
           variant.val.unsupported = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool warpgrid_shim_database_proxy_open(wasi2_string_t *host, uint16_t port, warpgrid_shim_database_proxy_connection_handle_t *ret, warpgrid_shim_database_proxy_db_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_warpgrid_shim_database_proxy_open((uint8_t *) (*host).ptr, (*host).len, (int32_t) (port), ptr);
+  warpgrid_shim_database_proxy_result_connection_handle_db_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      warpgrid_shim_database_proxy_db_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.invalid_handle = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          variant.val.invalid_argument = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 2: {
+          variant.val.not_allowed = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.connection_failed = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.connection_lost = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.authentication_failed = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.pool_exhausted = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.timeout = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.would_block = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 9: {
+          variant.val.unsupported = (wasi2_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
           break;
         }
       }

@@ -1062,6 +1062,11 @@ extern bool warpgrid_shim_database_proxy_connect(warpgrid_shim_database_proxy_co
 // The same, without blocking. A program that waits for several connections at once must use
 // this: it would keep itself from returning the one that it waits for.
 extern bool warpgrid_shim_database_proxy_start_connect(warpgrid_shim_database_proxy_connect_config_t *config, warpgrid_shim_database_proxy_own_pending_connect_t *ret, warpgrid_shim_database_proxy_db_error_t *err);
+// Opens a connection to a place, like a TCP connection to it: the start-up that is sent over it
+// says which database and user are meant, as far as the protocol has such a message, and a
+// session is leased then. Never waits. `host` is a declared database's name or host; what is not
+// declared is `not-allowed`. A connection that only carries a request to cancel leases nothing.
+extern bool warpgrid_shim_database_proxy_open(wasi2_string_t *host, uint16_t port, warpgrid_shim_database_proxy_connection_handle_t *ret, warpgrid_shim_database_proxy_db_error_t *err);
 // Sends bytes and says how many were taken: at least 1 unless the list is empty, possibly
 // fewer than given, as write(2). Blocks while none can be taken, at most `send_timeout`.
 extern bool warpgrid_shim_database_proxy_send(warpgrid_shim_database_proxy_connection_handle_t handle, wasi2_list_u8_t *data, uint64_t *ret, warpgrid_shim_database_proxy_db_error_t *err);

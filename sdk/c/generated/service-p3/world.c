@@ -212,6 +212,9 @@ extern int32_t __wasm_import_warpgrid_shim_async_signals_wait_signal(uint8_t *);
 __attribute__((__import_module__("warpgrid:shim-async/database-proxy@0.1.0"), __import_name__("[async-lower]connect")))
 extern int32_t __wasm_import_warpgrid_shim_async_database_proxy_connect(uint8_t *, uint8_t *);
 
+__attribute__((__import_module__("warpgrid:shim-async/database-proxy@0.1.0"), __import_name__("open")))
+extern void __wasm_import_warpgrid_shim_async_database_proxy_open(uint8_t *, size_t, int32_t, uint8_t *);
+
 __attribute__((__import_module__("warpgrid:shim-async/database-proxy@0.1.0"), __import_name__("[async-lower]send")))
 extern int32_t __wasm_import_warpgrid_shim_async_database_proxy_send(int64_t, uint8_t *, size_t, uint8_t *);
 
@@ -3340,6 +3343,78 @@ wasi3_subtask_status_t warpgrid_shim_async_signals_wait_signal(warpgrid_shim_asy
 
 wasi3_subtask_status_t warpgrid_shim_async_database_proxy_connect(warpgrid_shim_async_database_proxy_connect_config_t *arg, warpgrid_shim_async_database_proxy_result_connection_handle_db_error_t *result) {
   return __wasm_import_warpgrid_shim_async_database_proxy_connect((uint8_t*) arg, (uint8_t*) result);
+}
+
+bool warpgrid_shim_async_database_proxy_open(wasi3_string_t *host, uint16_t port, warpgrid_shim_async_database_proxy_connection_handle_t *ret, warpgrid_shim_async_database_proxy_db_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_warpgrid_shim_async_database_proxy_open((uint8_t *) (*host).ptr, (*host).len, (int32_t) (port), ptr);
+  warpgrid_shim_async_database_proxy_result_connection_handle_db_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      warpgrid_shim_async_database_proxy_db_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.invalid_handle = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          variant.val.invalid_argument = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 2: {
+          variant.val.not_allowed = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant.val.connection_failed = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.connection_lost = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 5: {
+          variant.val.authentication_failed = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 6: {
+          variant.val.pool_exhausted = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 7: {
+          variant.val.timeout = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 8: {
+          variant.val.would_block = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+        case 9: {
+          variant.val.unsupported = (wasi3_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 wasi3_subtask_status_t warpgrid_shim_async_database_proxy_send(warpgrid_shim_async_database_proxy_connection_handle_t handle, wasi3_list_u8_t data, warpgrid_shim_async_database_proxy_result_u64_db_error_t *result) {

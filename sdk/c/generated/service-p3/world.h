@@ -887,6 +887,11 @@ extern wasi3_subtask_status_t warpgrid_shim_async_signals_wait_signal(warpgrid_s
 // Imported Functions from `warpgrid:shim-async/database-proxy@0.1.0`
 // Leases a connection, waiting at most `connect_timeout`.
 extern wasi3_subtask_status_t warpgrid_shim_async_database_proxy_connect(warpgrid_shim_async_database_proxy_connect_config_t *arg, warpgrid_shim_async_database_proxy_result_connection_handle_db_error_t *result);
+// Opens a connection to a place, like a TCP connection to it: the start-up that is sent over it
+// says which database and user are meant, as far as the protocol has such a message, and a
+// session is leased then. Never waits. `host` is a declared database's name or host; what is not
+// declared is `not-allowed`. A connection that only carries a request to cancel leases nothing.
+extern bool warpgrid_shim_async_database_proxy_open(wasi3_string_t *host, uint16_t port, warpgrid_shim_async_database_proxy_connection_handle_t *ret, warpgrid_shim_async_database_proxy_db_error_t *err);
 // Sends bytes and says how many were taken: at least 1 unless the list is empty, possibly
 // fewer than given. Waits while none can be taken, at most `send_timeout`.
 extern wasi3_subtask_status_t warpgrid_shim_async_database_proxy_send(warpgrid_shim_async_database_proxy_connection_handle_t handle, wasi3_list_u8_t data, warpgrid_shim_async_database_proxy_result_u64_db_error_t *result);
