@@ -84,6 +84,9 @@ void wg__vfs_put_databases(const wg_config *c, wg_buf *out) {
       char text[INET6_ADDRSTRLEN];
       if (wg_dns_sentinel(c, i, families[f], raw) && inet_ntop(families[f], raw, text, sizeof text))
         wg_buf_printf(out, " %s", text);
+      if (wg_dns_sentinel_own(c, i, families[f], raw) &&
+          inet_ntop(families[f], raw, text, sizeof text))
+        wg_buf_printf(out, " %s", text);
     }
     wg_buf_put_u8(out, '\n');
   }

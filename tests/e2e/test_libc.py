@@ -189,12 +189,13 @@ def test_fr_6_one_program_needs_nothing_of_warpgrid(series, tmp_path):
         return {found for found in imports(program) if found.startswith("warpgrid:")}
 
     dns, files = "warpgrid:shim/dns@0.1.0", "warpgrid:shim/filesystem@0.1.0"
-    for name in ("empty", "getaddrinfo", "names", "files", "time_zones"):
+    for name in ("empty", "getaddrinfo", "names", "files", "time_zones", "sockets"):
         assert shims(name) == set()
     # With the shim, a program asks for what it uses.
     assert shims("empty", "-lwarpgrid_shim") == set()
     assert shims("names", "-lwarpgrid_shim") == {dns, files}  # names are in /etc/hosts, too
     assert shims("time_zones", "-lwarpgrid_shim") == {files}
+    assert shims("sockets", "-lwarpgrid_shim") == {files, "warpgrid:shim/database-proxy@0.1.0"}
 
 
 def test_us_201_equal_input_makes_equal_bytes(series, tmp_path):
@@ -354,6 +355,15 @@ def test_us_214_files_alone(series, tmp_path):
     assert "ok - us_207_zones_by_name" in out
     assert [name for name in imports(program) if name.startswith("warpgrid:")] == [
         "warpgrid:shim/filesystem@0.1.0"]
+
+
+def test_us_214_sockets_need_files(series, tmp_path):
+    out = series.run("build-libc.sh", "--subset", "socket", "--output", tmp_path / "out", code=1)
+    assert "0006-socket-connect-proxy.patch needs patch 0004, which is not among those to apply" in out
+    assert not (tmp_path / "out").exists()
+    series.run("build-libc.sh", "--subset", "fs,socket", "--output", tmp_path / "out")
+    hooked = hooks(series.build / "tree-fs-socket")
+    assert "tcp_method_tcp_socket_start_connect" in hooked and "getaddrinfo" not in hooked
 
 
 def test_us_214_a_part_without_what_it_needs_fails(series):

@@ -313,23 +313,15 @@ static void us_103_hosts_of_all_kinds(void **state) {
   wg_vfs_options o = options_of(&c);
   wg_vfs *v = make(&o);
   uint8_t raw[16];
-  char four[64], six[64], own[2][64], near[2][64], expect[2048];
+  char four[64], six[64], own[4][2][64], expect[2048];
   assert_true(wg_dns_sentinel(&c, 0, AF_INET, raw));
   inet_ntop(AF_INET, raw, four, sizeof four);
   assert_true(wg_dns_sentinel(&c, 0, AF_INET6, raw));
   inet_ntop(AF_INET6, raw, six, sizeof six);
-  for (size_t i = 0; i < 2; i++) {
-    int family = i ? AF_INET6 : AF_INET;
-    assert_true(wg_dns_sentinel_own(&c, 0, family, raw));
-    inet_ntop(family, raw, own[i], sizeof own[i]);
-    assert_true(wg_dns_sentinel_own(&c, 1, family, raw));
-    inet_ntop(family, raw, near[i], sizeof near[i]);
-  }
-  char third[2][64];
-  for (size_t i = 0; i < 2; i++) {
-    int family = i ? AF_INET6 : AF_INET;
-    assert_true(wg_dns_sentinel_own(&c, 2, family, raw));
-    inet_ntop(family, raw, third[i], sizeof third[i]);
+  for (size_t i = 0; i < 8; i++) {
+    int family = i % 2 ? AF_INET6 : AF_INET;
+    assert_true(wg_dns_sentinel_own(&c, i / 2, family, raw));
+    inet_ntop(family, raw, own[i / 2][i % 2], sizeof own[0][0]);
   }
   snprintf(expect, sizeof expect,
            "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
@@ -339,15 +331,17 @@ static void us_103_hosts_of_all_kinds(void **state) {
            "%s\tsecond.db.warp.local\n%s\tsecond.db.warp.local\n"
            "10.0.0.2\tboth\n10.0.0.1\tsvc.warp.local\nfd00::1\tsvc.warp.local\n"
            "10.1.1.3\town\n10.1.1.4\town\n127.0.0.1\tshop\n",
-           four, six, own[0], own[1], third[0], third[1], near[0], near[1]);
+           four, six, own[0][0], own[0][1], own[2][0], own[2][1], own[1][0], own[1][1]);
   assert_content(v, "/etc/hosts", expect);
 
   snprintf(expect, sizeof expect,
            "# Databases: connect without credentials, the host logs in.\n"
            "# NAME PROTOCOL HOST PORT DATABASE ADDRESS...\n"
-           "main postgres db.example 5432 * %s %s\nsecond postgres db.example 5433 * %s %s\n"
-           "near postgres localhost 5432 *\nbad_name postgres 10.2.2.2 5432 *\n",
-           four, six, four, six);
+           "main postgres db.example 5432 * %s %s %s %s\n"
+           "second postgres db.example 5433 * %s %s %s %s\n"
+           "near postgres localhost 5432 * %s %s\nbad_name postgres 10.2.2.2 5432 * %s %s\n",
+           four, own[0][0], six, own[0][1], four, own[1][0], six, own[1][1], own[2][0], own[2][1],
+           own[3][0], own[3][1]);
   assert_content(v, "/etc/warpgrid/proxy.conf", expect);
   wg_vfs_free(v);
 }
