@@ -119,7 +119,14 @@ static wg_code add_all(char ***list, char *const *words, wg_error *err) {
   return code;
 }
 
-/** The parts of the command line. */
+/** Whether a project brings its own C library. */
+static bool has_sysroot(char *const *flags) {
+  for (; flags && *flags; flags++)
+    if (strncmp(*flags, "--sysroot", 9) == 0) return true;
+  return false;
+}
+
+/** The parts of the command line. The project's flags come after ours and win. */
 static wg_code c_words(cli_build *b, c_build *c, wg_error *err) {
   const char *clang = getenv("WARPGRID_CLANG");
   wg_code code = cli_list_add(&c->compile, clang && *clang ? clang : "clang-22", err);
@@ -134,8 +141,12 @@ static wg_code c_words(cli_build *b, c_build *c, wg_error *err) {
   char **link = NULL;
   if (code == WG_OK) code = cli_sdk_words(&c->sdk, "link", NULL, &link, err);
   if (code == WG_OK) code = cli_sdk_words(&c->sdk, "link", c->world, &link, err);
-  for (char **w = link; code == WG_OK && w && *w; w++)
-    if (!b->debug || strcmp(*w, "-Wl,-s") != 0) code = cli_list_add(&c->link, *w, err);
+  bool own = has_sysroot(b->config->build_flags);
+  for (char **w = link; code == WG_OK && w && *w; w++) {
+    if (b->debug && strcmp(*w, "-Wl,-s") == 0) continue;
+    if (own && strncmp(*w, "--sysroot=", 10) == 0) continue;
+    code = cli_list_add(&c->link, *w, err);
+  }
   cli_list_free(link);
   return code;
 }
