@@ -5,6 +5,7 @@
 #include "cli/build/build.h"
 #include "cli/cli.h"
 #include "cli/common.h"
+#include "cli/imports.h"
 #include "cli/sizes.h"
 #include "cli/ui.h"
 
@@ -87,8 +88,8 @@ static wg_code pack_cwasm(const char *config_path, const char *output, char **ou
   return code;
 }
 
-static void print_json(const cli_build_result *r, const cli_sizes *s, bool debug,
-                       const char *cwasm) {
+static void print_json(const cli_build_result *r, const cli_sizes *s, const cli_imports *needs,
+                       bool debug, const char *cwasm) {
   wg_buf out;
   ui_json_begin(&out, "pack", true);
   wg_buf_printf(&out, ",\"output\":");
@@ -103,9 +104,11 @@ static void print_json(const cli_build_result *r, const cli_sizes *s, bool debug
                 (unsigned long long)r->bytes);
   wg_buf_printf(&out,
                 ",\"sections\":{\"code\":%llu,\"data\":%llu,\"custom\":%llu,\"other\":%llu}"
-                ",\"cwasm\":",
+                ",\"shims\":[",
                 (unsigned long long)s->code, (unsigned long long)s->data,
                 (unsigned long long)s->custom, (unsigned long long)s->other);
+  cli_imports_put_shims(needs, "\"", ",", &out);
+  wg_buf_printf(&out, "],\"cwasm\":");
   if (cwasm)
     ui_json_string(&out, cwasm);
   else
@@ -117,7 +120,8 @@ static void print_size(const char *what, uint64_t bytes) {
   fprintf(stderr, "  %-8s%10.1f KiB\n", what, (double)bytes / 1024);
 }
 
-static void print_report(const cli_build_result *r, const cli_sizes *s, bool table) {
+static void print_report(const cli_build_result *r, const cli_sizes *s, const cli_imports *needs,
+                         bool table) {
   if (r->fresh) fprintf(stderr, "up to date\n");
   if (!table) return;
   print_size("code", s->code);
@@ -126,6 +130,17 @@ static void print_report(const cli_build_result *r, const cli_sizes *s, bool tab
   print_size("other", s->other);
   print_size("total", s->total);
   fprintf(stderr, "  %-8s%10.2f s\n", "time", r->seconds);
+  wg_buf text, lines;
+  wg_buf_init(&text, 1024);
+  wg_buf_init(&lines, 1024);
+  cli_imports_put(needs, &text);
+  if (wg_buf_len(&text)) {
+    wg_buf_put_u8(&text, 0);
+    ui_wrap(&lines, (const char *)wg_buf_head(&text), 2, 2, ui_width(STDERR_FILENO));
+    fprintf(stderr, "  %.*s\n", (int)wg_buf_len(&lines), (const char *)wg_buf_head(&lines));
+  }
+  wg_buf_release(&lines);
+  wg_buf_release(&text);
 }
 
 /** What comes after a build that made a component. */
@@ -133,15 +148,17 @@ static int pack_report(const cli_args *args, cli_build *b) {
   wg_error err;
   const cli_build_result *r = cli_build_get_result(b);
   cli_sizes sizes;
+  cli_imports needs;
   char *cwasm = NULL;
   wg_code code = cli_sizes_of_file(r->output, &sizes, &err);
+  if (code == WG_OK) code = cli_imports_of_file(r->output, &needs, &err);
   if (code == WG_OK && cli_flag(args, "cwasm"))
     code = pack_cwasm(cli_value(args, "config"), r->output, &cwasm, &err);
   if (code != WG_OK) return ui_fail("pack", &err, CLI_FAILED);
   if (ui_json()) {
-    print_json(r, &sizes, cli_flag(args, "debug"), cwasm);
+    print_json(r, &sizes, &needs, cli_flag(args, "debug"), cwasm);
   } else {
-    print_report(r, &sizes, cli_flag(args, "verbose") || isatty(STDERR_FILENO));
+    print_report(r, &sizes, &needs, cli_flag(args, "verbose") || isatty(STDERR_FILENO));
     ui_print("%s\n", r->output);
     if (cwasm) ui_print("%s\n", cwasm);
   }

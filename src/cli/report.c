@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/report.h"
 
-#include "config/config.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -16,37 +14,12 @@ static const char *status_name(const wg_interface *i) {
   return "unknown";
 }
 
-/** The shim that an import stands for: "warpgrid:shim/database-proxy@0.1.0" is database_proxy. */
-static uint32_t shim_of(const char *import) {
-  static const char prefix[] = "warpgrid:shim";
-  const char *slash = strchr(import, '/');
-  if (strncmp(import, prefix, sizeof prefix - 1) != 0 || !slash) return 0;
-  size_t n = strcspn(++slash, "@");
-  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
-    const char *name = wg_shim_name(bit);
-    size_t i = 0;
-    while (i < n && (slash[i] == name[i] || (slash[i] == '-' && name[i] == '_'))) i++;
-    if (i == n && !name[i]) return bit;
-  }
-  return 0;
-}
-
-/** Appends the names of shims. @param mark  around each; @param between  and between them */
-static void put_shims(wg_buf *out, uint32_t shims, const char *mark, const char *between) {
-  bool first = true;
-  for (uint32_t bit = 1; bit < WG_SHIM_ALL; bit <<= 1) {
-    if (!(shims & bit)) continue;
-    wg_buf_printf(out, "%s%s%s%s", first ? "" : between, mark, wg_shim_name(bit), mark);
-    first = false;
-  }
-}
-
 static void on_interface(void *user, const wg_interface *i) {
   cli_report *r = user;
   wg_buf *out = i->is_export ? &r->exports : &r->imports;
   bool finding = !i->is_export && i->status != WG_INTERFACE_OK;
   if (finding) r->finding_count++;
-  if (!i->is_export) r->shims |= shim_of(i->name);
+  if (!i->is_export) cli_imports_add(&r->imported, i->name, strlen(i->name));
   if (ui_json()) {
     wg_buf_printf(out, "%s{\"name\":", wg_buf_len(out) ? "," : "");
     ui_json_string(out, i->name);
@@ -119,12 +92,12 @@ static void print_list(const char *title, const wg_buf *items) {
 }
 
 void cli_report_print(const cli_report *r) {
-  wg_buf shims;
-  wg_buf_init(&shims, 1024);
-  put_shims(&shims, r->shims, "", ", ");
-  if (wg_buf_len(&shims))
-    ui_say("needs the shims %.*s", (int)wg_buf_len(&shims), (const char *)wg_buf_head(&shims));
-  wg_buf_release(&shims);
+  wg_buf needs;
+  wg_buf_init(&needs, 1024);
+  cli_imports_put(&r->imported, &needs);
+  if (wg_buf_len(&needs))
+    ui_say("%.*s", (int)wg_buf_len(&needs), (const char *)wg_buf_head(&needs));
+  wg_buf_release(&needs);
   print_list("exports", &r->exports);
   print_list("imports", &r->imports);
 }
@@ -132,7 +105,7 @@ void cli_report_print(const cli_report *r) {
 void cli_report_json(const cli_report *r, wg_buf *out) {
   wg_buf_printf(out, ",\"kind\":\"%s\",\"wasi\":\"%s\",\"shims\":[",
                 wg_component_kind_name(r->kind), cli_report_wasi(r));
-  put_shims(out, r->shims, "\"", ",");
+  cli_imports_put_shims(&r->imported, "\"", ",", out);
   wg_buf_printf(out, "],\"imports\":[");
   wg_buf_put(out, wg_buf_head(&r->imports), wg_buf_len(&r->imports));
   wg_buf_printf(out, "],\"exports\":[");

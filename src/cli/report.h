@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file report.h  What a component imports and exports, for validate and inspect. */
 #pragma once
+#include "cli/imports.h"
 #include "cli/ui.h"
 
 #include <warpgrid/warpgrid.h>
@@ -9,7 +10,7 @@ typedef struct cli_report {
   wg_component_kind kind;
   wg_buf imports, exports; /**< text, or items of a JSON list under --json */
   wg_buf findings;         /**< why it cannot run here; text only */
-  uint32_t shims;          /**< WG_SHIM_* bits that it imports */
+  cli_imports imported;
   unsigned finding_count;
 } cli_report;
 
@@ -23,7 +24,7 @@ const char *cli_report_wasi(const cli_report *r);
 const char *cli_report_kind(const cli_report *r, char text[64]);
 /** Prints why it cannot run here, if there is a reason. */
 void cli_report_print_findings(const cli_report *r);
-/** Prints "needs the shims ..." unless it needs none, and the two lists. */
+/** Prints what it needs, and the two lists. */
 void cli_report_print(const cli_report *r);
 /** Appends ,"kind":...,"wasi":...,"shims":[...],"imports":[...],"exports":[...] */
 void cli_report_json(const cli_report *r, wg_buf *out);

@@ -12,6 +12,7 @@ typedef enum cli_section_id {
   CLI_MODULE_DATA = 11,        /**< of a module */
   CLI_COMPONENT_MODULE = 1,    /**< of a component: a module in it */
   CLI_COMPONENT_COMPONENT = 4, /**< of a component: a component in it */
+  CLI_COMPONENT_IMPORT = 10,   /**< of a component */
 } cli_section_id;
 
 typedef struct cli_section {

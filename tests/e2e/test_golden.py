@@ -146,7 +146,7 @@ def test_validate_names_the_shims(warp, guest, tmp_path):
     app = guest("c-users-p2")
     out = run(warp, ["validate", str(app)], tmp_path)
     assert out.returncode == 0
-    assert out.stdout.splitlines()[:2] == [f"{app}: p2 service, WASI 0.2", "needs the shims database_proxy"]
+    assert out.stdout.splitlines()[:2] == [f"{app}: p2 service, WASI 0.2", "needs the shims database_proxy: a host with WASI alone cannot run it"]
     assert not any(line.endswith(" ") for line in out.stdout.splitlines())
     (tmp_path / "warp.toml").write_text("[shims]\ndatabase_proxy = false\n")
     out = run(warp, ["validate", str(app), "--json"], tmp_path)

@@ -22,7 +22,7 @@ def test_a_component(warp, guest, tmp_path):
     assert out.returncode == 0 and out.stderr == ""
     lines = out.stdout.splitlines()
     assert lines[0] == f"{file}: component, p2 service, WASI 0.2, {file.stat().st_size} bytes"
-    assert lines[1] == "needs the shims database_proxy"
+    assert lines[1] == "needs the shims database_proxy: a host with WASI alone cannot run it"
     for line in ("exports", "imports", "  warpgrid:shim/database-proxy@0.1.0", "producers"):
         assert line in lines, line
     for title in ("sections", "in core modules", "custom sections"):

@@ -9,6 +9,7 @@ from libc import ROOT, Series, compile_c, imports, tool
 WAYS = pytest.mark.parametrize("way", ["wasi", "shim"])
 HOST = "cache.test.warp.local"
 PROXY = "warpgrid:shim/database-proxy@0.1.0"
+SHIMS = "needs the shims filesystem, dns, database_proxy: a host with WASI alone cannot run it"
 # Where nobody is: RFC 5737.
 NOWHERE = "192.0.2.55"
 
@@ -24,6 +25,19 @@ def dbsock(tmp_path_factory):
         "wasi": compile_c(folder / "sysroot", source, folder / "wasi.wasm", *flags),
         "shim": compile_c(folder / "sysroot", source, folder / "shim.wasm", *flags, "-lwarpgrid_shim"),
     }
+
+
+def test_us_209_pack_and_validate_say_which_link_it_is(warp, dbsock, tmp_path):
+    sysroot = dbsock["wasi"].parent / "sysroot"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/main.c").write_text((ROOT / "tests/e2e/guests/dbsock.c").read_text())
+    for flags, needs in (([], "needs WASI alone: other hosts can run it, too"), (["-lwarpgrid_shim"], SHIMS)):
+        (tmp_path / "warp.toml").write_text(toml({"name": "dbsock", "lang": "c", "build": {
+            "world": "command-p2", "flags": [f"--sysroot={sysroot}", "-D_GNU_SOURCE", *flags]}}))
+        out = warp("pack", "--verbose", cwd=tmp_path)
+        assert out.returncode == 0 and f"\n  {needs}\n" in out.stderr, out.stderr
+        out = warp("validate", "dist/dbsock.wasm", cwd=tmp_path)
+        assert out.stdout.splitlines()[1] == needs
 
 
 @pytest.fixture

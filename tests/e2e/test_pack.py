@@ -231,13 +231,14 @@ def test_pack_json(project, pack):
     assert (out.returncode, out.stderr) == (0, "")
     found = json.loads(out.stdout)
     assert list(found) == ["version", "command", "ok", "output", "lang", "world", "profile", "fresh",
-                           "seconds", "bytes", "sections", "cwasm"]  # fmt: skip
+                           "seconds", "bytes", "sections", "shims", "cwasm"]  # fmt: skip
     assert found["version"] == 1 and found["command"] == "pack" and found["ok"] is True
     assert found["output"] == "dist/hi.wasm" and found["world"] == "service-p3"
     assert found["lang"] == "c" and found["cwasm"] is None and 0 < found["seconds"] < 60
     assert found["bytes"] == (project / "dist" / "hi.wasm").stat().st_size
     assert list(found["sections"]) == ["code", "data", "custom", "other"]
     assert sum(found["sections"].values()) == found["bytes"] and found["sections"]["code"] > 1000
+    assert found["shims"] == []
 
 
 def test_pack_verbose_shows_commands_and_sizes(pack):
@@ -246,6 +247,7 @@ def test_pack_verbose_shows_commands_and_sizes(pack):
     for name in ("code", "data", "custom", "other", "total"):
         assert re.search(rf"^  {name} +\d+\.\d KiB$", out.stderr, re.M)
     assert re.search(r"^  time +\d+\.\d\d s$", out.stderr, re.M)
+    assert "\n  needs WASI alone: other hosts can run it, too\n" in out.stderr
 
 
 @pytest.mark.parametrize("when", ["always", "never"])

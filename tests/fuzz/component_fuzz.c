@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A file that may be a component, or compiled: its sizes add up, or it is refused. */
 #include "cli/contents.h"
+#include "cli/imports.h"
 #include "cli/sizes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -14,6 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   } else {
     WG_ASSERT(code == WG_COMPONENT && err.msg[0]);
   }
+  cli_imports needs;
+  wg_code read = cli_imports_read(data, size, &needs, &err);
+  WG_ASSERT(read == WG_COMPONENT || (read == WG_OK && code == WG_OK));
   static cli_contents c;
   wg_code listed = cli_contents_read(data, size, &c, &err);
   WG_ASSERT(listed == WG_OK || listed == WG_COMPONENT);

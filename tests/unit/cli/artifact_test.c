@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What comes out of a compiler: sizes of components, and what cargo says that it made. */
 #include "cli/build/cargo.h"
+#include "cli/imports.h"
 #include "cli/sizes.h"
 
 #include <setjmp.h>
@@ -43,6 +44,69 @@ static void sizes_are_added_up(void **state) {
   assert_false(s.component);
   assert_int_equal(s.code, 1);
   assert_int_equal(s.modules, 1);
+}
+
+/* ---- needs ---- */
+
+#define IMPORT(name, kind) "\0" name kind
+#define INSTANCE "\x05\x07"
+
+/** What is said of a component whose section of imports this is. */
+static const char *needs_of(const char *imports, size_t len) {
+  static char text[200];
+  char whole[300] = COMPONENT "\x0a";
+  cli_imports needs;
+  wg_error err;
+  wg_buf out;
+  whole[9] = (char)len;
+  memcpy(whole + 10, imports, len);
+  if (cli_imports_read(whole, 10 + len, &needs, &err) != WG_OK) {
+    assert_string_equal(err.msg, "not a component: its imports are malformed");
+    return "malformed";
+  }
+  wg_buf_init(&out, sizeof text);
+  cli_imports_put(&needs, &out);
+  snprintf(text, sizeof text, "%.*s", (int)wg_buf_len(&out), (const char *)wg_buf_head(&out));
+  wg_buf_release(&out);
+  return text;
+}
+
+static void what_a_component_needs(void **state) {
+  (void)state;
+  static const char wasi[] = "needs WASI alone: other hosts can run it, too";
+  static const struct {
+    const char *imports;
+    size_t len;
+    const char *needs;
+  } cases[] = {
+      {BYTES("\0"), wasi},
+      {BYTES("\1" IMPORT("\x0dwasi:io/error", INSTANCE)), wasi},
+      {BYTES("\1" IMPORT("\x10warpgrid:shim/nn", INSTANCE)), ""},
+      {BYTES("\1" IMPORT("\x05"
+                         "other",
+                         "\x01\x80\x01")),
+       ""},
+      {BYTES("\2" IMPORT("\x17warpgrid:shim/dns@0.1.0", INSTANCE) IMPORT("\x07wasi:io", INSTANCE)),
+       "needs the shims dns: a host with WASI alone cannot run it"},
+      {BYTES("\2" IMPORT("\x16warpgrid:shim/dns@1234", INSTANCE)
+                 IMPORT("\x22warpgrid:shim-async/database-proxy", INSTANCE)),
+       "needs the shims dns, database_proxy: a host with WASI alone cannot run it"},
+      {BYTES("\5" IMPORT("\x06wasi:a", "\x00\x11\x02") IMPORT("\x06wasi:b", "\x02\x01\x73")
+                 IMPORT("\x06wasi:c", "\x03\x00\x01") IMPORT("\x06wasi:d", "\x03\x01")
+                     IMPORT("\x06wasi:e", "\x04\x01")),
+       wasi},
+      {BYTES("\2" IMPORT("\x06wasi:a", INSTANCE)), "malformed"},
+      {BYTES("\1" IMPORT("\x06wasi:a", INSTANCE) "x"), "malformed"},
+      {BYTES("\1" IMPORT("\x7fwasi:a", INSTANCE)), "malformed"},
+      {BYTES("\1" IMPORT("\x06wasi:a", "\x06\x00")), "malformed"},
+      {BYTES("\1" IMPORT("\x06wasi:a", "\x00\x12\x00")), "malformed"},
+      {BYTES("\1\2\x06wasi:a" INSTANCE), "malformed"},
+      {BYTES(""), "malformed"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const char *got = needs_of(cases[i].imports, cases[i].len);
+    if (strcmp(got, cases[i].needs) != 0) fail_msg("case %zu: %s", i, got);
+  }
 }
 
 static void what_is_no_component_has_no_sizes(void **state) {
@@ -181,8 +245,11 @@ static void json_members(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sizes_are_added_up), cmocka_unit_test(what_is_no_component_has_no_sizes),
-      cmocka_unit_test(what_cargo_made),    cmocka_unit_test(json_strings),
+      cmocka_unit_test(sizes_are_added_up),
+      cmocka_unit_test(what_a_component_needs),
+      cmocka_unit_test(what_is_no_component_has_no_sizes),
+      cmocka_unit_test(what_cargo_made),
+      cmocka_unit_test(json_strings),
       cmocka_unit_test(json_members),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
