@@ -29,6 +29,7 @@ OTHERS = [
     ("wasi-libc", "C library of guests", "Apache-2.0 WITH LLVM-exception, MIT", "in packed components"),
     ("compiler-rt", "compiler runtime of guests", "Apache-2.0 WITH LLVM-exception", "in packed components"),
     ("jansson", "JSON of guests", "MIT", "in packed components that use it"),
+    ("libpq, psql", "PostgreSQL's client for guests", "PostgreSQL", "in components that use it; fetched and built on request"),
     ("WASI interfaces", "WIT files under wit/*/deps", "Apache-2.0 WITH LLVM-exception", "in this repository"),
     ("cmocka", "unit tests", "Apache-2.0", "tests only"),
     ("Redis 7.0", "server of tests", "BSD-3-Clause", "tests only, a program of its own"),

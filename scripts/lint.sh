@@ -34,7 +34,7 @@ failed=0
 # Our C, without what is generated or taken from others.
 c_files() {
   git ls-files -co --exclude-standard -- 'include/*.h' 'src/*.[ch]' 'crates/*.h' 'tests/*.[ch]' \
-    'benches/*.[ch]' 'docs/*.c' 'test-apps/*.[ch]' 'sdk/c/include/*.h' 'sdk/c/src/*.[ch]' \
+    'benches/*.[ch]' 'docs/*.c' 'test-apps/*.[ch]' 'sdk/c/include/*.h' 'sdk/c/src/*.[ch]' 'sdk/libpq/*.[ch]' \
     'libc-patches/tests/*.[ch]'
 }
 lint_c() {
