@@ -84,7 +84,8 @@ static void on_queue_deadline(wg_deadline *d) {
                    (unsigned long long)ms, pool->last_error.msg);
     else
       wg_error_set(&err, WG_TIMEOUT, 0, "no answer of %s:%u within %llu ms (SQLSTATE 08001)",
-                   config->address ? config->address : config->host, config->port,
+                   config->address ? config->address : config->host,
+                   config->address_port ? config->address_port : config->port,
                    (unsigned long long)ms);
   } else {
     wg_error_set(&err, WG_EXHAUSTED, 0,

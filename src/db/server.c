@@ -386,6 +386,8 @@ void wg__server_talk(wg_server *srv) {
     if (step == WG_WIRE_ERROR) {
       /* The proof was bound to the certificate of that session; the server may have a new one. */
       if (srv->tls && srv->state == SRV_LOGIN && wg_tls_resumed(srv->tls)) wg_tls_forget(srv->tls);
+      if (srv->wire->fault == WG_WIRE_FAULT_AUTH && srv->pool->auth == WG_DB_AUTH_GUEST)
+        wg_error_hint(&err, "user and password are the guest's own: auth = \"guest\"");
       if (!wg__secure_again(srv)) wg__pool_on_failed(srv, &err);
       return;
     }
