@@ -5,6 +5,7 @@ import pytest
 from fault_proxy import FaultProxy
 from harness import Server, Site, Warp, find_guest, find_warp
 from infra import MySQL, Postgres, Redis
+from libpq import Libpq
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +80,9 @@ def site(warp, guest, tmp_path):
 
     s.serve = serve
     return s
+
+
+@pytest.fixture(scope="session")
+def libpq(tmp_path_factory):
+    """libpq and psql for guests."""
+    return Libpq(tmp_path_factory.mktemp("libpq"))

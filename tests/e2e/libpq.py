@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libpq and psql for guests, built as a user builds them, and programs with them."""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from harness import ROOT, SLOW, find_build
+
+TARGET = "wasm32-wasip2"
+CACHE = Path(os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warpgrid"
+
+
+def pinned(key):
+    lines = (ROOT / "versions.env").read_text().splitlines()
+    return next(line.split("=", 1)[1] for line in lines if line.startswith(f"{key}="))
+
+
+def tool(name):
+    found = shutil.which(name) or CACHE / "tools" / name
+    assert Path(found).exists(), f"no {name}: scripts/bootstrap.sh test installs it"
+    return str(found)
+
+
+def script(name, *args, code=0, **env):
+    """What a script of the project says on both streams."""
+    env = {**os.environ, "WARPGRID_BUILD": str(find_build()), **{k: str(v) for k, v in env.items()}}
+    out = subprocess.run(
+        [ROOT / "scripts" / name, *map(str, args)], env=env, text=True, timeout=900, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert out.returncode == code, out.stdout
+    return out.stdout
+
+
+class Libpq:
+    """A patched sysroot, libpq and psql of their own; programs are compiled once."""
+
+    def __init__(self, folder):
+        self.folder, self.sysroot, self.output = folder, folder / "sysroot", folder / "libpq"
+        script("build-libc.sh", "--patched", "--output", self.sysroot, WARPGRID_LIBC_BUILD=folder / "libc")
+        script("build-libpq.sh", "--psql", "--sysroot", self.sysroot, "--output", self.output)
+        self.psql = self.output / "psql.wasm"
+
+    def linker(self):
+        rust = subprocess.run(["rustc", "--print", "sysroot"], text=True, capture_output=True, check=True)
+        return next(Path(rust.stdout.strip()).glob("lib/rustlib/*/bin/wasm-component-ld"))
+
+    def flags(self):
+        """What a build of the user's would ask for."""
+        env = {**os.environ, "PKG_CONFIG_LIBDIR": str(self.output / "lib/pkgconfig")}
+        out = subprocess.run(
+            ["pkg-config", "--cflags", "--libs", "libpq"], env=env, text=True, capture_output=True, check=True
+        )
+        return out.stdout.split()
+
+    def program(self, source, way="wasi"):
+        """A component of a C file in guests/: by WASI alone, or with the shims."""
+        made = self.folder / f"{source}.{way}.wasm"
+        if not made.exists():
+            shims = ["-lwarpgrid_shim"] if way == "shim" else []
+            cmd = [
+                f"clang-{pinned('LLVM_MAJOR')}", f"--target={TARGET}", f"--sysroot={self.sysroot}", "-O2", "-Wall",
+                "-Wextra", "-Werror", f"-fuse-ld={self.linker()}", ROOT / "tests/e2e/guests" / source, *self.flags(),
+                *shims, "-o", made,
+            ]  # fmt: skip
+            subprocess.run(cmd, check=True, timeout=120)
+        return made
+
+
+def vanilla(component, *args, input=None, options=()):
+    """A command in Wasmtime's own host: the finished process."""
+    cmd = [tool("wasmtime"), "run", "-S", "inherit-network", "-S", "allow-ip-name-lookup", *options, component, *args]
+    return subprocess.run(
+        list(map(str, cmd)), text=True, capture_output=True, timeout=120 * SLOW, input=input or ""
+    )
