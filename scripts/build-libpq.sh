@@ -91,10 +91,12 @@ if [ ! -d "$source" ]; then
   work=''
 fi
 
+version=$(sed -n "s/^PACKAGE_VERSION='\(.*\)'$/\1/p" "$source/configure")
+
 # -- libpq.a, and psql's objects --
 
 # What decides the result: of the C library its headers, and which functions it has.
-hash=$({ cat "${BASH_SOURCE[0]}" "$root/versions.env"; find "$here" -type f | LC_ALL=C sort | xargs cat
+hash=$({ cat "${BASH_SOURCE[0]}"; echo "$POSTGRES_SOURCE_SHA256"; find "$here" -type f | LC_ALL=C sort | xargs cat
   "$clang" --version | head -n 1
   (cd "$sysroot/include/$target" && find . -type f | LC_ALL=C sort | xargs cat)
   "llvm-nm-$LLVM_MAJOR" --defined-only --extern-only --just-symbol-name "$sysroot/lib/$target/libc.a" \
@@ -159,7 +161,7 @@ compile_all() ( # folder; in a shell of its own, for its -e
   cp ../COPYRIGHT "$1/out"
   # shellcheck disable=SC2016 # pkg-config fills these in
   { printf 'prefix=${pcfiledir}/../..\n\nName: libpq\nDescription: PostgreSQL libpq library\n'
-    printf 'Version: %s\nCflags: -I${prefix}/include\n' "${POSTGRES_SOURCE_VERSION%%-*}"
+    printf 'Version: %s\nCflags: -I${prefix}/include\n' "$version"
     printf 'Libs: -L${prefix}/lib -lpq %s\n' "$libs"; } >"$1/out/lib/pkgconfig/libpq.pc"
 )
 
@@ -167,9 +169,9 @@ libs='-lwasi-emulated-signal -lwasi-emulated-getpid -lwasi-emulated-process-cloc
 sjlj='-mllvm -wasm-enable-sjlj -mllvm -wasm-use-legacy-eh=false'
 if [ ! -d "$built" ]; then
   work=$(mktemp -d "$kept/.build.XXXXXX")
-  say "building libpq ${POSTGRES_SOURCE_VERSION%%-*}"
+  say "building libpq $version"
   if ! (export -f compile_all objects
-    export source target sysroot clang here libs sjlj LLVM_MAJOR
+    export source version target sysroot clang here libs sjlj LLVM_MAJOR
     timeout 600 bash -c 'compile_all "$1"' _ "$work" >"$work/log" 2>&1); then
     cp "$work/log" "$kept/log"
     tail -n 20 "$work/log" >&2
@@ -179,11 +181,8 @@ if [ ! -d "$built" ]; then
   rm -rf "$work"
   work=''
 fi
-for name in include lib COPYRIGHT; do
-  rm -rf "${output:?}/$name"
-  cp -r "$built/$name" "$output/$name"
-done
-say "${output#"$root"/}: libpq ${POSTGRES_SOURCE_VERSION%%-*}"
+cp -r "$built/include" "$built/lib" "$built/COPYRIGHT" "$output"
+say "${output#"$root"/}: libpq $version"
 
 # -- psql --
 
@@ -196,4 +195,4 @@ linker=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')
   "$built"/psql/*.o "$built/psql/libpgfeutils.a" -L"$built/lib" -lpq $libs -lsetjmp -o "$output/psql.wasm.new" ||
   die "psql does not link"
 mv "$output/psql.wasm.new" "$output/psql.wasm"
-say "${output#"$root"/}/psql.wasm: psql ${POSTGRES_SOURCE_VERSION%%-*}"
+say "${output#"$root"/}/psql.wasm: psql $version"
