@@ -100,7 +100,7 @@ hash=$({ cat "${BASH_SOURCE[0]}"; echo "$POSTGRES_SOURCE_SHA256"; find "$here" -
   "$clang" --version | head -n 1
   (cd "$sysroot/include/$target" && find . -type f | LC_ALL=C sort | xargs cat)
   "llvm-nm-$LLVM_MAJOR" --defined-only --extern-only --just-symbol-name "$sysroot/lib/$target/libc.a" \
-    2>/dev/null | LC_ALL=C sort; } | sha256sum | cut -c1-32)
+    2>/dev/null | LC_ALL=C sort; } | sha256sum | cut -c1-32) || die "cannot read '$sysroot/lib/$target/libc.a'"
 built=$kept/$hash
 
 # objects FOLDER FILE.c...: what make is to build there; not what is for TLS, GSSAPI or Windows.
@@ -132,7 +132,6 @@ compile_all() ( # folder; in a shell of its own, for its -e
     ac_cv_type_struct_sockaddr_un=no ac_cv_header_termios_h=no \
     CC="$1/cc" AR="llvm-ar-$LLVM_MAJOR" RANLIB="llvm-ranlib-$LLVM_MAJOR" LIBS="$libs" \
     CFLAGS="-O2 -w -ffunction-sections -fdata-sections -ffile-prefix-map=$source=."
-  # shellcheck disable=SC2046 # words
   make_in() { make -s -j "$(nproc)" -C "src/$1" "${@:2}"; }
   make_in port libpgport.a
   make_in backend generated-headers

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from harness import ROOT, SLOW, find_build
 
 TARGET = "wasm32-wasip2"
@@ -18,7 +19,8 @@ def pinned(key):
 
 def tool(name):
     found = shutil.which(name) or CACHE / "tools" / name
-    assert Path(found).exists(), f"no {name}: scripts/bootstrap.sh test installs it"
+    if not Path(found).exists():
+        pytest.skip(f"no {name}: scripts/bootstrap.sh test installs it")
     return str(found)
 
 
@@ -37,6 +39,7 @@ class Libpq:
     """A patched sysroot, libpq and psql of their own; programs are compiled once."""
 
     def __init__(self, folder):
+        tool("wasm-tools")  # for build-libc.sh
         self.folder, self.sysroot, self.output = folder, folder / "sysroot", folder / "libpq"
         script("build-libc.sh", "--patched", "--output", self.sysroot, WARPGRID_LIBC_BUILD=folder / "libc")
         script("build-libpq.sh", "--psql", "--sysroot", self.sysroot, "--output", self.output)

@@ -2,12 +2,13 @@
 """US-212: libpq, compiled from PostgreSQL's source as it is, in a component: with WarpGrid through its
 pool, and the same file in Wasmtime's own host. The program is guests/libpq.c."""
 import re
+import shutil
 import subprocess
 import time
 
 import pytest
 from fault_proxy import FaultProxy
-from harness import SLOW, Background, toml
+from harness import SLOW, Background, Terminal, toml
 from infra import free_port, wait_until
 from libpq import script, tool, vanilla
 
@@ -76,6 +77,10 @@ def test_us_212_build_libpq_explains_itself(libpq, tmp_path):
     said = script("build-libpq.sh", "--sysroot", tmp_path, "--output", tmp_path / "out", code=1)
     assert "error: no lib/wasm32-wasip2/libc.a in" in said and "hint: " in said
     assert not (tmp_path / "out").exists()
+    shutil.copytree(libpq.sysroot, tmp_path / "broken")
+    (tmp_path / "broken/lib/wasm32-wasip2/libc.a").write_text("nothing\n")
+    said = script("build-libpq.sh", "--sysroot", tmp_path / "broken", "--output", tmp_path / "out", code=1)
+    assert f"error: cannot read '{tmp_path}/broken/lib/wasm32-wasip2/libc.a'" in said
 
 
 def test_us_212_libpq_is_built_once(libpq, tmp_path):
@@ -199,29 +204,23 @@ def test_us_212_errors_in_another_host(libpq, postgres):
 
 
 @pytest.fixture
-def psql(warp, libpq, postgres, tmp_path):
-    """psql(ARGUMENT..., input=...): the finished psql on WarpGrid, which lets it write in /data."""
-    (tmp_path / "warp.toml").write_text(
-        toml(
-            {
-                "databases": {
-                    "main": {
-                        "host": HOST, "address": "127.0.0.1", "address_port": postgres.port,
-                        "database": postgres.database, "user": postgres.user, "password_env": "TEST_PASSWORD",
-                    }
-                }
-            }  # fmt: skip
-        )
-    )
+def psql_words(libpq, postgres, tmp_path):
+    """What `warp` is told to run psql, which may write in /data."""
+    database = {
+        "host": HOST, "address": "127.0.0.1", "address_port": postgres.port, "database": postgres.database,
+        "user": postgres.user, "password_env": "TEST_PASSWORD",
+    }  # fmt: skip
+    (tmp_path / "warp.toml").write_text(toml({"databases": {"main": database}}))
     (tmp_path / "data").mkdir()
+    words = ["-c", tmp_path / "warp.toml", "--dir", f"{tmp_path}/data::/data:rw"]
+    return ["run", *words, libpq.psql, "--", "-h", HOST, "-d", postgres.database]
 
-    def call(*args, input=""):
-        return warp(
-            "run", "-c", tmp_path / "warp.toml", "--dir", f"{tmp_path}/data::/data:rw", libpq.psql, "--",
-            "-h", HOST, "-d", postgres.database, *args, env={"TEST_PASSWORD": postgres.password}, input=input,
-        )  # fmt: skip
 
-    return call
+@pytest.fixture
+def psql(warp, psql_words, postgres):
+    """psql(ARGUMENT..., input=...): the finished psql on WarpGrid."""
+    env = {"TEST_PASSWORD": postgres.password}
+    return lambda *args, input="": warp(*psql_words, *args, env=env, input=input)
 
 
 def test_us_212_psql_asks(psql, libpq):
@@ -295,6 +294,21 @@ def test_us_212_psql_starts_no_programs(psql):
     out = psql("-At", input="\\! ls\nselect 1 \\g | cat\nselect 'on';\n")
     assert good(out) == "on\n"
     assert out.stderr == "\\!: failed\n| cat: Function not implemented\n"
+
+
+def test_us_212_psql_on_a_terminal(warp, psql_words, postgres, tmp_path):
+    for end in ("\\q\n", "select pg_sleep(60);\n"):
+        t = Terminal(warp, psql_words, tmp_path, env={"TEST_PASSWORD": postgres.password})
+        t.wait_for("warpgrid=> ")
+        t.type("select 6\n")
+        t.wait_for("warpgrid-> ")
+        t.type("* 7;\n")
+        t.wait_for(" 42\r\n(1 row)")
+        t.type(end)
+        if "sleep" in end:  # psql knows of no signals: Ctrl-C ends it
+            wait_until(lambda: "active" in dict(postgres.backends()).values(), "a question in progress", 30)
+            t.type("\x03")
+        assert t.end() == (0 if end == "\\q\n" else 130)
 
 
 def test_us_212_a_password_by_pgpass(libpq, postgres, tmp_path):
