@@ -10,6 +10,7 @@
 #include "cli/ui.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -136,7 +137,8 @@ static void print_report(const cli_build_result *r, const cli_sizes *s, const cl
   cli_imports_put(needs, &text);
   if (wg_buf_len(&text)) {
     wg_buf_put_u8(&text, 0);
-    ui_wrap(&lines, (const char *)wg_buf_head(&text), 2, 2, ui_width(STDERR_FILENO));
+    ui_wrap(&lines, (const char *)wg_buf_head(&text), 2, 2,
+            isatty(STDERR_FILENO) ? ui_width(STDERR_FILENO) : UINT_MAX);
     fprintf(stderr, "  %.*s\n", (int)wg_buf_len(&lines), (const char *)wg_buf_head(&lines));
   }
   wg_buf_release(&lines);
