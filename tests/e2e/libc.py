@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 
-import pytest
 from harness import find_build
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -18,8 +17,7 @@ CACHE = pathlib.Path(os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CAC
 
 def tool(name):
     found = shutil.which(name) or CACHE / "tools" / name
-    if not pathlib.Path(found).exists():
-        pytest.skip(f"no {name}: scripts/bootstrap.sh test installs it")
+    assert pathlib.Path(found).exists(), f"no {name}: scripts/bootstrap.sh test installs it"
     return str(found)
 
 

@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """libpq and psql for guests, built as a user builds them, and programs with them."""
 import os
-import shutil
 import subprocess
-from pathlib import Path
 
-import pytest
 from harness import ROOT, SLOW, find_build
-
-TARGET = "wasm32-wasip2"
-CACHE = Path(os.environ.get("WARPGRID_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warpgrid"
+from libc import compile_c, tool
 
 
 def pinned(key):
     lines = (ROOT / "versions.env").read_text().splitlines()
     return next(line.split("=", 1)[1] for line in lines if line.startswith(f"{key}="))
-
-
-def tool(name):
-    found = shutil.which(name) or CACHE / "tools" / name
-    if not Path(found).exists():
-        pytest.skip(f"no {name}: scripts/bootstrap.sh test installs it")
-    return str(found)
 
 
 def script(name, *args, code=0, **env):
@@ -45,10 +33,6 @@ class Libpq:
         script("build-libpq.sh", "--psql", "--sysroot", self.sysroot, "--output", self.output)
         self.psql = self.output / "psql.wasm"
 
-    def linker(self):
-        rust = subprocess.run(["rustc", "--print", "sysroot"], text=True, capture_output=True, check=True)
-        return next(Path(rust.stdout.strip()).glob("lib/rustlib/*/bin/wasm-component-ld"))
-
     def flags(self):
         """What a build of the user's would ask for."""
         env = {**os.environ, "PKG_CONFIG_LIBDIR": str(self.output / "lib/pkgconfig")}
@@ -62,12 +46,9 @@ class Libpq:
         made = self.folder / f"{source}.{way}.wasm"
         if not made.exists():
             shims = ["-lwarpgrid_shim"] if way == "shim" else []
-            cmd = [
-                f"clang-{pinned('LLVM_MAJOR')}", f"--target={TARGET}", f"--sysroot={self.sysroot}", "-O2", "-Wall",
-                "-Wextra", "-Werror", f"-fuse-ld={self.linker()}", ROOT / "tests/e2e/guests" / source, *self.flags(),
-                *shims, "-o", made,
-            ]  # fmt: skip
-            subprocess.run(cmd, check=True, timeout=120)
+            compile_c(
+                self.sysroot, ROOT / "tests/e2e/guests" / source, made, "-Wall", "-Wextra", "-Werror", *self.flags(), *shims
+            )
         return made
 
 
