@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -76,8 +77,74 @@ static void us_206_writing_is_refused(void) {
   int fd = open(HOSTS, O_RDONLY);
   errno = 0;
   CHECK_INT(write(fd, "x", 1), -1);
-  CHECK(errno == EBADF || errno == EPERM); /* the second one is stock's */
+  CHECK_INT(errno, EBADF);
+  errno = 0;
+  CHECK_INT(pwrite(fd, "x", 1, 0), -1);
+  CHECK_INT(errno, EBADF);
+  errno = 0;
+  CHECK_INT(ftruncate(fd, 0), -1);
+  CHECK_INT(errno, EINVAL);
   close(fd);
+}
+
+/** The host says EPERM. */
+static void us_206_writing_to_what_was_opened_to_read(void) {
+  int fd = open("/real/check.h", O_RDONLY);
+  CHECK(fd >= 0);
+  errno = 0;
+  CHECK_INT(write(fd, "x", 1), -1);
+  CHECK_INT(errno, EBADF);
+  close(fd);
+}
+
+static void us_206_one_file_has_one_inode(void) {
+  struct stat a = {0}, b = {0};
+  CHECK_INT(stat(HOSTS, &a), 0);
+  CHECK_INT(stat("/etc/..//etc/./hosts", &b), 0);
+  CHECK(a.st_ino == b.st_ino);
+  CHECK_INT(stat("/etc", &b), 0);
+  CHECK(a.st_ino != b.st_ino);
+}
+
+static void us_206_links(void) {
+  char path[PATH_MAX];
+  errno = 0;
+  CHECK_INT(readlink(HOSTS, path, sizeof path), -1);
+  CHECK_INT(errno, EINVAL);
+  errno = 0;
+  CHECK_INT(readlink("/etc/no-such-file", path, sizeof path), -1);
+  CHECK_INT(errno, ENOENT);
+  CHECK_TEXT(realpath("/etc/../etc/hosts", path), HOSTS);
+  errno = 0;
+  CHECK(!realpath("/etc/no-such-file", path));
+  CHECK_INT(errno, ENOENT);
+}
+
+/** What programs do to files that they read only. */
+static void us_206_advice_and_sync_do_nothing(void) {
+  int fd = open(HOSTS, O_RDONLY);
+  CHECK(fd >= 0);
+  CHECK_INT(posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL), 0);
+  CHECK_INT(fsync(fd), 0);
+  CHECK_INT(fdatasync(fd), 0);
+  close(fd);
+}
+
+static void us_206_the_root_is_a_folder(void) {
+  struct stat s = {0};
+  CHECK_INT(stat("/", &s), 0);
+  CHECK(S_ISDIR(s.st_mode));
+  int root = open("/", O_RDONLY | O_DIRECTORY);
+  CHECK(root >= 0);
+  int fd = openat(root, "etc/hosts", O_RDONLY);
+  CHECK(fd >= 0);
+  close(fd);
+  close(root);
+  CHECK_INT(chdir("/etc"), 0);
+  fd = open("hosts", O_RDONLY);
+  CHECK(fd >= 0);
+  close(fd);
+  CHECK_INT(chdir("/"), 0);
 }
 
 static void us_208_seeking(void) {
@@ -170,6 +237,15 @@ static void us_206_nothing_else_can_be_done_to_it(void) {
   errno = 0;
   CHECK_INT(unlink(HOSTS), -1);
   CHECK(errno != 0);
+  errno = 0;
+  CHECK_INT(unlink("/etc/no-such-file"), -1);
+  CHECK_INT(errno, ENOENT);
+  errno = 0;
+  CHECK_INT(rename("/etc/no-such-file", "/etc/other"), -1);
+  CHECK_INT(errno, ENOENT);
+  errno = 0;
+  CHECK_INT(mkdir("/etc", 0700), -1);
+  CHECK_INT(errno, EEXIST);
   CHECK_INT(mkdir("/etc/more", 0700), -1);
   CHECK_INT(rename(HOSTS, "/etc/guests"), -1);
   CHECK_INT(open("/etc/new-file", O_WRONLY | O_CREAT, 0600), -1);
@@ -191,6 +267,14 @@ static void us_206_devices(void) {
   CHECK(fd >= 0);
   CHECK_INT(read(fd, a, sizeof a), 0);
   close(fd);
+}
+
+static void us_206_the_device_that_takes_all(void) {
+  FILE *f = fopen("/dev/null", "w");
+  CHECK(f != NULL);
+  if (!f) return;
+  CHECK_INT(fputs("gone", f) >= 0, 1);
+  CHECK_INT(fclose(f), 0);
 }
 
 static void us_206_what_is_not_there(void) {
@@ -245,6 +329,12 @@ static const struct check_test tests[] = {
     TEST(us_206_real_files_stay_as_they_are, ANYWHERE),
     TEST(us_206_nothing_else_can_be_done_to_it, WITH_FILES),
     TEST(us_206_devices, WITH_FILES),
+    TEST(us_206_the_device_that_takes_all, WARPGRID),
+    TEST(us_206_writing_to_what_was_opened_to_read, WARPGRID),
+    TEST(us_206_one_file_has_one_inode, WITH_FILES),
+    TEST(us_206_links, WITH_FILES),
+    TEST(us_206_advice_and_sync_do_nothing, WITH_FILES),
+    TEST(us_206_the_root_is_a_folder, WITH_FILES),
     TEST(us_208_seeking, WITH_FILES),
     TEST(us_208_two_descriptors_are_independent, WITH_FILES),
     TEST(us_208_a_thousand_times, WITH_FILES),
