@@ -29,7 +29,7 @@ that has them.
   --sysroot DIR    patch a copy of another library: a sysroot of wasi-sdk, or the self-contained
                    folder of Rust's wasm32-wasip2. A symbol that is not as the series expects it is
                    an error. Needs --output
-  --output DIR     where the patched sysroot goes
+  --output DIR     where the patched sysroot goes; a sysroot or an empty folder is replaced
   -h, --help
 USAGE
 }
@@ -52,7 +52,15 @@ if [ -n "$foreign" ]; then
   stock=0 patched=1
   [ -n "$output" ] || die "--sysroot needs --output" "the folder itself is not changed"
 fi
+if [ -n "$foreign" ]; then
+  [ -d "$foreign" ] || die "no folder '$foreign'"
+  [ "$(realpath -m "$output")" != "$(realpath "$foreign")" ] ||
+    die "--output is the folder of --sysroot" "the folder itself is not changed"
+fi
 [ -n "$output" ] || output=$root/build/sysroot-patched
+if [ -e "$output" ] && [ -n "$(ls -A "$output")" ] && ! [ -f "$output/lib/$target/libc.a" ] && ! [ -f "$output/libc.a" ]; then
+  die "'$output' is there and no sysroot" "it would be replaced; give a new folder"
+fi
 for name in ${subset//,/ }; do
   case $name in dns | fs | socket) ;; *) die "'$name' is no part of the series" "one of: dns, fs, socket" ;; esac
 done
@@ -137,6 +145,9 @@ if [ -n "$foreign" ]; then
   [ -f "$libc" ] || libc=$new/libc.a
   [ -f "$libc" ] || die "no libc.a in '$foreign'" \
     "give the sysroot of a wasi-sdk, or lib/rustlib/$target/lib/self-contained of a Rust toolchain"
+  if [ -d "$new/include/$target" ] && [ -d "$tree/include/$target/warpgrid" ]; then
+    cp -r "$tree/include/$target/warpgrid" "$new/include/$target/"
+  fi
 else
   mkdir "$new"
   cp -r "$tree/include" "$tree/lib" "$new/"

@@ -42,11 +42,11 @@ build_tool() {
   tool=${WARPGRID_BUILD:-$root/build/dev}/wasm-symbols
 }
 
-# make_base DIR SYSROOT NAME: the base tree as a git work tree, its one commit tagged "upstream": the
+# make_base DIR SYSROOT NAME [COMMAND]: the base tree as a git work tree, its one commit tagged "upstream": the
 # release's headers, objects and libraries, and index/LIBRARY/MEMBER/SYMBOL, a text of each definition.
-# After build_tool.
+# After build_tool. COMMAND DIR sees to the index before it is committed.
 make_base() {
-  local dir=$1 sysroot=$2 name=$3 library
+  local dir=$1 sysroot=$2 name=$3 mend=${4-} library
   rm -rf "$dir"
   mkdir -p "$dir/index"
   libc_git "$dir" init -q
@@ -57,6 +57,7 @@ make_base() {
   for library in "$dir/lib/$target"/*.a; do
     "$tool" index "$library" "$dir/index/$(basename "$library")"
   done
+  [ -z "$mend" ] || "$mend" "$dir"
   printf '* -text\n*.a -diff\n*.o -diff\n' >"$dir/.gitattributes"
   libc_git "$dir" add -A -f
   libc_git "$dir" commit -q -m "$name"

@@ -66,6 +66,8 @@ if [ ${#names[@]} -eq 0 ]; then
 fi
 
 out=$libc_build/tests
+exec 8>"$libc_build/.tests.lock" # one tests, the others wait
+flock 8
 rm -rf "$out"
 mkdir -p "$out"
 
@@ -100,8 +102,12 @@ for name in "${names[@]}"; do
   [ -f "$tests/$name.c" ] || die "no test '$name' in libc-patches/tests"
   for way in "${ways[@]}"; do
     code=0
-    build_and_run "$name" "$way" >"$out/log" 2>&1 || code=$?
+    build_and_run "$name" "$way" >"$out/raw" 2>&1 || code=$?
+    LC_ALL=C tr -cd '\n\040-\176' <"$out/raw" >"$out/log" # the report is XML
     sed -nE "s/^(ok|skip|FAIL) - /$way $name &/p; s/^  [a-z0-9_]*: /    &/p" "$out/log" >>"$results"
+    if [ "$code" = 0 ] && ! grep -q '^end$' "$out/log"; then
+      echo "$way $name FAIL - it did not come to its end: $(tr '\n' ' ' <"$out/log" | cut -c1-600)" >>"$results"
+    fi
     if [ "$code" != 0 ] && ! grep -q '^FAIL - ' "$out/log"; then
       echo "$way $name FAIL - exit code $code: $(tr '\n' ' ' <"$out/log" | cut -c1-600)" >>"$results"
     fi
@@ -125,7 +131,8 @@ if [ "$mode" = ci ]; then
   escape() { sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g' -e 's/>/\&gt;/g' -e 's/"/\&quot;/g'; }
   { echo '<?xml version="1.0" encoding="UTF-8"?>'
     echo "<testsuite name=\"libc\" tests=\"$((passed + failed + skipped))\" failures=\"$failed\" skipped=\"$skipped\">"
-    escape <"$results" | while read -r way program what _ text; do
+    # Further reasons of a failure stand below it, and are no tests.
+    { grep -v '^ ' "$results" || true; } | escape | while read -r way program what _ text; do
       printf '<testcase classname="%s.%s" name="%s">' "$way" "$program" "${text%%:*}"
       case $what in
         FAIL) printf '<failure message="%s"/>' "$text" ;;

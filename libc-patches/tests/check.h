@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** @file check.h  Tests of the patched libc: small functions in a program that scripts/test-libc.sh
  *  builds and runs in several ways. Each prints a line: "ok - name", "skip - name: why", "FAIL - ...".
+ *  The last line is "end".
  *
  *  A program is a table of TESTs, each with where it runs, and a main() that calls check_run(). */
 #pragma once
@@ -75,6 +76,7 @@ static inline int check_run(const struct check_test *tests, size_t count) {
     failed += check_failed > 0;
     fflush(stdout);
   }
+  printf("end\n"); /* so that a program which stops in the middle is seen */
   return failed > 0;
 }
 

@@ -5,6 +5,7 @@ The C programs of libc-patches/tests are run by scripts/test-libc.sh, which one 
 """
 
 import datetime
+import os
 import pathlib
 import random
 import re
@@ -122,7 +123,24 @@ def test_us_213_a_failure_is_one(series):
     assert "stock broken FAIL - wrong: broken.c:2: 1 + 1 is 2, not 3" in out
     assert re.search(r"^mock broken FAIL - exit code \d+: ", out, re.M)
     assert "1 passed, 2 failed, 1 skipped" in out  # passed: the size; skipped: stops, in stock
-    assert '<failure message="' in (series.build / "tests.xml").read_text()
+    suite = ET.parse(series.build / "tests.xml").getroot()
+    cases = list(suite.iter("testcase"))
+    assert len(cases) == int(suite.get("tests")) == 4
+    assert sorted(case.get("classname") for case in cases if case.find("failure") is not None) == [
+        "mock.broken", "stock.broken"]
+
+
+def test_us_213_a_program_that_says_nothing_is_a_failure(series):
+    (series.patches / "tests" / "silent.c").write_text("int main(void) { return 0; }\n")
+    out = series.run("test-libc.sh", "--stock", "silent", code=1)
+    assert "stock silent FAIL - it did not come to its end" in out
+
+
+def test_us_213_the_report_can_be_read_whatever_a_program_prints(series):
+    (series.patches / "tests" / "loud.c").write_text(
+        '#include "check.h"\nint main(void) { for (int i = 0; i < 400; i++) fputs("\\xc3\\xa9\\x1b\\x80<", stdout); abort(); }\n')
+    series.run("test-libc.sh", "--ci", "loud", code=1)
+    assert len(list(ET.parse(series.build / "tests.xml").getroot().iter("failure"))) == 5
 
 
 def test_fr_6_one_program_needs_nothing_of_warpgrid(series, tmp_path):
@@ -158,6 +176,26 @@ def test_us_201_two_pins_that_differ_are_an_error(series):
     assert "libc-patches/UPSTREAM_REF and versions.env name two versions of wasi-libc" in out
 
 
+def test_us_201_no_folder_of_a_user_is_replaced(series, stock, tmp_path):
+    mine = tmp_path / "my folder"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    out = series.run("build-libc.sh", "--patched", "--output", mine, code=1)
+    assert f"'{mine}' is there and no sysroot" in out
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    (mine / "thesis.txt").unlink()
+    for _ in range(2):  # an empty folder, and a sysroot that it made
+        series.run("build-libc.sh", "--patched", "--output", mine)
+    assert (mine / "lib" / TARGET / "libwarpgrid_shim.a").exists()
+    base = another_base(stock, tmp_path / "base", lambda _: None)
+    before = (base / "lib" / TARGET / "libc.a").read_bytes()
+    out = series.run("build-libc.sh", "--sysroot", base, "--output", f"{base}/.", code=1)
+    assert "--output is the folder of --sysroot" in out
+    assert (base / "lib" / TARGET / "libc.a").read_bytes() == before
+    out = series.run("build-libc.sh", "--sysroot", tmp_path / "none", "--output", tmp_path / "new", code=1)
+    assert f"error: no folder '{tmp_path / 'none'}'" in out
+
+
 # ---- US-202: the series as commits and as files ----
 
 
@@ -188,6 +226,45 @@ def test_us_202_a_commit_becomes_a_patch_and_is_not_thrown_away(series):
     assert f"written: {number:04}-dns-extra.patch" in out
     series.run("rebase-libc.sh", "--apply")
     assert (work / "warpgrid/extra.c").exists()
+
+
+def test_us_202_what_did_not_apply_is_not_exported_away(series):
+    """--apply stops at a patch; the commits below it are not the series."""
+    broken = series.patches / "0003-dns-getnameinfo-shim.patch"
+    text = broken.read_text()
+    broken.write_text(text.replace("\n users -\n", "\n users changed\n"))
+    before = {file.name: file.read_bytes() for file in series.files()}
+    assert "0003-dns-getnameinfo-shim.patch does not apply" in series.run("rebase-libc.sh", "--apply", code=1)
+    out = series.run("rebase-libc.sh", "--export", code=1)
+    assert "0003-dns-getnameinfo-shim.patch is not applied in build/libc/work" in out
+    assert {file.name: file.read_bytes() for file in series.files()} == before
+    # The way on: it is mended, and applied anew.
+    broken.write_text(text)
+    series.run("rebase-libc.sh", "--apply")
+    assert "written: " not in series.run("rebase-libc.sh", "--export")
+
+
+def test_us_202_a_patch_that_came_by_another_way_is_not_written_over(series):
+    """A pull brings a newer patch below a work tree that has none of it."""
+    series.run("rebase-libc.sh", "--apply")
+    newer = series.patches / "0002-dns-gethostbyname-shim.patch"
+    text = newer.read_text().replace("Purpose: ", "Purpose: newer ")
+    newer.write_text(text)
+    out = series.run("rebase-libc.sh", "--export", code=1)
+    assert "0002-dns-gethostbyname-shim.patch changed since build/libc/work was made" in out
+    assert newer.read_text() == text
+    # Nothing of the work tree is lost by making it anew, so that is what --apply does.
+    series.run("rebase-libc.sh", "--apply")
+    log = subprocess.run(["git", "-C", series.build / "work", "log", "--format=%b"], text=True,
+                         capture_output=True, check=True).stdout
+    assert "Purpose: newer " in log
+
+
+def test_us_202_an_interrupted_apply_is_begun_again(series):
+    (series.build / "work.new/.git").mkdir(parents=True)
+    (series.build / "work.new/left").write_text("of one that was killed")
+    series.run("rebase-libc.sh", "--apply")
+    assert not (series.build / "work/left").exists() and not (series.build / "work.new").exists()
 
 
 OTHER_SIGNATURE = "int getaddrinfo(const char *h) { return !h; } int gethostbyname(long long x) { return x != 0; }"
@@ -237,6 +314,58 @@ def test_us_213_the_documented_failures_happen(series, stock, tmp_path, failure)
 def test_us_202_update_takes_what_fits(series, stock):
     out = series.run("rebase-libc.sh", "--update", stock)
     assert f"{len(series.files())} applied, 0 in conflict" in out
+
+
+def test_us_202_members_of_another_build_have_other_names(series, stock, tmp_path):
+    """make calls a member netdb.o, cmake netdb.c.obj; it is the same source file."""
+    def rename(lib):
+        for member in ("netdb", "wasip2", "poll", "recv"):
+            subprocess.run([llvm("llvm-ar"), "x", lib, f"{member}.c.obj"], cwd=tmp_path, check=True)
+            (tmp_path / f"{member}.c.obj").rename(tmp_path / f"{member}.o")
+            subprocess.run([llvm("llvm-ar"), "d", lib, f"{member}.c.obj"], check=True)
+            subprocess.run([llvm("llvm-ar"), "q", lib, tmp_path / f"{member}.o"], check=True)
+
+    out = series.run("rebase-libc.sh", "--update", another_base(stock, tmp_path / "base", rename))
+    assert f"{len(series.files())} applied, 0 in conflict" in out
+    assert "compared as" in out and "netdb.o as netdb.c.obj" in out
+
+
+def trixie():
+    """The sysroot of Debian trixie's package, which was made by make in December 2024."""
+    folder = CACHE / "test-sysroot-trixie"
+    if not folder.exists():
+        new = pathlib.Path(f"{folder}.{os.getpid()}")
+        out = subprocess.run([ROOT / "scripts/fetch-deb.sh", "--suite", "trixie", "--out", new, "wasi-libc"],
+                             text=True, capture_output=True, timeout=300)
+        if out.returncode:
+            shutil.rmtree(new, ignore_errors=True)
+            pytest.skip(f"trixie's package cannot be fetched: {out.stderr[-200:]}")
+        subprocess.run(["dpkg-deb", "-x", next(new.glob("*.deb")), new / "root"], check=True)
+        new.rename(folder)
+    return folder / "root/usr"
+
+
+def test_us_202_update_on_the_package_of_trixie(series):
+    """A second real base: only what is really different is in conflict."""
+    out = series.run("rebase-libc.sh", "--update", trixie(), code=1)
+    assert re.findall(r"^(?:applied  |conflict ) (\d{4})", out, re.M) == [f.name[:4] for f in series.files()]
+    for name in ("dns-getaddrinfo-shim", "dns-gethostbyname-shim", "fs-timezone-virtual", "socket-connect-proxy"):
+        assert re.search(rf"^applied   \d{{4}}-{name}.patch$", out, re.M), out
+    # recv() calls recvfrom() there.
+    assert "conflict in index/libc.a/recv.c.obj/recvfrom\n    users was -, is recv" in out
+
+
+def test_names_files_and_zones_on_the_library_of_trixie(series, tmp_path):
+    out = series.run("build-libc.sh", "--sysroot", trixie(), "--output", tmp_path / "all", code=1)
+    assert "'recvfrom' is used inside of its member, by 'recv'" in out
+    series.run("build-libc.sh", "--subset", "dns,fs", "--sysroot", trixie(), "--output", tmp_path / "new")
+    for way, flags in (("wasi", []), ("shim", ["-lwarpgrid_shim"])):
+        program = compile_c(tmp_path / "new", ROOT / "libc-patches/tests/time_zones.c", tmp_path / "p.wasm",
+                            "-D_GNU_SOURCE", *flags)
+        assert "ok - us_207_mktime_knows_the_zone" in run_on_warpgrid(program, way)
+    # A program that brings its own functions of the shim needs their headers.
+    for name in ("dns.h", "fs.h"):
+        assert (tmp_path / "new/include" / TARGET / "warpgrid/libc" / name).exists()
 
 
 def test_us_202_every_script_explains_itself(series):
