@@ -43,18 +43,18 @@ work=$libc_build/work
 # The members of another build have other endings (netdb.o, netdb.c.obj): in the index they get those
 # of the series. A function that went to another source file stays a conflict.
 match_members() { # tree
-  local member stem found others=''
+  local member stem found names=''
   while IFS=/ read -r _ _ member _; do
     stem=${member%%.*}
     [ ! -e "$1/index/libc.a/$member" ] || continue
     for found in "$stem.o" "$stem.obj" "$stem.c.o" "$stem.c.obj"; do
       [ -d "$1/index/libc.a/$found" ] || continue
       mv -T "$1/index/libc.a/$found" "$1/index/libc.a/$member"
-      others+=", $found as $member"
+      names+=", $found as $member"
       break
     done
   done < <(sed -n 's|^diff --git a/\(index/[^ ]*\) .*|\1|p' "${files[@]}" | LC_ALL=C sort -u)
-  [ -z "$others" ] || say "compared as members of the same source: ${others#, }"
+  [ -z "$names" ] || say "compared as members of the same source: ${names#, }"
 }
 
 # The patches of a work tree's commits, into a folder.
@@ -145,15 +145,15 @@ case $mode in
     build_tool
     new=$work.new # an apply that is cut short leaves the old tree
     make_base "$new" "$sysroot" "$(base_name)"
-    applied=()
+    fitting=()
     for file in "${files[@]}"; do
       apply_series "$new" "$file" || break
-      applied+=("$file")
+      fitting+=("$file")
     done
-    note "$new" ${applied[@]+"${applied[@]}"}
+    note "$new" ${fitting[@]+"${fitting[@]}"}
     rm -rf "$work"
     mv -T "$new" "$work"
-    [ ${#applied[@]} = ${#files[@]} ] ||
+    [ ${#fitting[@]} = ${#files[@]} ] ||
       die "the series does not fit wasi-libc $(ref version)" "see docs/FORK-MAINTENANCE.md"
     say "build/libc/work: ${#files[@]} patches on $(ref tag)"
     ;;

@@ -71,7 +71,8 @@ static wg_code make_folder(const char *path, wg_error *err) {
 
 static wg_code write_item(void *user, const wg_plan_item *i, wg_error *err) {
   char path[PATH_SIZE];
-  if (strchr(i->member, '/') || strchr(i->symbol, '/') || i->symbol[0] == '.' || !i->symbol[0])
+  if (strchr(i->member, '/') || strchr(i->symbol, '/') || i->member[0] == '.' ||
+      i->symbol[0] == '.' || !i->symbol[0])
     return wg_error_set(err, WG_UNSUPPORTED, 0, "'%s' of member '%s' is no name for a file",
                         i->symbol, i->member);
   int n = snprintf(path, sizeof path, "%s/%s", (const char *)user, i->member);

@@ -47,8 +47,8 @@ class Series:
     """A copy of libc-patches with a build folder of its own."""
 
     def __init__(self, folder):
-        self.patches = folder / "patches"
-        self.build = folder / "build"
+        self.patches = folder / "the patches"
+        self.build = folder / "the build"
         shutil.copytree(ROOT / "libc-patches", self.patches)
 
     def files(self):

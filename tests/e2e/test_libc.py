@@ -89,6 +89,20 @@ def test_the_list_is_what_llvm_nm_sees(stock):
     assert ours == theirs
 
 
+def test_an_index_stays_in_its_folder(tmp_path):
+    source = tmp_path / "one.c"
+    source.write_text("int escaped(void) { return 1; }")
+    subprocess.run([llvm("clang"), f"--target={TARGET}", "-c", source, "-o", tmp_path / "one.o"], check=True)
+    code = (tmp_path / "one.o").read_bytes()
+    header = f"{'../':<16}{0:<12}{0:<6}{0:<6}{644:<8}{len(code):<10}`\n"
+    (tmp_path / "odd.a").write_bytes(b"!<arch>\n" + header.encode() + code)
+    (tmp_path / "index").mkdir()
+    out = subprocess.run([find_build() / "wasm-symbols", "index", tmp_path / "odd.a", tmp_path / "index"],
+                         text=True, capture_output=True)
+    assert not (tmp_path / "escaped").exists()
+    assert out.returncode == 1 and "'escaped' of member '..' is no name for a file" in out.stderr
+
+
 # ---- US-201, US-205, US-213: build and run ----
 
 
