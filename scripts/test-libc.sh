@@ -104,7 +104,7 @@ for name in "${names[@]}"; do
     code=0
     build_and_run "$name" "$way" >"$out/raw" 2>&1 || code=$?
     LC_ALL=C tr -cd '\n\040-\176' <"$out/raw" >"$out/log" # the report is XML
-    sed -nE "s/^(ok|skip|FAIL) - /$way $name &/p; s/^  [a-z0-9_]*: /    &/p" "$out/log" >>"$results"
+    sed -nE "s/^(ok|skip|FAIL) - /$way $name &/p; s/^  [a-z][a-z0-9_]*: /    &/p" "$out/log" >>"$results"
     if [ "$code" = 0 ] && ! grep -q '^end$' "$out/log"; then
       echo "$way $name FAIL - it did not come to its end: $(tr '\n' ' ' <"$out/log" | cut -c1-600)" >>"$results"
     fi

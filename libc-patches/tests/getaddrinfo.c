@@ -148,6 +148,29 @@ static void us_203_services_and_types(void) {
              error_text(EAI_NONAME));
 }
 
+/** A string of WASI is UTF-8: the host ends a program that gives another. */
+static void us_203_names_that_are_no_text(void) {
+  static const char *const names[] = {"h\xff",
+                                      "\x80",
+                                      "\xc3",
+                                      "\xc3(.invalid",
+                                      "\xc0\xaf",
+                                      "\xe0\x9f\xbf",
+                                      "\xe2\x82",
+                                      "\xed\xa0\x80",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80\x80"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    CHECK_TEXT(tcp(names[i], "1"), error_text(EAI_NONAME));
+    CHECK(!gethostbyname(names[i]));
+    CHECK_INT(h_errno, HOST_NOT_FOUND);
+  }
+  /* What is text is the host's to judge. */
+  CHECK(strncmp(tcp("h\xc3\xa9.invalid", "1"), "error ", 6) == 0);
+  CHECK(strncmp(tcp("\xf0\x9f\x90\x98.invalid", "1"), "error ", 6) == 0);
+}
+
 static void us_203_hints_that_are_wrong(void) {
   CHECK_TEXT(ask("192.0.2.7", "1", 0x8000, AF_UNSPEC, SOCK_STREAM), error_text(EAI_BADFLAGS));
   CHECK_TEXT(ask(NULL, "1", AI_CANONNAME, AF_UNSPEC, SOCK_STREAM), error_text(EAI_BADFLAGS));
@@ -194,6 +217,7 @@ static const struct check_test tests[] = {
     TEST(us_203_scopes, PATCHED),
     TEST(us_203_no_host_is_this_one_or_any, PATCHED),
     TEST(us_203_services_and_types, PATCHED),
+    TEST(us_203_names_that_are_no_text, PATCHED),
     TEST(us_203_hints_that_are_wrong, PATCHED),
     TEST(us_203_canonical_names, PATCHED),
     TEST(us_203_entries_fit_socket, PATCHED),
