@@ -208,8 +208,9 @@ def test_us_703_one_service_has_one_connection_to_each_of_its_databases(site, po
             path = "/all?" + urlencode({"postgres": f"SELECT {i}", "mysql": f"SELECT {i} + 100", "redis": f"ECHO r{i}"})
             r = service.server.get(path)
             assert (r.status, r.text.split()) == (200, [str(i), str(i + 100), f"${len(f'r{i}')}", f"r{i}"])
-        for s in sides:
-            wait_until(lambda s=s: service.pool(s)["idle"] == 1, "it was given back")
+            # A guest that comes while the only one is reset gets another, where the pool has room.
+            for s in sides:
+                wait_until(lambda s=s: service.pool(s)["idle"] == 1, "it was given back")
         metrics = site.admin("GET", "/metrics").text
         for s in sides:
             assert len(s.sessions()) == 1, s.name
