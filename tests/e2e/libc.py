@@ -21,9 +21,22 @@ def tool(name):
     return str(found)
 
 
+def pinned(key):
+    lines = (ROOT / "versions.env").read_text().splitlines()
+    return next(line.split("=", 1)[1] for line in lines if line.startswith(f"{key}="))
+
+
 def llvm(name):
-    major = re.search(r"^LLVM_MAJOR=(\d+)", (ROOT / "versions.env").read_text(), re.M)[1]
-    return f"{name}-{major}"
+    return f"{name}-{pinned('LLVM_MAJOR')}"
+
+
+def script(name, *args, code=0, **env):
+    """What a script of the project says on both streams."""
+    env = {**os.environ, "WARPGRID_BUILD": str(find_build()), **{k: str(v) for k, v in env.items()}}
+    out = subprocess.run([ROOT / "scripts" / name, *map(str, args)], env=env, text=True, timeout=900,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert out.returncode == code, out.stdout
+    return out.stdout
 
 
 def component_ld():
@@ -54,10 +67,6 @@ class Series:
     def files(self):
         return sorted(self.patches.glob("*.patch"))
 
-    def run(self, script, *args, code=0, **env):
-        env = {**os.environ, "WARPGRID_BUILD": str(find_build()), "WARPGRID_LIBC_BUILD": str(self.build),
-               "WARPGRID_LIBC_PATCHES": str(self.patches), **{k: str(v) for k, v in env.items()}}
-        out = subprocess.run([ROOT / "scripts" / script, *map(str, args)], env=env, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
-        assert out.returncode == code, out.stdout
-        return out.stdout
+    def run(self, name, *args, code=0, **env):
+        env = {"WARPGRID_LIBC_BUILD": self.build, "WARPGRID_LIBC_PATCHES": self.patches, **env}
+        return script(name, *args, code=code, **env)

@@ -3,24 +3,8 @@
 import os
 import subprocess
 
-from harness import ROOT, SLOW, find_build
-from libc import compile_c, tool
-
-
-def pinned(key):
-    lines = (ROOT / "versions.env").read_text().splitlines()
-    return next(line.split("=", 1)[1] for line in lines if line.startswith(f"{key}="))
-
-
-def script(name, *args, code=0, **env):
-    """What a script of the project says on both streams."""
-    env = {**os.environ, "WARPGRID_BUILD": str(find_build()), **{k: str(v) for k, v in env.items()}}
-    out = subprocess.run(
-        [ROOT / "scripts" / name, *map(str, args)], env=env, text=True, timeout=900, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert out.returncode == code, out.stdout
-    return out.stdout
+from harness import ROOT, SLOW
+from libc import compile_c, script, tool
 
 
 class Libpq:

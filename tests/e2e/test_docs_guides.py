@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from harness import pack_env
 from infra import ROOT, free_port
-from libpq import tool
+from libc import tool
 from test_readme import Shell, masked, steps
 
 BLOCK = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.S | re.M)

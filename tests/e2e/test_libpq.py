@@ -10,7 +10,8 @@ import pytest
 from fault_proxy import FaultProxy
 from harness import SLOW, Background, Terminal, toml
 from infra import free_port, wait_until
-from libpq import script, tool, vanilla
+from libc import script, tool
+from libpq import vanilla
 
 HOST = "db.production.warp.local"
 WAYS = pytest.mark.parametrize("way", ["wasi", "shim"])
