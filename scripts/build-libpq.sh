@@ -186,8 +186,7 @@ say "${output#"$root"/}: libpq $version"
 # -- psql --
 
 [ "$psql" = 1 ] || exit 0
-linker=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/wasm-component-ld
-[ -x "$linker" ] || linker=$(command -v wasm-component-ld) || die "no wasm-component-ld" "run scripts/bootstrap.sh"
+linker=$(find_component_ld)
 # shellcheck disable=SC2086 # words
 "$clang" --target=$target --sysroot="$sysroot" -fuse-ld="$linker" -Wl,--gc-sections,-s,-z,stack-size=1048576 \
   -Wl,--wrap=__main_argc_argv,--component-type,"$here/psql.wit" \

@@ -29,3 +29,13 @@ build() {
   configure "$preset"
   ninja -C "$root/build/$preset" --quiet "$@" >&2 || die "the build of '$preset' failed"
 }
+
+# find_component_ld: the path of the linker of components, which a Rust toolchain brings along.
+find_component_ld() {
+  local rustc linker
+  rustc=$(command -v rustc) || die "'rustc' is not installed; its toolchain has wasm-component-ld" \
+    "run scripts/bootstrap.sh"
+  linker=$("$rustc" --print sysroot)/lib/rustlib/$("$rustc" -vV | sed -n 's/^host: //p')/bin/wasm-component-ld
+  [ -x "$linker" ] || linker=$(command -v wasm-component-ld) || die "no wasm-component-ld" "run scripts/bootstrap.sh"
+  echo "$linker"
+}

@@ -78,8 +78,8 @@ series() {
   done
 }
 
-# needs PATCH: numbers of the patches that its header says it depends on.
-needs() { sed -n '1,/^---$/s/^Depends-On: *//p' "$1" | tr ', ' '\n\n' | grep -x '[0-9]\{4\}' || true; }
+# needs PATCH: numbers of the patches that its header says it depends on. grep's 1: none.
+needs() { sed -n '1,/^---$/s/^Depends-On: *//p' "$1" | tr ', ' '\n\n' | grep -x '[0-9]\{4\}' || [ $? = 1 ]; }
 
 # check_series FILE...: numbers without gaps among all, headers, and dependencies that come before.
 check_series() {
@@ -128,6 +128,7 @@ apply_series() {
       sed -n 's/^error: \(.*\): does not exist in index$/  not there any more: \1/p
         s/^error: \(.*\): already exists in .*$/  there already: \1/p' "$log" | sort -u >&2
       grep -q '^error: ' "$log" || sed 's/^/  /' "$log" >&2
+      # Nothing to abort, where git took the file for no patch at all.
       libc_git "$dir" am --abort >/dev/null 2>&1 || true
       rm -f "$log"
       return 1

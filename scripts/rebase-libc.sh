@@ -88,7 +88,7 @@ has_work() {
     return
   fi
   kept=$(mktemp -d)
-  export_to "$kept" 2>/dev/null || true
+  export_to "$kept" 2>/dev/null || true # what cannot be exported differs below, and is kept
   cmp -s <(cat "$kept"/*.patch 2>/dev/null) <(cat "${files[@]}" /dev/null) || changed=1
   rm -rf "$kept"
   [ "$changed" = 1 ]

@@ -45,7 +45,7 @@ tests=$patches/tests
 build_tool
 [ -n "${WARPGRID_BUILD-}" ] || build dev warp
 warp=${WARPGRID_BUILD:-$root/build/dev}/warp
-wasmtime=${WASMTIME:-$(command -v wasmtime || true)}
+wasmtime=${WASMTIME:-$(command -v wasmtime || true)} # not in PATH: the next line's
 [ -n "$wasmtime" ] || wasmtime=$cache/tools/wasmtime
 if [ "$mode" = stock ]; then ways=(stock); else ways=(wasi shim vanilla mock stock); fi
 if ! [ -x "$wasmtime" ]; then
@@ -55,9 +55,7 @@ if ! [ -x "$wasmtime" ]; then
 fi
 "$root/scripts/build-libc.sh"
 
-rustc=$(command -v rustc) || die "'rustc' is not installed; its toolchain has wasm-component-ld"
-linker=$("$rustc" --print sysroot)/lib/rustlib/$("$rustc" -vV | sed -n 's/^host: //p')/bin/wasm-component-ld
-[ -x "$linker" ] || linker=$(command -v wasm-component-ld) || die "no wasm-component-ld"
+linker=$(find_component_ld)
 
 if [ ${#names[@]} -eq 0 ]; then
   for file in "$tests"/*.c; do
@@ -125,14 +123,14 @@ if [ "$mode" != stock ]; then
 fi
 
 cat "$results"
-count() { grep -cE "^[^ ]+ [^ ]+ $1 - " "$results" || true; }
+count() { grep -cE "^[^ ]+ [^ ]+ $1 - " "$results" || [ $? = 1 ]; } # 1: the count is 0
 passed=$(count ok) failed=$(count FAIL) skipped=$(count skip)
 if [ "$mode" = ci ]; then
   escape() { sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g' -e 's/>/\&gt;/g' -e 's/"/\&quot;/g'; }
   { echo '<?xml version="1.0" encoding="UTF-8"?>'
     echo "<testsuite name=\"libc\" tests=\"$((passed + failed + skipped))\" failures=\"$failed\" skipped=\"$skipped\">"
     # Further reasons of a failure stand below it, and are no tests.
-    { grep -v '^ ' "$results" || true; } | escape | while read -r way program what _ text; do
+    { grep -v '^ ' "$results" || [ $? = 1 ]; } | escape | while read -r way program what _ text; do
       printf '<testcase classname="%s.%s" name="%s">' "$way" "$program" "${text%%:*}"
       case $what in
         FAIL) printf '<failure message="%s"/>' "$text" ;;
