@@ -211,6 +211,20 @@ def test_p3_requests_share_an_instance_at_once(warp, guest):
         assert slow.result().status == 200
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_us_506_a_burst_of_requests_shares_one_p3_instance(warp, guest, warm):
+    """Also the first ones ever, which find no instance yet."""
+    with warp.serve(guest("lab-p3"), {"http": {"max_concurrent": 64}}) as server:
+        before = [server.get("/count").text for _ in range(3)] if warm else []
+        sockets = [server.raw() for _ in range(40)]
+        for s in sockets:
+            s.sendall(b"GET /sleep?ms=300 HTTP/1.1\r\nHost: x\r\n\r\n")
+        for s in sockets:
+            assert read_responses(s, 1)[0].status == 200
+            s.close()
+        assert server.get("/count").text == f"{len(before) + 41}\n", "one instance has seen them all"
+
+
 def test_p3_max_concurrent_bounds_an_instance(warp, guest):
     with warp.serve(guest("lab-p3"), {"http": {"max_concurrent": 1}}) as server:
         assert server.get("/count").text == "1\n"

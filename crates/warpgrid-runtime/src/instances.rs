@@ -7,6 +7,7 @@
 
 use crate::abi::Bytes;
 use crate::app::{App, Pre, State};
+use crate::gate::Gate;
 use crate::host::{self, Instance as HostInstance};
 use crate::signals;
 use crate::stdio::GuestOutput;
@@ -82,7 +83,11 @@ struct Control {
     /// It takes no more requests: it served its share.
     used_up: AtomicBool,
     waker: AtomicWaker,
+    /// The request it took last, until it was seen waiting; 0: none.
+    took: AtomicU64,
     serial: bool,
+    /// None when it serves one request at a time.
+    gate: Option<Arc<Gate>>,
 }
 
 impl Control {
@@ -137,20 +142,24 @@ impl Request {
 
 /// Makes instances of one app on one worker. Lives as long as its handler and everything that the
 /// handler started, and holds a use of the app as long.
-pub struct Factory(Arc<App>);
+pub struct Factory {
+    app: Arc<App>,
+    gate: Option<Arc<Gate>>,
+}
 
 impl Factory {
-    pub fn new(app: &Arc<App>) -> Factory {
+    /// `gate` is for instances that serve several requests at once.
+    pub fn new(app: &Arc<App>, gate: Option<Arc<Gate>>) -> Factory {
         let h = host::host();
         unsafe { (h.app_use)(h.ctx, app.user) };
-        Factory(app.clone())
+        Factory { app: app.clone(), gate }
     }
 }
 
 impl Drop for Factory {
     fn drop(&mut self) {
         let h = host::host();
-        unsafe { (h.app_unuse)(h.ctx, self.0.user) };
+        unsafe { (h.app_unuse)(h.ctx, self.app.user) };
     }
 }
 
@@ -160,7 +169,7 @@ impl HandlerState for Factory {
     type WorkerState = Life;
 
     async fn instantiate(&self) -> Result<Instance<State, Expiration, Life>> {
-        let app = &self.0;
+        let app = &self.app;
         let control = Arc::new(Control {
             request: Arc::new(AtomicU64::new(0)),
             waiting: AtomicUsize::new(0),
@@ -170,7 +179,9 @@ impl HandlerState for Factory {
             let_go: AtomicBool::new(false),
             used_up: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            took: AtomicU64::new(0),
             serial: matches!(app.pre, Pre::P2Http(_)),
+            gate: self.gate.clone(),
         });
         let output = GuestOutput::new(app.user, &control.request);
         let inst = HostInstance::new(app.user)?;
@@ -246,6 +257,11 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         let me = &mut *self;
         me.control.waker.register(cx.waker());
+        if let Some(gate) = &me.control.gate
+            && let took @ 1.. = me.control.took.swap(0, Relaxed)
+        {
+            gate.seen(took, status == WorkerStatus::Requests);
+        }
         // A task that waits for the next signal is no work: when no response is being sent either,
         // the instance is idle.
         let after = status == WorkerStatus::PostReturn;
@@ -319,6 +335,7 @@ impl WorkerState for Life {
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let serial = self.control.serial;
         self.control.request.store(if serial { request.id } else { 0 }, Relaxed);
+        self.control.took.store(request.id, Relaxed);
         if request.aborted.load(Relaxed) {
             self.control.deserted.store(true, Relaxed);
         } else if request.instance.set(self.control.clone()).is_ok() {

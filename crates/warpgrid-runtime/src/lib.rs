@@ -12,6 +12,7 @@ mod app;
 mod engine;
 mod fetch;
 mod files;
+mod gate;
 mod host;
 mod instances;
 mod names;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! HTTP/1.1 and h2c in front of a ProxyHandler: connections, limits, and what clients are told.
 
-use crate::app::App;
+use crate::app::{App, Pre};
+use crate::gate::Gate;
 use crate::host;
 use crate::instances::{self, Factory, Request};
 use bytes::Bytes;
@@ -30,15 +31,31 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 thread_local! {
     static CONNECTIONS: Cell<usize> = const { Cell::new(0) };
     /// Of the apps that requests were routed to; a handful at most.
-    static HANDLERS: RefCell<Vec<(Arc<App>, ProxyHandler<Factory>)>> = const { RefCell::new(Vec::new()) };
+    static HANDLERS: RefCell<Vec<(Arc<App>, Handler)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The worker's way to an app's instances.
+#[derive(Clone)]
+struct Handler {
+    proxy: ProxyHandler<Factory>,
+    /// None when an instance serves one request at a time.
+    gate: Option<Arc<Gate>>,
+}
+
+impl Handler {
+    fn new(app: &Arc<App>) -> Handler {
+        let shared = matches!(app.pre, Pre::P3Http(_)) && app.policy.max_concurrent > 1;
+        let gate = shared.then(|| Arc::new(Gate::new()));
+        Handler { proxy: ProxyHandler::new(Factory::new(app, gate.clone())), gate }
+    }
 }
 
 /// The worker's handler of an app, made with its first request.
-fn handler_of(app: &Arc<App>) -> ProxyHandler<Factory> {
+fn handler_of(app: &Arc<App>) -> Handler {
     HANDLERS.with_borrow_mut(|all| match all.iter().find(|(a, _)| Arc::ptr_eq(a, app)) {
         Some((_, handler)) => handler.clone(),
         None => {
-            let handler = ProxyHandler::new(Factory::new(app));
+            let handler = Handler::new(app);
             all.push((app.clone(), handler.clone()));
             handler
         }
@@ -376,7 +393,11 @@ async fn forward(inflight: &InFlight, request: hyper::Request<Incoming>) -> Resp
         }
         Limited { inner, left: app.policy.body_bytes, over: over.clone() }.boxed_unsync()
     });
-    match handler.handle(inflight.request.clone(), request).await {
+    let _inside = match &handler.gate {
+        Some(gate) => Some(gate.enter(inflight.request.id).await),
+        None => None,
+    };
+    match handler.proxy.handle(inflight.request.clone(), request).await {
         // Whatever the guest made of half a body.
         _ if over.load(Relaxed) => too_large(),
         Ok(r) => r,
