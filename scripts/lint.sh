@@ -62,7 +62,7 @@ lint_shell() {
 }
 lint_licenses() { scripts/audit-licenses.py --check; }
 lint_bindings() {
-  scripts/gen-bindings.sh --check && scripts/update-wit-deps.sh --check
+  scripts/gen-bindings.sh --check && scripts/update-wit-deps.sh --check && scripts/gen-wasi-03-surface.py --check
 }
 
 for part in "${parts[@]}"; do

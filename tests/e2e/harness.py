@@ -418,7 +418,8 @@ _built = {}
 
 
 def rust_guest(project, name):
-    """A component of a project in projects/, built by cargo once a session: a binary or an example."""
+    """A component of a project in projects/ or ../fixtures/, built by cargo once a session: a binary, a
+    library or an example."""
     if project not in _built:
         env = {**os.environ, **pack_env()}
         probe = ["rustc", "--print", "target-libdir", "--target", "wasm32-wasip2"]
@@ -428,9 +429,12 @@ def rust_guest(project, name):
         elif not library or not Path(library).is_dir():
             script = [ROOT / "scripts" / "build-guest-rust.sh"]
             env["RUSTC"] = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
+        places = [ROOT / "tests" / folder / project for folder in ("e2e/projects", "fixtures")]
+        place = next(p for p in places if p.is_dir())
+        kinds = ["--bins", "--examples", *(["--lib"] if (place / "src" / "lib.rs").exists() else [])]
         out = subprocess.run(
-            ["cargo", "build", "--release", "--locked", "--target", "wasm32-wasip2", "--bins", "--examples"],
-            cwd=ROOT / "tests" / "e2e" / "projects" / project, env=env, capture_output=True, text=True,
+            ["cargo", "build", "--release", "--locked", "--target", "wasm32-wasip2", *kinds],
+            cwd=place, env=env, capture_output=True, text=True,
             timeout=600 * SLOW,
         )  # fmt: skip
         assert out.returncode == 0, out.stderr
