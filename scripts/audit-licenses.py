@@ -3,7 +3,7 @@
 """usage: audit-licenses.py [--check]
 
 Writes docs/licenses.md: what a build of `warp` contains or links, and under which licence. Crates
-come from Cargo.lock by `cargo metadata`; the rest is the table below. --check writes nothing and
+come from the lock files by `cargo metadata`; the rest is the table below. --check writes nothing and
 exits with 1 when the page is not up to date, or when a crate's licence is not on the list of those
 that may be linked into an Apache-2.0 program without further conditions on it.
 """
@@ -40,11 +40,11 @@ OTHERS = [
 ]
 
 
-def crates():
-    """(name, version, licence) of every crate that the library links; build tools are left out."""
+def crates(folder, platform):
+    """(name, version, licence) of every crate that a workspace links; build tools are left out."""
     out = subprocess.run(
-        ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
+        ["cargo", "metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", platform],
+        cwd=folder, check=True, capture_output=True, text=True,
     )  # fmt: skip
     meta = json.loads(out.stdout)
     packages = {p["id"]: p for p in meta["packages"]}
@@ -72,7 +72,15 @@ def accepted(expression):
     )
 
 
-def page(found):
+def by_licence(found):
+    """A line for each licence, with an empty one behind it."""
+    names = {}
+    for name, version, licence in found:
+        names.setdefault(" ".join(licence.replace("/", " OR ").split()), []).append(f"{name} {version}")
+    return [line for licence in sorted(names) for line in (f"**{licence}**: {', '.join(names[licence])}", "")]
+
+
+def page(runtime, guests):
     lines = [
         "# Licences",
         "",
@@ -85,23 +93,23 @@ def page(found):
         "",
         "## Crates in the runtime library",
         "",
+        *by_licence(runtime),
+        "## Crates in guests of warpgrid-async, with all its features",
+        "",
+        *by_licence(guests),
     ]
-    by_licence = {}
-    for name, version, licence in found:
-        by_licence.setdefault(" ".join(licence.replace("/", " OR ").split()), []).append(f"{name} {version}")
-    for licence in sorted(by_licence):
-        lines += [f"**{licence}**: {', '.join(by_licence[licence])}", ""]
     return "\n".join(lines)
 
 
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit(__doc__)
-    found = crates()
-    bad = [c for c in found if not accepted(c[2])]
+    runtime = crates(ROOT, "x86_64-unknown-linux-gnu")
+    guests = crates(ROOT / "crates" / "warpgrid-async", "wasm32-wasip2")
+    bad = [c for c in runtime + guests if not accepted(c[2])]
     for name, version, licence in bad:
         print(f"error: crate {name} {version} is under '{licence}', which is not on the list", file=sys.stderr)
-    text = page(found)
+    text = page(runtime, guests)
     if "--check" not in sys.argv:
         PAGE.write_text(text)
     elif not PAGE.exists() or PAGE.read_text() != text:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the cases inside of CTest's tests: usage: count-tests.py JUNIT_FILE
 
-A cmocka binary and a pytest file are one test for CTest but hold many cases; their own summaries
+A cmocka binary, a pytest file and a crate are one test for CTest but hold many cases; their own summaries
 are added up. Any other test counts as one. Prints "N passed, N failed[, N skipped]" and exits
 with 1 when one failed or nothing passed.
 """
@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 CMOCKA_PASSED = re.compile(r"^\[  PASSED  \] (\d+) test\(s\)\.", re.M)
 CMOCKA_FAILED = re.compile(r"^\[  FAILED  \] (\d+) test\(s\), listed below", re.M)
 CMOCKA_SKIPPED = re.compile(r"^\[  SKIPPED \] (\d+) test\(s\), listed below", re.M)
+CARGO_LINE = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.M)
 PYTEST_LINE = re.compile(r"^(?:=+ )?((?:\d+ [a-z]+,? ?)+)in [\d.]+s", re.M)
 
 
@@ -27,6 +28,9 @@ def cases(case):
             passed += int(n) * (kind == "passed")
             failed += int(n) * (kind == "failed")
             skipped += int(n) * (kind == "skipped")
+    for p, f, i in CARGO_LINE.findall(out):
+        found = True
+        passed, failed, skipped = passed + int(p), failed + int(f), skipped + int(i)
     for line in PYTEST_LINE.findall(out):
         found = True
         for n, word in re.findall(r"(\d+) ([a-z]+)", line):

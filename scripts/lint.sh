@@ -14,7 +14,7 @@ usage: scripts/lint.sh [c|tidy|aarch64|rust|shell|licenses|bindings]...
   aarch64   the host's C compiles for aarch64
   rust      cargo fmt --check and clippy with warnings as errors
   shell     shellcheck: scripts
-  licenses  docs/licenses.md against Cargo.lock
+  licenses  docs/licenses.md against the lock files
   bindings  generated C bindings and WIT dependencies against their sources, where the tools are
 Without arguments all of them. `clang-format-22 -i FILE` and `cargo fmt` repair layout.
 USAGE
@@ -53,7 +53,24 @@ lint_tidy() {
 lint_aarch64() { scripts/check-aarch64.sh; }
 lint_rust() {
   cargo fmt --check &&
-    CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings
+    CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings &&
+    lint_guest_crate
+}
+# The crate for guests, which is for wasm32, and its messages natively, too.
+lint_guest_crate() {
+  local clippy=(cargo clippy --locked -q --lib) library
+  (
+    cd crates/warpgrid-async
+    export CARGO_TARGET_DIR=$cache/guest-rust/target
+    cargo fmt --check && "${clippy[@]}" --tests --all-features -- -D warnings || exit 1
+    library=$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null) || library=
+    if [ ! -d "$library" ]; then
+      say "skipped: clippy for wasm32-wasip2: this rustc has no such target"
+      exit 0
+    fi
+    "${clippy[@]}" --target wasm32-wasip2 -- -D warnings &&
+      "${clippy[@]}" --target wasm32-wasip2 --examples --all-features -- -D warnings
+  )
 }
 lint_shell() {
   local files

@@ -417,18 +417,24 @@ def pack_env():
 _built = {}
 
 
+def guest_cargo_env():
+    """The environment of cargo for wasm32-wasip2: with the compiler that has this target."""
+    env = {**os.environ, **pack_env()}
+    probe = ["rustc", "--print", "target-libdir", "--target", "wasm32-wasip2"]
+    library = subprocess.run(probe, capture_output=True, text=True, env=env).stdout.strip()
+    if "WARPGRID_RUSTC" in env:
+        env["RUSTC"] = env["WARPGRID_RUSTC"]
+    elif not library or not Path(library).is_dir():
+        script = [ROOT / "scripts" / "build-guest-rust.sh"]
+        env["RUSTC"] = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
+    return env
+
+
 def rust_guest(project, name):
     """A component of a project in projects/ or ../fixtures/, built by cargo once a session: a binary, a
     library or an example."""
     if project not in _built:
-        env = {**os.environ, **pack_env()}
-        probe = ["rustc", "--print", "target-libdir", "--target", "wasm32-wasip2"]
-        library = subprocess.run(probe, capture_output=True, text=True, env=env).stdout.strip()
-        if "WARPGRID_RUSTC" in env:
-            env["RUSTC"] = env["WARPGRID_RUSTC"]
-        elif not library or not Path(library).is_dir():
-            script = [ROOT / "scripts" / "build-guest-rust.sh"]
-            env["RUSTC"] = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
+        env = guest_cargo_env()
         places = [ROOT / "tests" / folder / project for folder in ("e2e/projects", "fixtures")]
         place = next(p for p in places if p.is_dir())
         kinds = ["--bins", "--examples", *(["--lib"] if (place / "src" / "lib.rs").exists() else [])]

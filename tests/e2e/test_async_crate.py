@@ -2,7 +2,6 @@
 """US-502, US-503, US-505, US-506: services that are written with crates/warpgrid-async, on `warp serve`
 with real servers. The guests are projects/rust-async."""
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,12 +10,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from harness import SLOW, Background, ask, pack_env, read_responses, rust_guest
+from harness import SLOW, Background, ask, guest_cargo_env, pack_env, read_responses, rust_guest
 from infra import ROOT
 from test_async import Watch
 from test_postgres import config
 
-PROJECT = ROOT / "tests" / "e2e" / "projects" / "rust-async"
 CRATE = ROOT / "crates" / "warpgrid-async"
 CHUNKS = [bytes([65 + n % 26]).lower() * 1024 for n in range(1024)]
 
@@ -302,9 +300,7 @@ NO_HANDLER = "struct App;\nwarpgrid_async::export!(App);\n"
 
 def cargo(folder, *words, **more):
     """cargo of the toolchain of guests; finished, with text output."""
-    env = {**os.environ, **pack_env(), **more}
-    if "WARPGRID_RUSTC" in env:
-        env["RUSTC"] = env["WARPGRID_RUSTC"]
+    env = {**guest_cargo_env(), **more}
     return subprocess.run(["cargo", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=600 * SLOW)
 
 
