@@ -2,6 +2,7 @@
 /** @file bridge.c  The runtime's host functions, each one line over a domain: src/db for
  *  database-proxy, src/threading, the log for what guests print. Files, names, signals and sockets
  *  are in bridge_files.c, bridge_names.c, bridge_signals.c and bridge_tcp.c. */
+#include "dns/sentinel.h"
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,17 @@ wg_code wg__instance_db(wg_instance *i, wg_error *err) {
   return i->db ? WG_OK : wg_db_guest_new(i->tenure->pools->db, &i->db, err);
 }
 
+/** The host that a guest means: behind the address that its name resolved to, the name. Borrowed from
+ *  `host` or `name`. */
+static wgrt_bytes meant_host(const wg_instance *i, wgrt_bytes host,
+                             char name[2 * WG_DNS_NAME_MAX]) {
+  wg_dns_addr a;
+  if (wg_dns_literal((const char *)host.p, host.n, &a) && wg_dns_in_sentinels(&a) &&
+      wg__instance_sentinel_name(i, &a, name))
+    return wg__bytes(name, strlen(name));
+  return host;
+}
+
 static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
   (void)ctx;
   wg_instance *i = inst;
@@ -102,10 +114,12 @@ static void bridge_db_connect(void *ctx, void *inst, wgrt_op_db_connect *op) {
     wg__op_complete(&op->op, &err);
     return;
   }
+  char name[2 * WG_DNS_NAME_MAX];
+  wgrt_bytes host = meant_host(i, op->host, name);
   wg_db_target target = {
       .protocol = (wg_db_protocol)op->protocol,
-      .host = (const char *)op->host.p,
-      .host_len = op->host.n,
+      .host = (const char *)host.p,
+      .host_len = host.n,
       .port = (uint16_t)op->port,
       .database = (const char *)op->database.p,
       .database_len = op->database.n,
@@ -157,6 +171,8 @@ static int32_t bridge_db_open(void *ctx, void *inst, wgrt_bytes host, uint32_t p
   wg_instance *i = inst;
   wg_error err;
   wg_code c = wg__instance_db(i, &err);
+  char name[2 * WG_DNS_NAME_MAX];
+  host = meant_host(i, host, name);
   if (c == WG_OK) c = wg_db_open(i->db, (const char *)host.p, host.n, (uint16_t)port, handle, &err);
   if (c == WG_NOT_FOUND) c = err.code = WG_REFUSED; /* as connect() has it */
   return c < 0 ? (int32_t)failed(out, &err, c) : 0;

@@ -172,9 +172,8 @@ static void dial_name(wgrt_op_tcp_connect *op, wg_instance *i, const char *host)
   wg_dns_resolve(i->worker->dns, host, strlen(host), &dial_of(op)->req, on_resolved, op);
 }
 
-/** The name that a sentinel stands for in the instance's configuration. */
-static bool sentinel_name(const wg_instance *i, const wg_dns_addr *a,
-                          char out[2 * WG_DNS_NAME_MAX]) {
+bool wg__instance_sentinel_name(const wg_instance *i, const wg_dns_addr *a,
+                                char out[2 * WG_DNS_NAME_MAX]) {
   const wg_site *s = i->app->site;
   const wg_config *c = s->config;
   uint16_t at = wg_dns_sentinel_place(a);
@@ -241,7 +240,7 @@ static void bridge_tcp_connect(void *ctx, void *inst, wgrt_op_tcp_connect *op) {
     return;
   }
   if (wg_dns_in_sentinels(&a)) {
-    if (!sentinel_name(i, &a, name))
+    if (!wg__instance_sentinel_name(i, &a, name))
       refuse(op, i, &p, "stands for no declared database", false);
     else if (!open_database(op, i, name))
       dial_name(op, i, name);

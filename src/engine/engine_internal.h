@@ -202,6 +202,10 @@ typedef struct wg_instance {
   wg_allow_memory learned; /**< what its lookups allow it to dial */
 } wg_instance;
 
+/** The name that a sentinel stands for in the instance's configuration. @return false: for none */
+bool wg__instance_sentinel_name(const wg_instance *i, const wg_dns_addr *a,
+                                char out[2 * WG_DNS_NAME_MAX]);
+
 static inline wg_allow wg__instance_allow(const wg_instance *i) {
   return (wg_allow){i->app->site->config->allow, i->app->site->config->allow_count};
 }
