@@ -56,9 +56,9 @@ lint_rust() {
     CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings &&
     lint_guest_crate
 }
-# The crate for guests, which is for wasm32, and its messages natively, too.
+# The crate for guests, which is for wasm32, and its messages natively, too; and what is written with it.
 lint_guest_crate() {
-  local clippy=(cargo clippy --locked -q --lib) library
+  local clippy=(cargo clippy --locked -q --lib) library app
   (
     cd crates/warpgrid-async
     export CARGO_TARGET_DIR=$cache/guest-rust/target
@@ -69,7 +69,11 @@ lint_guest_crate() {
       exit 0
     fi
     "${clippy[@]}" --target wasm32-wasip2 -- -D warnings &&
-      "${clippy[@]}" --target wasm32-wasip2 --examples --all-features -- -D warnings
+      "${clippy[@]}" --target wasm32-wasip2 --examples --all-features -- -D warnings || exit 1
+    for app in "$root"/test-apps/t*-rust-* "$root/tests/fixtures/rust-async-handler"; do
+      cd "$app"
+      cargo fmt --check && "${clippy[@]}" --target wasm32-wasip2 -- -D warnings || exit 1
+    done
   )
 }
 lint_shell() {

@@ -431,11 +431,11 @@ def guest_cargo_env():
 
 
 def rust_guest(project, name):
-    """A component of a project in projects/ or ../fixtures/, built by cargo once a session: a binary, a
+    """A component of a project in projects/, tests/fixtures/ or test-apps/, built by cargo once a session: a binary, a
     library or an example."""
     if project not in _built:
         env = guest_cargo_env()
-        places = [ROOT / "tests" / folder / project for folder in ("e2e/projects", "fixtures")]
+        places = [ROOT / folder / project for folder in ("tests/e2e/projects", "tests/fixtures", "test-apps")]
         place = next(p for p in places if p.is_dir())
         kinds = ["--bins", "--examples", *(["--lib"] if (place / "src" / "lib.rs").exists() else [])]
         out = subprocess.run(
