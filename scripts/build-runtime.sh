@@ -65,14 +65,22 @@ archive=$store/libwarpgrid_runtime.a
 if [ ! -f "$archive" ]; then
   target=$cache/cargo
   echo "building the runtime crate (10 to 20 minutes when cold, about 1 after a small change)" >&2
+  # All checkouts share the folder, and Cargo takes their crates for one: one at a time, and newer
+  # than what another one built there.
+  mkdir -p "$target"
+  exec 9>"$target/.warpgrid-lock"
+  flock 9
+  touch crates/warpgrid-runtime/src/lib.rs
   CARGO_TARGET_DIR=$target cargo build --release --locked -p warpgrid-runtime >&2
   # A source that changed meanwhile may be in the archive, or not: that content is the next run's.
   [ "$(content_hash)" = "$hash" ] || { echo "the sources changed meanwhile: building again" >&2
+    exec 9>&-
     exec "$root/scripts/build-runtime.sh" ${output:+--output "$output"} ${quiet_option:+"$quiet_option"}; }
   mkdir -p "$store"
   # Through a temporary name: another build may look at the same moment.
   cp "$target/release/libwarpgrid_runtime.a" "$archive.$$"
   mv "$archive.$$" "$archive"
+  exec 9>&-
   # An archive is 100 MB: keep the few that were used last.
   # shellcheck disable=SC2012
   ls -1dt "$cache"/runtime/*/ | tail -n +5 | while read -r old; do rm -rf "$old"; done
