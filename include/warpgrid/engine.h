@@ -82,12 +82,13 @@ WG_API const char *wg_component_kind_name(wg_component_kind kind);
 WG_API WG_MUSTCHECK wg_code wg_component_save(wg_component *c, const char *path, wg_error *err);
 WG_API void wg_component_free(wg_component *c);
 
-/** What an engine can do for an import. */
+/** What an engine can do for an import, or with an export. */
 typedef enum wg_interface_status {
-  WG_INTERFACE_OK,          /**< linked, or an export */
-  WG_INTERFACE_DISABLED,    /**< a shim that warp.toml turns off */
+  WG_INTERFACE_OK, /**< linked; or an export that is called, or none of the host's affair */
+  WG_INTERFACE_DISABLED, /**< a shim that warp.toml turns off */
   WG_INTERFACE_UNAVAILABLE, /**< a shim that this version does not have yet */
-  WG_INTERFACE_UNKNOWN      /**< no host interface of this name or version */
+  WG_INTERFACE_UNKNOWN /**< no host interface of this name or version; or an export that the
+                                 host would call in another version */
 } wg_interface_status;
 /** One import or export of a component. */
 typedef struct wg_interface {
@@ -95,6 +96,9 @@ typedef struct wg_interface {
   int is_export;
   wg_interface_status status;
   const char *reason; /**< for people, with the line of warp.toml that helps; "" when OK */
+  const char
+      *versions; /**< that the host has of it, "0.2.12 and 0.3.0"; "" when none. A guest of any
+                             version of the same minor series is served, if all that it uses is there */
 } wg_interface;
 /** Names every import, then every export. */
 WG_API void wg_engine_inspect(const wg_engine *e, const wg_component *c,
@@ -103,13 +107,16 @@ WG_API void wg_engine_inspect(const wg_engine *e, const wg_component *c,
 /** What differs from one app of an engine to the next; zero-initialise. Borrowed for the call. */
 typedef struct wg_app_options {
   const char *const *args; /**< NULL-terminated arguments of a command, without its name */
-  const char *name;        /**< args[0] and log name; NULL: the configured name */
+  const char *name; /**< args[0] and log name; NULL: the configured name */
 } wg_app_options;
-/** Links the component with the enabled shims only (the PRD's WarpGridEngine::instantiate).
+/** Links the component with the enabled shims only (the PRD's WarpGridEngine::instantiate). What it
+ *  exports says whether it is called as a WASI 0.2 or an async WASI 0.3 one; both may be side by side.
  *  @param options  NULL: defaults
  *  @param out      owned by the caller: wg_app_free(), after the engine has stopped
- *  @return WG_OK; WG_LINK: an import is disabled, not available or unknown: err names the
- *          interface, its hint the line of warp.toml that enables it; WG_COMPONENT */
+ *  @return WG_OK; WG_LINK: an import is disabled, not available or unknown, or all that could be
+ *          called in it is of another version: err names the interface, the hint the line of
+ *          warp.toml that enables it or the versions that there are; WG_INVALID: an export is not
+ *          what its name says; WG_COMPONENT */
 WG_API WG_MUSTCHECK wg_code wg_engine_instantiate(wg_engine *e, wg_component *c,
                                                   const wg_app_options *options, wg_app **out,
                                                   wg_error *err);
@@ -125,13 +132,13 @@ typedef void (*wg_reloaded_cb)(void *user, uint64_t generation, const wg_error *
 /** What to serve; zero-initialise: what warp.toml names. Borrowed until wg_engine_serve() returns.
  */
 typedef struct wg_serve_options {
-  wg_app *app;           /**< one made with wg_engine_instantiate(); or */
+  wg_app *app; /**< one made with wg_engine_instantiate(); or */
   const char *component; /**< a file to load; both NULL: [services], or the one component that
                               warp.toml names */
-  unsigned load_flags;   /**< WG_LOAD_* for files */
+  unsigned load_flags; /**< WG_LOAD_* for files */
   wg_listening_cb on_listening; /**< may be NULL */
-  wg_reloaded_cb on_reloaded;   /**< may be NULL */
-  void *user;                   /**< first argument of the callbacks */
+  wg_reloaded_cb on_reloaded; /**< may be NULL */
+  void *user; /**< first argument of the callbacks */
 } wg_serve_options;
 /** Serves HTTP/1.1 and h2c until wg_engine_stop(); then drains: no new connections, requests in
  *  flight finish for at most drain_timeout. An engine serves once.

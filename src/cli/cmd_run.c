@@ -89,7 +89,12 @@ int cmd_run(const cli_args *args) {
   code = common_load(args, &options, &x);
   if (code == CLI_DONE) {
     wg_component_kind kind = wg_component_get_kind(x.component);
-    if (kind != WG_COMPONENT_P2_COMMAND && kind != WG_COMPONENT_P3_COMMAND) {
+    bool command = kind == WG_COMPONENT_P2_COMMAND || kind == WG_COMPONENT_P3_COMMAND;
+    /* What exports wasi:cli/run in another version is refused with the versions. */
+    if (kind == WG_COMPONENT_OTHER &&
+        wg_engine_instantiate(x.engine, x.component, NULL, &x.app, &err) != WG_OK) {
+      code = ui_fail("run", &err, CLI_FAILED);
+    } else if (!command) {
       wg_error_set(&err, WG_INVALID, 0, "cannot run '%s': it exports no wasi:cli/run", x.path);
       if (kind == WG_COMPONENT_OTHER)
         wg_error_hint(&err, "see 'warp validate %s'", x.path);

@@ -17,25 +17,22 @@ static const char *status_name(const wg_interface *i) {
 static void on_interface(void *user, const wg_interface *i) {
   cli_report *r = user;
   wg_buf *out = i->is_export ? &r->exports : &r->imports;
-  bool finding = !i->is_export && i->status != WG_INTERFACE_OK;
+  bool odd = i->status != WG_INTERFACE_OK;
+  /* What is exported in a later version, too, hinders nobody. */
+  bool finding = odd && (!i->is_export || r->kind == WG_COMPONENT_OTHER);
   if (finding) r->finding_count++;
+  if (finding && i->is_export) r->other_version = true;
   if (!i->is_export) cli_imports_add(&r->imported, i->name, strlen(i->name));
   if (ui_json()) {
     wg_buf_printf(out, "%s{\"name\":", wg_buf_len(out) ? "," : "");
     ui_json_string(out, i->name);
-    if (!i->is_export) {
-      wg_buf_printf(out, ",\"status\":\"%s\",\"reason\":", status_name(i));
-      ui_json_string(out, i->reason);
-    }
+    wg_buf_printf(out, ",\"status\":\"%s\",\"reason\":", status_name(i));
+    ui_json_string(out, i->reason);
     wg_buf_put_u8(out, '}');
     return;
   }
-  if (!finding) {
-    wg_buf_printf(out, "  %s\n", i->name);
-    return;
-  }
-  wg_buf_printf(out, "  %s: %s\n", i->name, status_name(i));
-  wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
+  wg_buf_printf(out, "  %s%s%s\n", i->name, odd ? ": " : "", odd ? status_name(i) : "");
+  if (finding) wg_buf_printf(&r->findings, "%s: %s\n", i->name, i->reason);
 }
 
 void cli_report_read(cli_report *r, const wg_engine *e, const wg_component *c) {
@@ -44,10 +41,15 @@ void cli_report_read(cli_report *r, const wg_engine *e, const wg_component *c) {
   wg_buf_init(&r->exports, 4 << 20);
   wg_buf_init(&r->findings, 4 << 20);
   wg_engine_inspect(e, c, on_interface, r);
-  if (r->kind != WG_COMPONENT_OTHER) return;
+  if (r->kind != WG_COMPONENT_OTHER || r->other_version) return;
   r->finding_count++;
   wg_buf_printf(&r->findings, "it exports neither a wasi:http handler nor wasi:cli/run, so it can "
                               "be neither served nor run\n");
+}
+
+void cli_report_add(cli_report *r, const wg_error *err) {
+  r->finding_count++;
+  wg_buf_printf(&r->findings, "%s%s%s\n", err->msg, err->hint[0] ? "; " : "", err->hint);
 }
 
 void cli_report_release(cli_report *r) {

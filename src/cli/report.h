@@ -12,10 +12,13 @@ typedef struct cli_report {
   wg_buf findings;         /**< why it cannot run here; text only */
   cli_imports imported;
   unsigned finding_count;
+  bool other_version; /**< one of them is an export that would be called in another version */
 } cli_report;
 
 /** Lists the interfaces of a component. cli_report_release() afterwards. */
 void cli_report_read(cli_report *r, const wg_engine *e, const wg_component *c);
+/** One more reason why it cannot run here. */
+void cli_report_add(cli_report *r, const wg_error *err);
 void cli_report_release(cli_report *r);
 
 /** The WASI generation, from what the component exports: "0.2", "0.3", "none". */

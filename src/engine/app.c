@@ -8,25 +8,51 @@
 /** Requests in the life of an instance unless [http] reuse says otherwise. */
 enum { REUSE_P2 = 1, REUSE_P3 = 128 };
 
-/** Keeps the first import that cannot be linked as an error. */
-static void refuse_import(void *user, const wg_interface *i) {
-  wg_error *err = user;
-  if (i->status == WG_INTERFACE_OK || err->code != WG_OK) return;
-  wg_error_set(err, WG_LINK, 0, "the component imports '%s', which is %s", i->name,
-               i->status == WG_INTERFACE_DISABLED      ? "turned off"
-               : i->status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
-                                                       : "unknown to this host");
-  if (i->status == WG_INTERFACE_UNAVAILABLE)
-    wg_error_hint(err, "this is version %s; 'warp validate' lists what it has", wg_version());
+typedef struct check {
+  wg_error err;
+  bool callable; /**< something else is exported that is called */
+} check;
+
+/** Keeps the first interface that does not fit as an error. */
+static void refuse(void *user, const wg_interface *i) {
+  check *k = user;
+  if (i->status == WG_INTERFACE_OK || k->err.code != WG_OK) return;
+  if (i->is_export && k->callable) return;
+  const char *verb = i->is_export ? "exports" : "imports";
+  if (i->versions[0] && i->status == WG_INTERFACE_UNKNOWN)
+    wg_error_set(&k->err, WG_LINK, 0, "the component %s '%s', but this host has %s", verb, i->name,
+                 i->versions);
   else
-    wg_error_hint(err, "%s", i->reason);
+    wg_error_set(&k->err, WG_LINK, 0, "the component %s '%s', which is %s", verb, i->name,
+                 i->status == WG_INTERFACE_DISABLED      ? "turned off"
+                 : i->status == WG_INTERFACE_UNAVAILABLE ? "not available in this version"
+                                                         : "unknown to this host");
+  if (i->status == WG_INTERFACE_UNAVAILABLE)
+    wg_error_hint(&k->err, "this is version %s; 'warp validate' lists what it has", wg_version());
+  else
+    wg_error_hint(&k->err, "%s", i->reason);
 }
 
-static wg_code check_imports(const wg_config *config, const wg_component *c, wg_error *err) {
-  wg_error found = {.code = WG_OK};
-  wg__inspect(config, c, refuse_import, &found);
-  if (found.code != WG_OK && err) *err = found;
-  return found.code;
+static wg_code check_interfaces(const wg_config *config, const wg_component *c, wg_error *err) {
+  check k = {.callable = wg_component_get_kind(c) != WG_COMPONENT_OTHER};
+  wg__inspect(config, c, refuse, &k);
+  if (k.err.code != WG_OK && err) *err = k.err;
+  return k.err.code;
+}
+
+/** Names the version beside an interface that the runtime could not link or call: the series fits,
+ *  but a function is missing or of another type. */
+static void explain(void *user, const wg_interface *i) {
+  wg_error *err = user;
+  if (!i->versions[0] || err->hint[0] || i->is_export != (err->code == WG_INVALID)) return;
+  /* Of an import the message has the name as it is, of an export that of the host's version. */
+  size_t known = i->is_export ? strcspn(i->name, "@") + 1 : strlen(i->name);
+  if (!memmem(err->msg, strlen(err->msg), i->name, known)) return;
+  if (i->is_export) wg_error_wrap(err, "'%s' of the component", i->name);
+  wg_error_hint(err,
+                "this host has version %s of it, and serves what was built with bindings of that "
+                "version or uses no more than it has; else a WarpGrid newer than %s is needed",
+                i->versions, wg_version());
 }
 
 bool wg__app_is_service(const wg_app *a) {
@@ -78,7 +104,7 @@ static wg_code make_files(wg_engine *e, wg_app *app, const wg_site *site, const 
 wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg_app_spec *spec,
                     wg_app **out, wg_error *err) {
   const wg_config *cfg = site->config;
-  wg_code code = check_imports(cfg, c, err);
+  wg_code code = check_interfaces(cfg, c, err);
   if (code != WG_OK) return code;
   size_t own_env = wg__list_len((const char *const *)cfg->env), env_count = 0;
   size_t env_n = own_env + wg__list_len((const char *const *)spec->env),
@@ -131,7 +157,10 @@ wg_code wg__app_new(wg_engine *e, const wg_site *site, wg_component *c, const wg
       .host_names = cfg->host_dns,
   };
   wgrt_error re;
-  if (wgrt_app_new(e->rt, c->rt, &ac, &app->rt, &re) != 0) code = wg__engine_error(err, &re);
+  if (wgrt_app_new(e->rt, c->rt, &ac, &app->rt, &re) != 0) {
+    code = wg__engine_error(err, &re);
+    if (err && (code == WG_LINK || code == WG_INVALID)) wg__inspect(cfg, c, explain, err);
+  }
 out:
   free(env);
   free(argv);

@@ -5,11 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/** Packages of WASI that the runtime links whole, in 0.2.x and 0.3.x. */
-static const char *const wasi_packages[] = {"wasi:cli/",    "wasi:clocks/", "wasi:filesystem/",
-                                            "wasi:http/",   "wasi:io/",     "wasi:random/",
-                                            "wasi:sockets/"};
-
 static bool starts_with(const char *s, const char *prefix) {
   return strncmp(s, prefix, strlen(prefix)) == 0;
 }
@@ -46,24 +41,45 @@ static wg_interface_status disabled(const wg_config *c, uint32_t bit, char *reas
   return WG_INTERFACE_DISABLED;
 }
 
-/** @param reason  filled for people when the status is not OK */
-static wg_interface_status status_of(const wg_config *c, const char *name, char *reason,
-                                     size_t cap) {
-  uint32_t shim = shim_of(name);
+/** The versions of an interface, "0.2.12 and 0.3.0". */
+typedef struct versions {
+  char text[64];
+  unsigned count;
+} versions;
+
+static void on_version(void *user, wgrt_bytes version) {
+  versions *v = user;
+  size_t n = strlen(v->text);
+  snprintf(v->text + n, sizeof v->text - n, "%s%.*s", v->count++ ? " and " : "", (int)version.n,
+           (const char *)version.p);
+}
+
+static void say_versions(const versions *has, char *reason, size_t cap) {
+  snprintf(reason, cap,
+           "this host has version%s %s; build it with bindings of %s, or use a WarpGrid newer than "
+           "%s",
+           has->count > 1 ? "s" : "", has->text, has->count > 1 ? "one of them" : "that version",
+           wg_version());
+}
+
+/** @param has     gets the versions that there are
+ *  @param reason  filled for people when the status is not OK */
+static wg_interface_status status_of(const wg_config *c, const char *name, int is_export,
+                                     versions *has, char *reason, size_t cap) {
+  uint32_t link, shim = is_export ? 0 : shim_of(name);
+  bool served = wgrt_implements(wg__bytes(name, strlen(name)), is_export, &link, on_version, has);
+  if (shim && !(c->shims & shim)) return disabled(c, shim, reason, cap);
+  if (served) return WG_INTERFACE_OK;
+  if (has->count) {
+    say_versions(has, reason, cap);
+    return WG_INTERFACE_UNKNOWN;
+  }
+  if (is_export) return WG_INTERFACE_OK;
   if (shim) {
-    uint32_t link;
-    if (!(c->shims & shim)) return disabled(c, shim, reason, cap);
-    if (wgrt_implements(wg__bytes(name, strlen(name)), &link)) return WG_INTERFACE_OK;
     snprintf(reason, cap, "not available in this version (%s)", wg_version());
     return WG_INTERFACE_UNAVAILABLE;
   }
-  for (size_t i = 0; i < WG_COUNT(wasi_packages); i++) {
-    const char *at = strchr(name, '@');
-    if (starts_with(name, wasi_packages[i]) && at &&
-        (starts_with(at, "@0.2.") || starts_with(at, "@0.3.")))
-      return WG_INTERFACE_OK;
-  }
-  snprintf(reason, cap, "this host has no interface of that name and version");
+  snprintf(reason, cap, "this host has no interface of that name");
   return WG_INTERFACE_UNKNOWN;
 }
 
@@ -77,8 +93,9 @@ static void on_interface(void *user, int is_export, wgrt_bytes name) {
   inspection *in = user;
   char text[512], reason[600] = "";
   snprintf(text, sizeof text, "%.*s", (int)name.n, (const char *)name.p);
-  wg_interface i = {.name = text, .is_export = is_export, .reason = reason};
-  i.status = is_export ? WG_INTERFACE_OK : status_of(in->config, text, reason, sizeof reason);
+  versions has = {{0}, 0};
+  wg_interface i = {.name = text, .is_export = is_export, .reason = reason, .versions = has.text};
+  i.status = status_of(in->config, text, is_export, &has, reason, sizeof reason);
   in->item(in->user, &i);
 }
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 
 import pytest
-from harness import Server, Warp, curl, find_build
+import wat
+from harness import Server, Warp, curl, find_build, toml
 from infra import ROOT
 
 EXAMPLE = ROOT / "docs" / "examples" / "embed.c"
@@ -214,6 +215,72 @@ target_link_libraries(embed PRIVATE warpgrid::{target})
         f"-DCMAKE_C_COMPILER={cache('CMAKE_C_COMPILER')}", f"-DCMAKE_C_FLAGS={flags}")  # fmt: skip
     run("cmake", "--build", tmp_path / "b")
     check_serves(tmp_path / "b" / "embed", guest("hello-p2"), tmp_path)
+
+
+# A host that loads two components, is asked what they are, and links and serves both.
+SIDE_BY_SIDE = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <warpgrid/warpgrid.h>
+static wg_engine *engine;
+static void on_signal(int number) { (void)number; wg_engine_stop(engine); }
+static void on_listening(void *user, const char *const *urls) {
+  (void)user;
+  puts(*urls);
+  fflush(stdout);
+}
+int main(int argc, char **argv) {
+  wg_error err;
+  wg_engine_options options = {.config_path = "warp.toml"};
+  wg_serve_options serve = {.on_listening = on_listening};
+  if (wg_engine_new(&options, &engine, &err) != WG_OK) return 2;
+  for (int i = 1; i < argc; i++) {
+    wg_component *component;
+    wg_app *app = NULL;
+    if (wg_engine_load(engine, argv[i], 0, &component, &err) != WG_OK) return 3;
+    wg_code code = wg_engine_instantiate(engine, component, NULL, &app, &err);
+    fprintf(stderr, "%s: %s\n", wg_component_kind_name(wg_component_get_kind(component)),
+            code == WG_OK ? "links" : err.msg);
+    if (code != WG_OK) fprintf(stderr, "%s: %s\n", wg_code_name(code), err.hint);
+    wg_app_free(app);
+    wg_component_free(component);
+  }
+  signal(SIGTERM, on_signal);
+  wg_code code = wg_engine_serve(engine, &serve, &err);
+  signal(SIGTERM, SIG_IGN);
+  wg_engine_free(engine);
+  return code == WG_OK ? 0 : 1;
+}
+"""
+
+
+def test_us_504_sync_and_async_side_by_side(prefix, guest, tmp_path):
+    """One engine, a WASI 0.2 and a WASI 0.3 service, told apart by what they export; a handler of a
+    version that is not there is an error, and the engine goes on."""
+    (tmp_path / "host.c").write_text(SIDE_BY_SIDE)
+    (tmp_path / "next.wat").write_text(wat.command(export="wasi:http/handler@0.4.0"))
+    services = {name: {"component": str(guest(f"hello-{name}")), "path": f"/{name}"} for name in ("p2", "p3")}
+    (tmp_path / "warp.toml").write_text(toml({"http": {"listen": ["127.0.0.1:0"]}, "services": services}))
+    program = compile(tmp_path / "host.c", tmp_path / "host", pkg_config(prefix, "--cflags", "--libs", "warpgrid"))
+    env = Warp(program, tmp_path).env({"LD_LIBRARY_PATH": str(lib(prefix))})
+    process = subprocess.Popen(
+        [str(program), str(guest("hello-p2")), str(guest("hello-p3")), "next.wat"], cwd=tmp_path, env=env,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    server = Server(process)
+    try:
+        server.wait_listening()
+        server.log.wait_for("^p2 service: links$")
+        server.log.wait_for("^p3 service: links$")
+        server.log.wait_for("neither.*: the component exports 'wasi:http/handler@0.4.0', but this host has 0.3.0$")
+        server.log.wait_for("^missing import: .*newer than 0.1.0$")
+        for path in ("/p2", "/p3", "/p2"):
+            assert server.get(path).body == b"hello from C\n"
+        server.stop()
+    finally:
+        server.kill()
+        server.log.join()
+        print(f"--- stderr of {program}\n{server.log.text}")
 
 
 def test_the_example_says_what_went_wrong(prefix, tmp_path):

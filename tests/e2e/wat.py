@@ -61,8 +61,14 @@ UNKNOWN_IMPORT = """
   (import "acme:billing/invoices@1.0.0" (instance (export "send" (func (param "id" u64)))))"""
 
 
-def command(body="i32.const 0", imports=""):
-    """A wasi:cli/run component; `body` leaves 0 (success) or 1 on the stack."""
+def importing(name):
+    """An import of an interface for a function that no host has in it."""
+    return f'(import "{name}" (instance (export "no-such-function" (func))))'
+
+
+def command(body="i32.const 0", imports="", export="wasi:cli/run@0.2.0"):
+    """A wasi:cli/run component, or one that exports something else of that shape; `body` leaves 0
+    (success) or 1 on the stack."""
     return f"""(component{imports}
   (core module $m
     (memory (export "memory") 1)
@@ -70,7 +76,7 @@ def command(body="i32.const 0", imports=""):
   (core instance $i (instantiate $m))
   (func $run (result (result)) (canon lift (core func $i "run")))
   (instance $cli (export "run" (func $run)))
-  (export "wasi:cli/run@0.2.0" (instance $cli)))
+  (export "{export}" (instance $cli)))
 """
 
 

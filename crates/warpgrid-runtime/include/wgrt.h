@@ -119,9 +119,14 @@ enum { /* which host interfaces go into the linker; FILESYSTEM and DNS also shad
        WGRT_LINK_THREADING = 1u << 4,
        WGRT_LINK_ALL = (1u << 5) - 1
 };
-/** True when this version of the runtime implements the interface, for example
- *  "warpgrid:shim/database-proxy@0.1.0"; *link then is its WGRT_LINK_ bit. */
-int wgrt_implements(wgrt_bytes interface_name, uint32_t *link);
+/** What this version of the runtime has of an interface such as "warpgrid:shim/dns@0.1.0".
+ *  @param is_export  0: of what guests may import; 1: of what is called in them
+ *  @param link       gets its WGRT_LINK_ bit; 0: none, or always linked
+ *  @param version    is told each version that there is ("0.2.12"), in ascending order
+ *  @return 1 when one of these serves a guest that was built with the version in the name: the same
+ *          one, or one of the same minor series (0.3.x); drafts ("0.3.0-rc") serve only themselves */
+int wgrt_implements(wgrt_bytes interface_name, int is_export, uint32_t *link,
+                    void (*version)(void *user, wgrt_bytes version), void *user);
 
 typedef struct wgrt_app_cfg {
   uint32_t size;

@@ -2,6 +2,7 @@
 //! The engine and components: compilation, its cache, and what a component is.
 
 use crate::abi::{EngineCfg, Failure, Kind};
+use crate::versions::{P2, P3, compatible};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -162,14 +163,19 @@ impl Loaded {
         let ty = component.component_type();
         let imports = ty.imports(&e.wasmtime).map(|(n, _)| n.to_string()).collect();
         let exports: Vec<String> = ty.exports(&e.wasmtime).map(|(n, _)| n.to_string()).collect();
-        let has = |prefix: &str| exports.iter().any(|n| n.starts_with(prefix));
-        let kind = if has("wasi:http/handler@0.3.") {
+        let has = |interface: &str, version: &str| {
+            exports
+                .iter()
+                .filter_map(|n| n.split_once('@'))
+                .any(|(n, v)| n == interface && compatible(v, version))
+        };
+        let kind = if has("wasi:http/handler", P3) {
             ComponentKind::P3Http
-        } else if has("wasi:http/incoming-handler@0.2.") {
+        } else if has("wasi:http/incoming-handler", P2) {
             ComponentKind::P2Http
-        } else if has("wasi:cli/run@0.3.") {
+        } else if has("wasi:cli/run", P3) {
             ComponentKind::P3Command
-        } else if has("wasi:cli/run@0.2.") {
+        } else if has("wasi:cli/run", P2) {
             ComponentKind::P2Command
         } else {
             ComponentKind::Other

@@ -24,6 +24,7 @@ mod sockets;
 mod spin;
 mod stdio;
 mod toml_walk;
+mod versions;
 mod watch;
 mod worker;
 
@@ -193,15 +194,19 @@ pub unsafe extern "C" fn wgrt_component_free(c: *mut Loaded) {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wgrt_implements(name: Bytes, link: *mut u32) -> c_int {
-    let name = unsafe { name.text() };
-    match shims::IMPLEMENTED.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-        Some((_, bit)) => {
-            unsafe { *link = *bit };
-            1
-        }
-        None => 0,
+pub unsafe extern "C" fn wgrt_implements(
+    name: Bytes,
+    is_export: c_int,
+    link: *mut u32,
+    version: unsafe extern "C" fn(*mut c_void, Bytes),
+    user: *mut c_void,
+) -> c_int {
+    let found = versions::find(&unsafe { name.text() }, is_export != 0);
+    unsafe { *link = found.link };
+    for v in &found.versions {
+        unsafe { version(user, Bytes::of(v.as_bytes())) };
     }
+    found.served.into()
 }
 
 #[unsafe(no_mangle)]

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -105,32 +106,57 @@ static void test_us_101_versions(void **state) {
   assert_string_equal(wgrt_wasmtime_version(), WARPGRID_WASMTIME_VERSION);
 }
 
-/* US-102: only what is implemented is offered for linking. */
+static void join_version(void *user, wgrt_bytes version) {
+  char *text = user;
+  size_t n = strlen(text);
+  snprintf(text + n, 32 - n, "%s%.*s", n ? " " : "", (int)version.n, (const char *)version.p);
+}
+
+/* US-102, US-504: only what is implemented is offered for linking, by the rules of semver. */
 static void test_us_102_implemented_interfaces(void **state) {
   (void)state;
   static const struct {
     const char *name;
-    int implemented;
+    int is_export, implemented;
     uint32_t link;
+    const char *versions;
   } cases[] = {
-      {"warpgrid:shim/database-proxy@0.1.0", 1, WGRT_LINK_DATABASE_PROXY},
-      {"warpgrid:shim-async/database-proxy@0.1.0", 1, WGRT_LINK_DATABASE_PROXY},
-      {"warpgrid:shim/threading@0.1.0", 1, WGRT_LINK_THREADING},
-      {"warpgrid:shim/filesystem@0.1.0", 1, WGRT_LINK_FILESYSTEM},
-      {"warpgrid:shim-async/filesystem@0.1.0", 1, WGRT_LINK_FILESYSTEM},
-      {"warpgrid:shim/dns@0.1.0", 1, WGRT_LINK_DNS},
-      {"warpgrid:shim-async/dns@0.1.0", 1, WGRT_LINK_DNS},
-      {"warpgrid:shim/signals@0.1.0", 1, WGRT_LINK_SIGNALS},
-      {"warpgrid:shim-async/signals@0.1.0", 1, WGRT_LINK_SIGNALS},
-      {"warpgrid:shim-async/threading@0.1.0", 0, 0},
-      {"warpgrid:shim/threading@0.2.0", 0, 0},
-      {"", 0, 0},
+      {"warpgrid:shim/database-proxy@0.1.0", 0, 1, WGRT_LINK_DATABASE_PROXY, "0.1.0"},
+      {"warpgrid:shim-async/database-proxy@0.1.0", 0, 1, WGRT_LINK_DATABASE_PROXY, "0.1.0"},
+      {"warpgrid:shim/threading@0.1.0", 0, 1, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/filesystem@0.1.7", 0, 1, WGRT_LINK_FILESYSTEM, "0.1.0"},
+      {"warpgrid:shim-async/filesystem@0.1.0", 0, 1, WGRT_LINK_FILESYSTEM, "0.1.0"},
+      {"warpgrid:shim/dns@0.1.0", 0, 1, WGRT_LINK_DNS, "0.1.0"},
+      {"warpgrid:shim-async/dns@0.1.0", 0, 1, WGRT_LINK_DNS, "0.1.0"},
+      {"warpgrid:shim/signals@0.1.0", 0, 1, WGRT_LINK_SIGNALS, "0.1.0"},
+      {"warpgrid:shim-async/signals@0.1.0", 0, 1, WGRT_LINK_SIGNALS, "0.1.0"},
+      {"warpgrid:shim-async/threading@0.1.0", 0, 0, 0, ""},
+      {"warpgrid:shim/threading@0.2.0", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading@0.0.0", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading@0.1", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading@0.1.0-rc", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading@0.1.2+build.3", 0, 1, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading@99999999999999999999.1.0", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"warpgrid:shim/threading", 0, 0, WGRT_LINK_THREADING, "0.1.0"},
+      {"wasi:http/types@0.2.0", 0, 1, 0, "0.2.12 0.3.0"},
+      {"wasi:http/types@0.3.9", 0, 1, 0, "0.2.12 0.3.0"},
+      {"wasi:http/types@0.4.0", 0, 0, 0, "0.2.12 0.3.0"},
+      {"wasi:http/handler@0.3.0", 0, 0, 0, ""},
+      {"wasi:http/handler@0.3.1", 1, 1, 0, "0.3.0"},
+      {"wasi:http/types@0.3.0", 1, 0, 0, ""},
+      {"wasi:filesystem/dns@0.3.0", 0, 0, 0, ""},
+      {"wasi:http@0.3.0", 0, 0, 0, ""},
+      {"@", 0, 0, 0, ""},
+      {"", 0, 0, 0, ""},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     uint32_t link = 0;
+    char versions[32] = "";
     wgrt_bytes name = {(const uint8_t *)cases[i].name, strlen(cases[i].name)};
-    assert_int_equal(wgrt_implements(name, &link), cases[i].implemented);
+    assert_int_equal(wgrt_implements(name, cases[i].is_export, &link, join_version, versions),
+                     cases[i].implemented);
     assert_int_equal(link, cases[i].link);
+    assert_string_equal(versions, cases[i].versions);
   }
 }
 

@@ -71,17 +71,13 @@ pub const LINK_SIGNALS: u32 = 1 << 2;
 pub const LINK_DATABASE_PROXY: u32 = 1 << 3;
 pub const LINK_THREADING: u32 = 1 << 4;
 
-/// The interfaces this version implements, and the bit that links each.
-pub const IMPLEMENTED: &[(&str, u32)] = &[
-    ("warpgrid:shim/filesystem@0.1.", LINK_FILESYSTEM),
-    ("warpgrid:shim-async/filesystem@0.1.", LINK_FILESYSTEM),
-    ("warpgrid:shim/dns@0.1.", LINK_DNS),
-    ("warpgrid:shim-async/dns@0.1.", LINK_DNS),
-    ("warpgrid:shim/signals@0.1.", LINK_SIGNALS),
-    ("warpgrid:shim-async/signals@0.1.", LINK_SIGNALS),
-    ("warpgrid:shim/database-proxy@0.1.", LINK_DATABASE_PROXY),
-    ("warpgrid:shim-async/database-proxy@0.1.", LINK_DATABASE_PROXY),
-    ("warpgrid:shim/threading@0.1.", LINK_THREADING),
+/// The interfaces of both packages, and the bit that links each.
+pub const LINKS: &[(&str, u32)] = &[
+    ("filesystem", LINK_FILESYSTEM),
+    ("dns", LINK_DNS),
+    ("signals", LINK_SIGNALS),
+    ("database-proxy", LINK_DATABASE_PROXY),
+    ("threading", LINK_THREADING),
 ];
 
 pub fn add_to_linker(l: &mut Linker<State>, link: u32) -> wasmtime::Result<()> {
