@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """usage: update-template-lock.py [WARP]
 
-Writes src/cli/templates/rust/Cargo.lock again, after a change of Cargo.toml there or for newer
-crates: the lock files of the projects for WASI 0.2 and 0.3 in one, with marks around the packages
-that only one of them has. WARP is the warp to use (default: build/dev/warp, built with that
-Cargo.toml).
+Writes the Cargo.lock of the templates rust and async-rust again, after a change of a Cargo.toml there
+or of crates/warpgrid-async, or for newer crates: the lock files of the projects with each choice in
+one, with marks around the packages that only one of them has. WARP is the warp to use (default:
+build/dev/warp, built with that Cargo.toml).
 """
 import subprocess
 import sys
@@ -13,15 +13,17 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "src" / "cli" / "templates" / "rust" / "Cargo.lock"
+TEMPLATES = ROOT / "src" / "cli" / "templates"
 NAME = "template-name"  # no crate has it
+# The option whose value decides which packages there are.
+CHOICES = {"rust": ("http", "p2", "p3"), "async-rust": ("database", "none", "postgres")}
 
 
-def lock(warp, folder, http):
+def lock(warp, folder, template, option, value):
     """(head, packages) of the lock file that cargo makes for a new project."""
-    project = Path(folder) / http
+    project = Path(folder) / f"{template}-{value}"
     subprocess.run(
-        [warp, "init", project, "--template", "rust", "--http", http, "--name", NAME, "--yes"],
+        [warp, "init", project, "--template", template, f"--{option}", value, "--name", NAME, "--yes"],
         check=True, capture_output=True,
     )  # fmt: skip
     (project / "Cargo.lock").unlink(missing_ok=True)
@@ -39,17 +41,19 @@ def main():
         print(__doc__.strip(), file=sys.stderr)
         return 2
     warp = Path(args[0] if args else ROOT / "build" / "dev" / "warp").resolve()
-    with tempfile.TemporaryDirectory(prefix="warpgrid-lock.") as folder:
-        head, p2 = lock(warp, folder, "p2")
-        _, p3 = lock(warp, folder, "p3")
-    out = head.strip("\n") + "\n\n"
-    for package in sorted({*p2, *p3}):
-        if package in p2 and package in p3:
-            out += package + "\n"
-        else:
-            out += f"# @@if {'p2' if package in p2 else 'p3'}\n{package}\n# @@end\n"
-    LOCK.write_text(out)
-    print(f"{LOCK.relative_to(ROOT)}: {len(p2)} packages for p2, {len(p3)} for p3")
+    for template, (option, first, second) in CHOICES.items():
+        with tempfile.TemporaryDirectory(prefix="warpgrid-lock.") as folder:
+            head, a = lock(warp, folder, template, option, first)
+            _, b = lock(warp, folder, template, option, second)
+        out = head.strip("\n") + "\n\n"
+        for package in sorted({*a, *b}):
+            if package in a and package in b:
+                out += package + "\n"
+            else:
+                out += f"# @@if {first if package in a else second}\n{package}\n# @@end\n"
+        file = TEMPLATES / template / "Cargo.lock"
+        file.write_text(out)
+        print(f"{file.relative_to(ROOT)}: {len(a)} packages for {first}, {len(b)} for {second}")
     return 0
 
 

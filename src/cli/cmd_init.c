@@ -57,14 +57,15 @@ static bool ask_choice(const char *what, const char *choices, char *value, size_
   }
 }
 
-/** The value of an option with choices: given, asked for, or the first one.
+/** The value of an option with choices: given, asked for, or the standard one.
+ *  @param standard  NULL: the first one
  *  @return false at the end of input */
-static bool read_choice(init *x, const char *option, char out[32]) {
+static bool read_choice(init *x, const char *option, const char *standard, char out[32]) {
   const cli_option *o = x->args->command->options;
   while (strcmp(o->name, option) != 0) o++;
   const char *given = cli_value(x->args, option);
-  snprintf(out, 32, "%.*s", given ? (int)strlen(given) : (int)strcspn(o->choices, "|"),
-           given ? given : o->choices);
+  const char *value = given ? given : standard ? standard : o->choices;
+  snprintf(out, 32, "%.*s", (int)strcspn(value, "|"), value);
   if (given) return true;
   if (x->asks) return ask_choice(option, o->choices, out, 32);
   x->assumed = true;
@@ -102,15 +103,23 @@ static int read_parameters(init *x) {
     snprintf(x->name, sizeof x->name, "%s", name);
   else
     folder_name(x->dir, x->name);
-  if (!read_choice(x, "template", x->template)) return canceled();
+  if (!read_choice(x, "template", NULL, x->template)) return canceled();
+  bool async = strcmp(x->template, "async-rust") == 0, c = strcmp(x->template, "c") == 0;
   if (!name && x->asks && !ask_choice("name", NULL, x->name, sizeof x->name)) return canceled();
   if (!name && !x->asks) x->assumed = true;
-  if (!read_choice(x, "http", x->http)) return canceled();
-  const char *database = cli_value(x->args, "database");
-  if (strcmp(x->template, "c") == 0)
-    return read_choice(x, "database", x->database) ? CLI_DONE : canceled();
+  const char *http = cli_value(x->args, "http"), *database = cli_value(x->args, "database");
+  if (async && http && strcmp(http, "p3") != 0)
+    return ui_usage("init", "leave --http out, or pass --template rust",
+                    "the template 'async-rust' is of WASI 0.3, got '--http %s'", http);
+  if (async)
+    snprintf(x->http, sizeof x->http, "p3");
+  else if (!read_choice(x, "http", NULL, x->http))
+    return canceled();
+  if (c || async)
+    return read_choice(x, "database", async ? "postgres" : NULL, x->database) ? CLI_DONE
+                                                                              : canceled();
   if (database && strcmp(database, "none") != 0)
-    return ui_usage("init", "leave it out, or pass --template c",
+    return ui_usage("init", "leave it out, or pass --template c or async-rust",
                     "the template '%s' has no database in this version", x->template);
   snprintf(x->database, sizeof x->database, "none");
   return CLI_DONE;
@@ -233,7 +242,10 @@ static wg_code write_all(init *x, wg_error *err) {
     if (!of_template(x, f)) continue;
     wg_buf text;
     wg_buf_init(&text, FILE_MAX);
-    cli_template_render(&text, f->text, &values);
+    if (f->verbatim)
+      wg_buf_put(&text, f->text, strlen(f->text));
+    else
+      cli_template_render(&text, f->text, &values);
     if (text.failed) code = wg_error_set(err, WG_NOMEM, 0, "out of memory");
     if (code == WG_OK) code = cli_make_folders(x->paths[x->written], NULL, err);
     if (code == WG_OK) code = write_file(x->paths[x->written], &text, err);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** @file templates.h  The files that `warp init` writes: templates/, built into the executable. */
+/** @file templates.h  The files that `warp init` writes: templates/ and the guest crate, built into the
+ *  executable. */
 #pragma once
 #include "base/buf.h"
 
 typedef struct cli_template_file {
   const char *template_name; /**< "c"; "all": of every template */
-  const char *path;          /**< in the project; "gitignore" stands for ".gitignore" */
+  const char *path; /**< in the project; "gitignore" stands for ".gitignore" */
   const char *text;
+  bool verbatim; /**< the text has no marks: it is written as it is */
 } cli_template_file;
 
 extern const cli_template_file cli_template_files[]; /**< ends with a NULL name */

@@ -3,15 +3,28 @@
 already is never touched."""
 import json
 import subprocess
+import time
 
 import pytest
 from harness import SLOW, Server, Terminal, pack_env
+from infra import ROOT, free_port
 
+CRATE = ROOT / "crates" / "warpgrid-async"
+# The copy of the guest crate.
+COPIED = {"LICENSE": ROOT / "LICENSE", "Cargo.toml": CRATE / "Cargo.toml", "README.md": CRATE / "README.md"}
+COPIED |= {
+    f"{part}/{file.relative_to(top)}": file
+    for part in ("src", "examples", "wit")
+    for top in [(CRATE / part).resolve()]
+    for file in top.rglob("*") if file.is_file()
+}  # fmt: skip
 FILES = {
     "c": {".gitignore", "README.md", "warp.toml", "src/main.c", "tests/test.sh"},
     "rust": {".gitignore", "README.md", "warp.toml", "Cargo.toml", "Cargo.lock", "src/lib.rs", "src/service.rs",
              "tests/test.sh"},
 }
+FILES["async-rust"] = {".gitignore", "README.md", "warp.toml", "Cargo.toml", "Cargo.lock", "src/lib.rs", "tests/test.sh",
+                       *(f"warpgrid-async/{path}" for path in COPIED)}  # fmt: skip
 
 
 def written(folder):
@@ -51,6 +64,77 @@ def test_rust_project_builds_tests_and_serves(warp, tmp_path, http):
         text=True, timeout=600 * SLOW,
     )  # fmt: skip
     assert tests.returncode == 0 and "1 passed" in tests.stdout, tests.stdout + tests.stderr
+
+
+@pytest.mark.parametrize("database", ["none", "postgres"])
+def test_us_509_async_rust_project_builds_tests_and_serves(warp, tmp_path, postgres, database):
+    """Outside of the repository: nothing of it is needed but what `warp` wrote."""
+    name = f"till-{database}"
+    args = ["--database", "none"] if database == "none" else []
+    out = warp("init", name, "--template", "async-rust", *args, "-y", cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    project = tmp_path / name
+    assert written(project) == FILES["async-rust"]
+    for path, file in COPIED.items():
+        assert (project / "warpgrid-async" / path).read_bytes() == file.read_bytes(), path
+    lock = (project / "Cargo.lock").read_text()
+    assert ("tokio-postgres" in lock) == (database == "postgres")
+    works(warp, project, postgres, "p3", database)
+    # cargo took the versions that the template pins, and what cargo says of the code is nothing.
+    assert sorted((project / "Cargo.lock").read_text().strip().split("\n\n")) == sorted(lock.strip().split("\n\n"))
+    for command in (["test", "--quiet"], ["fmt", "--check"], ["clippy", "--quiet", "--", "-D", "warnings"]):
+        locked = ["--locked"] if command[0] != "fmt" else []
+        out = subprocess.run(
+            ["cargo", command[0], *locked, *command[1:]], cwd=project, env=warp.env(rust_env()), capture_output=True,
+            text=True, timeout=600 * SLOW,
+        )  # fmt: skip
+        assert out.returncode == 0 and "warning" not in out.stderr, out.stdout + out.stderr
+        assert command[0] != "test" or "1 passed" in out.stdout
+    assert "## Getting started" in (project / "README.md").read_text()
+
+
+def test_us_509_requests_of_the_async_project_wait_side_by_side(warp, tmp_path, postgres):
+    """20 requests that each wait 200 ms for the database, on one worker and a pool of 20."""
+    assert warp("init", "till-postgres", "--template", "async-rust", "-y", cwd=tmp_path).returncode == 0
+    project = tmp_path / "till-postgres"
+    source = project / "src" / "lib.rs"
+    source.write_text(source.read_text().replace("SELECT now()::text", "SELECT now()::text FROM pg_sleep(0.2)"))
+    config = project / "warp.toml"
+    config.write_text(config.read_text().replace("[http]", "[http]\nworkers = 1").replace(
+        'protocol = "postgres"', 'protocol = "postgres"\npool_size = 20'))  # fmt: skip
+    env = {**rust_env(), **postgres.env}
+    out = warp("pack", cwd=project, env=env, timeout_s=600)
+    assert out.returncode == 0, out.stderr
+    server = Server(warp.popen("serve", "--listen", "127.0.0.1:0", cwd=project, env=env))
+    try:
+        server.wait_listening()
+        assert server.get("/health").json == {"status": "ok"}
+        for call in [server.background("GET", "/time") for _ in range(20)]:  # twenty logins
+            assert call.result().status == 200
+        start = time.monotonic()
+        calls = [server.background("GET", "/time") for _ in range(20)]
+        assert all(c.result().json["time"].startswith("20") for c in calls)
+        assert time.monotonic() - start < 20 * 0.2 / 2 * SLOW
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_us_509_without_its_database_the_async_project_says_so(warp, tmp_path):
+    assert warp("init", "till-postgres", "--template", "async-rust", "-y", cwd=tmp_path).returncode == 0
+    project = tmp_path / "till-postgres"
+    env = {**rust_env(), "PGHOST": "127.0.0.1", "PGPORT": str(free_port())}
+    out = warp("pack", cwd=project, env=env, timeout_s=600)
+    assert out.returncode == 0, out.stderr
+    server = Server(warp.popen("serve", "--listen", "127.0.0.1:0", cwd=project, env=env))
+    try:
+        server.wait_listening()
+        answer = server.get("/time")
+        assert answer.status == 503 and answer.json == {"error": "the database is not available"}
+        assert server.get("/health").json == {"status": "ok"}
+        server.stop()
+    finally:
+        server.kill()
 
 
 def rust_env():
@@ -146,6 +230,7 @@ def test_the_name_is_that_of_the_folder(warp, tmp_path):
         (["--http", "1.1"], "unknown value '1.1' of '--http'"),
         (["--database", "oracle"], "one of: none postgres"),
         (["--template", "rust", "--database", "postgres"], "has no database in this version"),
+        (["--template", "async-rust", "--http", "p2"], "is of WASI 0.3, got '--http p2'"),
         (["--name", "Has Space"], "got 'Has Space'"),
         (["--name", ""], "got ''"),
         (["--name", "../../x"], "got '../../x'"),
@@ -209,6 +294,15 @@ def test_asks_on_a_terminal(warp, tmp_path):
     text = (tmp_path / "warp.toml").read_text()
     assert 'name = "till"' in text and "[databases.main]" in text and "service-p3" in text
     assert "taken:" not in t.text
+
+
+def test_the_async_template_asks_for_no_wasi(warp, tmp_path):
+    t = Terminal(warp, ["init", "shop", "--template", "async-rust"], tmp_path)
+    for question in ("name [shop]", "database (none, postgres) [postgres]: "):
+        t.wait_for(question)
+        t.type("\n")
+    assert t.end() == 0 and "http (" not in t.text
+    assert written(tmp_path / "shop") == FILES["async-rust"]
 
 
 def test_an_empty_answer_takes_what_is_proposed(warp, tmp_path):

@@ -154,7 +154,8 @@ static void expect_options(const cli_option *list, const char *help, const char 
     while (cli_next_choice(&at, &word, &len)) {
       snprintf(text, sizeof text, "%.*s", (int)len, word);
       expect_in("help", help, text);
-      expect_in("man", page, text);
+      roff_name(text, roff);
+      expect_in("man", page, roff);
       expect_in("bash", bash, text);
       expect_in("zsh", zsh, text);
       expect_in("fish", fish, text);

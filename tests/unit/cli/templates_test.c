@@ -36,7 +36,8 @@ static void every_template_renders(void **state) {
   static const char *const http[] = {"p2", "p3"}, *const database[] = {"none", "postgres"};
   size_t count = 0;
   for (const cli_template_file *f = cli_template_files; f->path; f++, count++) {
-    for (size_t i = 0; i < 4; i++) {
+    assert_int_equal(f->verbatim, strncmp(f->path, "warpgrid-async/", 15) == 0);
+    for (size_t i = 0; i < 4 && !f->verbatim; i++) {
       const cli_template_values values = {"shop", http[i / 2], database[i % 2]};
       wg_buf out;
       wg_buf_init(&out, 1 << 20);
