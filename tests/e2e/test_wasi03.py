@@ -4,6 +4,9 @@ wit-bindgen makes of the WIT is a component that it takes."""
 import json
 import re
 import subprocess
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import wat
@@ -85,3 +88,55 @@ def test_us_508_a_service_that_may_not_be_reached_is_a_502(warp, handler):
     with warp.serve(handler, {"env": {"RATES": "192.0.2.7:80"}}) as server:
         status, said = convert(server, '{"amount": 3, "to": "EUR"}')
         assert status == 502 and "HttpRequestDenied" in said["error"]
+
+
+@contextmanager
+def rates(known):
+    """A service of rates on a port of its own: GET /rates/NAME; yields its authority and what it was
+    asked."""
+    asked = []
+
+    class Rates(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            asked.append(self.path)
+            body = known.get(self.path.removeprefix("/rates/"))
+            self.send_response(404 if body is None else 200)
+            self.send_header("content-length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Rates)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.skipif(
+    not (ROOT / "crates" / "warpgrid-runtime" / "src" / "outgoing.rs").is_file(),
+    reason="needs outgoing HTTP, which the host does not have yet",
+)
+def test_us_508_the_full_cycle_with_a_service(warp, handler):
+    """JSON in, a question to a real service over HTTP, other JSON out."""
+    known = {"EUR": b'{"rate": 2.5}', "XXX": b'{"rate": "none"}'}
+    with rates(known) as (authority, asked):
+        config = {"env": {"RATES": authority}, "net": {"allow": [authority]}}
+        with warp.serve(handler, config) as server:
+            assert convert(server, '{"amount": 3, "to": "EUR"}') == (200, {"to": "EUR", "amount": 7.5, "rate": 2.5})
+            status, said = convert(server, '{"amount": 3, "to": "GBP"}')
+            assert status == 502 and "status 404" in said["error"]
+            status, said = convert(server, '{"amount": 3, "to": "XXX"}')
+            assert status == 502 and "invalid type" in said["error"]
+            calls = [server.background("POST", "/convert", '{"amount": 2, "to": "EUR"}') for _ in range(20)]
+            assert all(c.result().json["amount"] == 5.0 for c in calls)
+        assert asked[:3] == ["/rates/EUR", "/rates/GBP", "/rates/XXX"] and len(asked) == 23
