@@ -6,6 +6,7 @@
 #include "engine/engine_internal.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 _Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_connect *)0)->space), "room for a connect");
 _Static_assert(sizeof(wg_db_req) <= sizeof(((wgrt_op_db_wait *)0)->space), "room for a wait");
@@ -37,6 +38,28 @@ static const wgrt_app *bridge_route(void *ctx, wgrt_bytes host, wgrt_bytes path)
   if (!app) return NULL;
   t->uses++;
   return app->rt;
+}
+
+/** NAME.DOMAIN is service NAME, whatever hosts and paths it has for clients. */
+static const wgrt_app *bridge_http_service(void *ctx, void *inst, wgrt_bytes host) {
+  (void)inst;
+  wg_tenure *t = ((wg_worker *)ctx)->current;
+  const char *name = (const char *)host.p, *domain = t->site->config->dns_domain;
+  size_t len = domain ? strlen(domain) : 0, n = host.n;
+  if (n > 0 && name[n - 1] == '.') n--;
+  if (len == 0 || n < len + 2 || name[n - len - 1] != '.' ||
+      strncasecmp(name + n - len, domain, len) != 0)
+    return NULL;
+  n -= len + 1;
+  for (size_t i = 0; i < t->site->app_count; i++) {
+    const wg_app *app = t->site->apps[i];
+    if (!app->service || strlen(app->service->name) != n ||
+        strncasecmp(app->service->name, name, n) != 0)
+      continue;
+    t->uses++;
+    return app->rt;
+  }
+  return NULL;
 }
 
 static void bridge_app_use(void *ctx, void *app) { wg__worker_tenure(ctx, app)->uses++; }
@@ -282,6 +305,7 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .backend_timeout = loop_backend_timeout,
       .run_nowait = loop_run,
       .route = bridge_route,
+      .http_service = bridge_http_service,
       .app_use = bridge_app_use,
       .app_unuse = bridge_app_unuse,
       .admin = bridge_admin,

@@ -296,6 +296,9 @@ typedef struct wgrt_host {
   /* sockets */
   void (*tcp_connect)(void *ctx, void *instance, wgrt_op_tcp_connect *op);
   void (*tcp_connect_cancel)(void *ctx, void *instance, wgrt_op_tcp_connect *op);
+  /** The service of this process that a guest calls by its DNS name, with a use as from `route`;
+   *  NULL: none has it. */
+  const wgrt_app *(*http_service)(void *ctx, void *instance, wgrt_bytes host);
   /* virtual files */
   /** Looks a path up after canonicalising it.
    *  @param base  canonical guest path of the directory that the path counts from; empty: the path

@@ -5,6 +5,7 @@ use crate::abi::{AppCfg, Failure, Kind};
 use crate::engine::{ComponentKind, Engine, Loaded, Traffic};
 use crate::files;
 use crate::host::Instance;
+use crate::outgoing::Hooks;
 use crate::shadow;
 use crate::shims;
 use crate::sockets::Socket;
@@ -18,10 +19,7 @@ use wasmtime::component::{InstancePre, Linker, ResourceTable};
 use wasmtime::{Result, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
-    WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// What a store holds.
 pub struct State {
@@ -71,23 +69,6 @@ impl State {
     pub fn is_stream(&self, handle: u64, direction: u32) -> bool {
         !self.streamed.is_empty()
             && self.streamed.get(&handle).is_some_and(|taken| taken & direction != 0)
-    }
-}
-
-/// Outgoing HTTP is refused: this version allows no address.
-struct Hooks;
-
-type SentResponse =
-    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
-
-impl WasiHttpHooks for Hooks {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _body_sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Result<SentResponse, HttpError>> + Send> {
-        Box::new(async { Err(HttpError::HttpRequestDenied) })
     }
 }
 
@@ -198,7 +179,7 @@ impl App {
             http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
             limits: StoreLimitsBuilder::new().memory_size(p.memory_bytes).build(),
-            hooks: Hooks,
+            hooks: Hooks(inst.clone()),
             inst,
             dirs: files::Dirs::default(),
             files: self.files.clone(),

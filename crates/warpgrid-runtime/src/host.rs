@@ -118,6 +118,8 @@ pub async fn drive() -> std::io::Result<()> {
 /// instance is gone after the last of them was canceled.
 pub struct Instance {
     ptr: *mut c_void,
+    /// How many services of this process have called each other down to the request it took last.
+    depth: Cell<u32>,
 }
 // SAFETY: used on the thread of its worker only; tokio's bounds ask for more than we do.
 unsafe impl Send for Instance {}
@@ -130,7 +132,15 @@ impl Instance {
         if ptr.is_null() {
             wasmtime::bail!("out of memory for a guest instance");
         }
-        Ok(Arc::new(Instance { ptr }))
+        Ok(Arc::new(Instance { ptr, depth: Cell::new(0) }))
+    }
+
+    pub fn depth(&self) -> u32 {
+        self.depth.get()
+    }
+
+    pub fn set_depth(&self, depth: u32) {
+        self.depth.set(depth);
     }
 
     pub fn ptr(&self) -> *mut c_void {
@@ -380,6 +390,13 @@ pub fn tell_stopping() -> u32 {
     let told = unsafe { (h.stopping)(h.ctx) };
     kick();
     told
+}
+
+/// The service of this process that has the DNS name, with a use of it.
+pub fn service(inst: &Instance, name: &str) -> Option<Arc<crate::app::App>> {
+    let h = host();
+    let app = unsafe { (h.http_service)(h.ctx, inst.ptr(), Bytes::of(name.as_bytes())).as_ref() };
+    app.cloned()
 }
 
 // ---- the database proxy ----

@@ -99,15 +99,18 @@ impl Control {
 /// One request on its way through a handler.
 pub struct Request {
     pub id: u64,
+    /// How many services have called each other down to it; 0: it came from outside.
+    depth: u32,
     aborted: AtomicBool,
     waker: AtomicWaker,
     instance: OnceLock<Arc<Control>>,
 }
 
 impl Request {
-    pub fn new(id: u64) -> Arc<Request> {
+    pub fn new(id: u64, depth: u32) -> Arc<Request> {
         Arc::new(Request {
             id,
+            depth,
             aborted: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             instance: OnceLock::new(),
@@ -329,13 +332,14 @@ impl WorkerState for Life {
 
     fn on_request_start(
         &self,
-        _store: StoreContextMut<'_, State>,
+        store: StoreContextMut<'_, State>,
         request: Arc<Request>,
         _task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let serial = self.control.serial;
         self.control.request.store(if serial { request.id } else { 0 }, Relaxed);
         self.control.took.store(request.id, Relaxed);
+        store.data().inst.set_depth(request.depth);
         if request.aborted.load(Relaxed) {
             self.control.deserted.store(true, Relaxed);
         } else if request.instance.set(self.control.clone()).is_ok() {

@@ -16,6 +16,7 @@ mod gate;
 mod host;
 mod instances;
 mod names;
+mod outgoing;
 mod serve;
 mod shadow;
 mod shims;

@@ -100,6 +100,9 @@ const MIN_BUFFER: usize = 8 << 10;
 const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
+/// Services of this process that call each other, each in the course of the call before.
+const DEPTH_MAX: u32 = 16;
+
 /// Accepts until `stopping` says so.
 pub async fn accept(listener: TcpListener, listen: Listen, stopping: watch::Receiver<bool>) {
     let mut stop = stopping.clone();
@@ -236,11 +239,11 @@ struct InFlight {
 
 impl InFlight {
     /// Takes over from route(): dropping it gives the app back.
-    fn new(app: Arc<App>) -> InFlight {
+    fn new(app: Arc<App>, depth: u32) -> InFlight {
         app.traffic.inflight.fetch_add(1, Relaxed);
         let id = app.traffic.requests.fetch_add(1, Relaxed) + 1;
         let over = Arc::new(AtomicBool::new(false));
-        InFlight { app, request: Request::new(id), over, finished: false }
+        InFlight { app, request: Request::new(id, depth), over, finished: false }
     }
 
     fn too_many(&self) -> bool {
@@ -290,7 +293,7 @@ fn route(host_name: &str, path: &str) -> Option<InFlight> {
     let app = unsafe {
         (h.route)(h.ctx, crate::abi::Bytes::of(host_name), crate::abi::Bytes::of(path)).as_ref()
     };
-    app.map(|a| InFlight::new(a.clone()))
+    app.map(|a| InFlight::new(a.clone(), 0))
 }
 
 fn done(user: *mut std::ffi::c_void, id: u64, status: StatusCode, began: Instant) {
@@ -304,20 +307,44 @@ async fn respond(
     request: hyper::Request<Incoming>,
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
-    let head_only = request.method() == http::Method::HEAD;
     let routed = match host_of(&request) {
         None => Err(plain(StatusCode::BAD_REQUEST, "the request must have one Host header\n")),
         Some(name) => route(name, request.uri().path()).ok_or_else(|| {
             plain(StatusCode::NOT_FOUND, "no service here answers to this host and path\n")
         }),
     };
-    let mut inflight = match routed {
-        Ok(i) => i,
+    match routed {
+        Ok(inflight) => Ok(answer(inflight, header_bytes, request, began).await),
         Err(response) => {
             done(std::ptr::null_mut(), 0, response.status(), began);
-            return Ok(response);
+            Ok(response)
         }
-    };
+    }
+}
+
+/// Lets a service of this process answer a guest of this process. The app comes with a use.
+pub async fn call(
+    app: Arc<App>,
+    depth: u32,
+    request: hyper::Request<WasiBody>,
+) -> Result<Response<WasiBody>, HttpError> {
+    let inflight = InFlight::new(app, depth);
+    if depth > DEPTH_MAX {
+        return Err(HttpError::LoopDetected);
+    }
+    Ok(answer(inflight, usize::MAX, request, Instant::now()).await)
+}
+
+async fn answer<B>(
+    mut inflight: InFlight,
+    header_bytes: usize,
+    request: hyper::Request<B>,
+    began: Instant,
+) -> Response<WasiBody>
+where
+    B: Body<Data = Bytes, Error: Into<HttpError>> + Send + Unpin + 'static,
+{
+    let head_only = request.method() == http::Method::HEAD;
     let mut response = match refuse(&inflight, header_bytes, &request) {
         Some(r) => r,
         None => forward(&inflight, request).await,
@@ -331,14 +358,14 @@ async fn respond(
     } else {
         response = response.map(|inner| Tracked { inner, left, inflight }.boxed_unsync());
     }
-    Ok(response)
+    response
 }
 
 /// Answers what the guest need not see.
 fn refuse(
     inflight: &InFlight,
     header_bytes: usize,
-    r: &hyper::Request<Incoming>,
+    r: &hyper::Request<impl Body>,
 ) -> Option<Response<WasiBody>> {
     if inflight.too_many() {
         return Some(plain(
@@ -384,12 +411,15 @@ async fn administer(request: hyper::Request<Incoming>) -> Result<Response<WasiBo
     Ok(response)
 }
 
-async fn forward(inflight: &InFlight, request: hyper::Request<Incoming>) -> Response<WasiBody> {
+async fn forward<B>(inflight: &InFlight, request: hyper::Request<B>) -> Response<WasiBody>
+where
+    B: Body<Data = Bytes, Error: Into<HttpError>> + Send + Unpin + 'static,
+{
     let (app, over) = (&inflight.app, &inflight.over);
     let handler = handler_of(app);
     let request = request.map(|inner| {
         if inner.is_end_stream() {
-            return inner.map_err(HttpError::from).boxed_unsync();
+            return inner.map_err(Into::into).boxed_unsync();
         }
         Limited { inner, left: app.policy.body_bytes, over: over.clone() }.boxed_unsync()
     });
@@ -468,13 +498,13 @@ impl Body for Tracked {
 }
 
 /// A request body that ends in an error once it is longer than allowed.
-struct Limited {
-    inner: Incoming,
+struct Limited<B> {
+    inner: B,
     left: u64,
     over: Arc<AtomicBool>,
 }
 
-impl Body for Limited {
+impl<B: Body<Data = Bytes, Error: Into<HttpError>> + Unpin> Body for Limited<B> {
     type Data = Bytes;
     type Error = HttpError;
 

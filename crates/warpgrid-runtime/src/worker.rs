@@ -145,6 +145,7 @@ impl Drop for Worker {
         // Tasks that are left call C as they are dropped.
         host::set_host(Some(self.host));
         serve::forget_handlers();
+        crate::outgoing::forget_connections();
         if let Some(r) = self.runtime.take() {
             r.shutdown_background();
         }
