@@ -128,6 +128,19 @@ def test_body_limit_is_413(warp, guest, kind):
 
 
 @BOTH
+def test_body_limit_is_413_whatever_comes_behind(warp, guest, kind):
+    """What the server has read of the rest does not hold up the answer."""
+    with warp.serve(guest(f"lab-{kind}"), {"limits": {"body": "1KiB"}}) as server:
+        for _ in range(20):
+            with server.raw() as s:
+                s.sendall(
+                    b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    + b"7d0\r\n" + b"y" * 2000 + b"\r\n" + b"4\r\nmore\r\n" * 5 + b"0\r\n\r\n"
+                )
+                assert read_responses(s, 1)[0].status == 413
+
+
+@BOTH
 def test_header_limit_is_431(warp, guest, kind):
     with warp.serve(guest(f"hello-{kind}"), {"limits": {"header": "16KiB"}}) as server:
         assert server.get("/", headers={"x-long": "a" * 8000}).status == 200

@@ -139,12 +139,13 @@ async fn connection(stream: TcpStream, listen: Listen, mut stopping: watch::Rece
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let header_bytes = listen.header_bytes;
+    // Without pipeline_flush: it holds back answers while a byte of the request is unread, loses them
+    // when the connection closes then, and takes a response's body without bound.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(header_bytes.saturating_mul(HEAD_BUFFER).max(MIN_BUFFER))
-        .pipeline_flush(true);
+        .max_buf_size(header_bytes.saturating_mul(HEAD_BUFFER).max(MIN_BUFFER));
     builder
         .http2()
         .timer(TokioTimer::new())
