@@ -105,6 +105,18 @@ def test_garbage_ends_its_own_connection_only(warp, guest, request_bytes):
         assert server.get("/").status == 200
 
 
+@BOTH
+@pytest.mark.parametrize("rest", [b"ZZZ\r\nmore\r\n", b"5\r\nmo"])
+def test_broken_body_is_400(warp, guest, kind, rest):
+    with warp.serve(guest(f"lab-{kind}")) as server:
+        with server.raw() as s:
+            s.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            s.sendall(b"3\r\nabc\r\n" + rest)
+            s.shutdown(socket.SHUT_WR)
+            assert read_responses(s, 1)[0].status == 400
+        assert server.get("/count").status == 200
+
+
 # ---- limits ---------------------------------------------------------------------------------
 
 

@@ -299,6 +299,44 @@ def leave_in_response(server):
         wait_read(s)
 
 
+def leave_in_request(server):
+    with server.raw() as s:
+        s.sendall(head("/copy", "Content-Length: 1000") + b"a part")
+        answer = Chunks(s)
+        assert answer.next() == b"a part"
+        answer.file.close()
+
+
+@pytest.mark.parametrize("leave", [leave_in_response, leave_in_request])
+def test_a_client_that_leaves_ends_its_streams_at_once(serve, leave):
+    """The guest is told; the instance takes no new requests, and those that it has are answered."""
+    with serve("p3") as server:
+        assert server.get("/seen").text.split() == ["1", "0", "0"]
+        other = server.background("GET", "/seen?ms=1200")
+        time.sleep(0.3)
+        leave(server)
+        wait_until(lambda: int(server.get("/seen").text.split()[0]) < 4, "another instance answers", 0.5)
+        assert not other.done
+        number, _, broken = other.result().text.split()
+        assert (number, broken) == ("2", "1")
+        assert int(server.get("/seen").text.split()[2]) == 0
+
+
+@BOTH
+def test_a_client_that_breaks_off_its_request_frees_its_place(serve, kind):
+    """Also when the guest has read that, and goes on with something else."""
+    with serve(kind, max_inflight=1) as server:
+        times = []
+        for _ in range(3):
+            with server.raw() as s:
+                s.sendall(head("/hold?after=20000", "Content-Length: 1000") + b"a part")
+                wait_until(lambda: server.get("/").status == 503, "its place is taken")
+                start = time.monotonic()
+            wait_until(lambda: server.get("/").status == 200, "its place is free")
+            times.append(time.monotonic() - start)
+        assert min(times) < 0.1, times
+
+
 @BOTH
 def test_a_client_that_leaves_frees_its_place_within_100_ms(serve, kind):
     with serve(kind, max_inflight=1) as server:

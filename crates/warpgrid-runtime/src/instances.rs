@@ -101,7 +101,10 @@ pub struct Request {
     pub id: u64,
     /// How many services have called each other down to it; 0: it came from outside.
     depth: u32,
+    /// Its client went away.
     aborted: AtomicBool,
+    /// Nobody waits for it.
+    over: AtomicBool,
     waker: AtomicWaker,
     instance: OnceLock<Arc<Control>>,
 }
@@ -112,24 +115,39 @@ impl Request {
             id,
             depth,
             aborted: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             instance: OnceLock::new(),
         })
     }
 
-    /// Nobody waits for it any more: its response was sent whole, or its client went away. An
-    /// instance that works for nobody is dropped; one that still works for others takes no more.
-    pub fn end(&self, client_left: bool) {
-        self.aborted.store(client_left, Relaxed);
-        let Some(c) = self.instance.get() else { return };
+    /// Its client went away. An instance that works for nobody is dropped; one that still works for
+    /// others takes no more.
+    pub fn leave(&self) {
+        self.aborted.store(true, Relaxed);
+        let first = !self.over.swap(true, Relaxed);
+        let Some(c) = self.instance.get().filter(|_| first) else { return };
         c.waiting.fetch_sub(1, Relaxed);
+        c.deserted.store(true, Relaxed);
+        self.waker.wake();
+        c.waker.wake();
+    }
+
+    /// Nobody waits for it any more: its response was sent whole, or its client went away.
+    pub fn end(&self, client_left: bool) {
         if client_left {
-            c.deserted.store(true, Relaxed);
-            self.waker.wake();
+            return self.leave();
         }
-        if client_left || !c.serial {
+        let first = !self.over.swap(true, Relaxed);
+        let Some(c) = self.instance.get().filter(|_| first) else { return };
+        c.waiting.fetch_sub(1, Relaxed);
+        if !c.serial {
             c.waker.wake();
         }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.aborted.load(Relaxed)
     }
 
     /// The instance did not live to the end of the request.
@@ -322,6 +340,9 @@ impl WorkerState for Life {
         let limit = if self.control.serial { 1 } else { self.app.policy.max_concurrent };
         if total >= self.app.policy.reuse || STOP.get() == Stop::Cut {
             self.control.used_up.store(true, Relaxed);
+            ShouldAccept::Never
+        } else if self.control.deserted.load(Relaxed) {
+            // What it did for the client that left may go on: nothing can end that but its own end.
             ShouldAccept::Never
         } else if concurrent >= limit {
             ShouldAccept::No

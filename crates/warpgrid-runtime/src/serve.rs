@@ -422,7 +422,8 @@ where
         if inner.is_end_stream() {
             return inner.map_err(Into::into).boxed_unsync();
         }
-        Limited { inner, left: app.policy.body_bytes, over: over.clone() }.boxed_unsync()
+        let request = inflight.request.clone();
+        Limited { inner, left: app.policy.body_bytes, over: over.clone(), request }.boxed_unsync()
     });
     let _inside = match &handler.gate {
         Some(gate) => Some(gate.enter(inflight.request.id).await),
@@ -432,6 +433,10 @@ where
         // Whatever the guest made of half a body.
         _ if over.load(Relaxed) => too_large(),
         Ok(r) => r,
+        Err(_) if inflight.request.has_left() => plain(
+            StatusCode::BAD_REQUEST,
+            "the request's body is malformed, or shorter than announced\n",
+        ),
         Err(e) if e.is::<ExpirationError>() || inflight.request.timed_out() => plain(
             StatusCode::GATEWAY_TIMEOUT,
             "the service did not answer within the request timeout\n",
@@ -503,6 +508,7 @@ struct Limited<B> {
     inner: B,
     left: u64,
     over: Arc<AtomicBool>,
+    request: Arc<Request>,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<HttpError>> + Unpin> Body for Limited<B> {
@@ -515,7 +521,12 @@ impl<B: Body<Data = Bytes, Error: Into<HttpError>> + Unpin> Body for Limited<B> 
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let frame = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(f)) => f,
-            Some(Err(e)) => return Poll::Ready(Some(Err(e.into()))),
+            Some(Err(e)) => {
+                // A client that breaks off its request reads no response: hyper would only see it
+                // when it has one to write.
+                self.request.leave();
+                return Poll::Ready(Some(Err(e.into())));
+            }
             None => return Poll::Ready(None),
         };
         if let Some(data) = frame.data_ref() {
