@@ -536,7 +536,7 @@ def test_an_allowed_address_is_reached(do, kind, rule):
         name = "" if kind == "p2" else "a "
         tables = {"net": {"allow": [rule.format(port=peer.port)]}}
         assert list(do(kind, tables, f"connect {name}127.0.0.1 {peer.port}")) == ["ok"]
-        assert peer.connections == 1
+        wait_until(lambda: peer.connections == 1, "the peer has taken it")
 
 
 def own_address():
