@@ -31,6 +31,9 @@ stop() {
 
 home=$(get "$env_file" WARPGRID_PG_HOME)
 stop "$(get "$env_file" WARPGRID_PGBOUNCER_PID)" "$home" INT KILL
+redis_port=$(get "$env_file" REDIS_PORT)
+[ -z "$redis_port" ] || stop "$(get "$env_file" WARPGRID_REDIS_PID)" "127.0.0.1:$redis_port" TERM KILL
+stop "$(get "$env_file" WARPGRID_REGISTRY_PID)" mock_registry.py TERM KILL
 # A "fast" shutdown first (open transactions are rolled back), then an "immediate" one.
 stop "$(pg_pid "$env_file")" "$home" INT QUIT
 case $home in */warpgrid-pg.*) rm -rf -- "$home" ;; esac

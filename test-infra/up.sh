@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Starts a private PostgreSQL (and pgbouncer on request) for tests, examples and benches.
+# Starts a private PostgreSQL (and pgbouncer, Redis, a registry on request) for tests, examples and benches.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=common.sh
@@ -8,12 +8,16 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 usage() {
   cat <<'USAGE'
-usage: test-infra/up.sh [--pgbouncer [--pgbouncer-set NAME=VALUE]...] [--set NAME=VALUE]... [DIR]
+usage: test-infra/up.sh [--all] [--redis] [--registry] [--pgbouncer [--pgbouncer-set NAME=VALUE]...]
+                       [--set NAME=VALUE]... [DIR]
 
 Starts a private PostgreSQL on a free port of 127.0.0.1, loads seed.sql, and writes
 DIR/env: KEY=VALUE lines to source. Prints the path of that file. DIR defaults to a new
 folder under ${TMPDIR:-/tmp}. Called again while the server runs, it only prints the path.
 
+  --redis            also start Redis (or Valkey), with nothing kept on disk
+  --registry         also start the mock registry (mock_registry.py)
+  --all              both of these: what docker-compose.yml starts
   --pgbouncer        also start pgbouncer in front of it: database `warpgrid` by session
                      pooling, the same as `warpgrid_transaction` by transaction pooling
   --pgbouncer-set NAME=VALUE  a line of pgbouncer.ini
@@ -29,6 +33,8 @@ USAGE
 }
 
 with_pgbouncer=0
+with_redis=0
+with_registry=0
 settings=()
 bouncer_settings=()
 dir=
@@ -36,6 +42,9 @@ while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --pgbouncer) with_pgbouncer=1 ;;
+    --redis) with_redis=1 ;;
+    --registry) with_registry=1 ;;
+    --all) with_redis=1 with_registry=1 ;;
     --set) [ $# -ge 2 ] || die "--set wants NAME=VALUE"; settings+=("$2"); shift ;;
     --pgbouncer-set) [ $# -ge 2 ] || die "--pgbouncer-set wants NAME=VALUE"; bouncer_settings+=("$2"); shift ;;
     --set=*) settings+=("${1#--set=}") ;;
@@ -59,6 +68,11 @@ if [ -e "$env_file" ]; then
     if [ $with_pgbouncer = 1 ] && [ -z "$(get "$env_file" PGBOUNCER_PORT)" ]; then
       die "the server in '$dir' was started without pgbouncer" "run test-infra/down.sh '$dir' first"
     fi
+    for one in redis registry; do
+      wanted=with_$one
+      [ "${!wanted}" = 0 ] || [ -n "$(get "$env_file" "${one^^}_PORT")" ] ||
+        die "the server in '$dir' was started without $one" "run test-infra/down.sh '$dir' first"
+    done
     printf '%s\n' "$env_file"
     exit 0
   fi
@@ -86,6 +100,12 @@ if [ $with_pgbouncer = 1 ]; then
     die "cannot find pgbouncer" "apt-get install pgbouncer"
 fi
 
+redis=
+if [ $with_redis = 1 ]; then
+  redis=$(command -v redis-server || command -v valkey-server) ||
+    die "cannot find Redis (redis-server, valkey-server)" "apt-get install redis-server"
+fi
+
 # PostgreSQL and pgbouncer refuse to run as root: then they get an account without rights. Their
 # files are in a folder of their own, because that account need not be able to enter DIR.
 [[ ${TMPDIR:-/tmp} =~ ^[A-Za-z0-9_./+,@%-]+$ ]] || die "cannot use TMPDIR '$TMPDIR': it needs quoting"
@@ -104,6 +124,8 @@ clean_up() {
   [ $started = 0 ] || return 0
   [ ! -e "$home/data/postmaster.pid" ] || in_home "$bindir/pg_ctl" -D "$home/data" -m immediate stop >/dev/null 2>&1 || true
   [ ! -e "$home/pgbouncer.pid" ] || kill "$(cat "$home/pgbouncer.pid")" 2>/dev/null || true
+  [ -z "${redis_pid-}" ] || kill "$redis_pid" 2>/dev/null || true
+  [ -z "${registry_pid-}" ] || kill "$registry_pid" 2>/dev/null || true
   rm -rf -- "$home"
   rm -f "$env_file"
 }
@@ -208,6 +230,41 @@ INI
   [ -n "$bouncer_port" ] || { cat "$home/pgbouncer.log" >&2; die "pgbouncer does not start"; }
 fi
 
+# waits_for COMMAND...: for 5 s.
+waits_for() {
+  local tries=100
+  until "$@"; do
+    [ $((tries--)) -gt 0 ] || return 1
+    sleep 0.05
+  done
+}
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+redis_port=
+redis_pid=
+if [ $with_redis = 1 ]; then
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    try=$(free_port)
+    "$redis" --bind 127.0.0.1 --port "$try" --save '' --appendonly no --dir "$dir" \
+      >"$dir/redis.log" 2>&1 </dev/null 9>&- &
+    redis_pid=$!
+    if waits_for answers "$try" && kill -0 "$redis_pid" 2>/dev/null; then
+      redis_port=$try
+      break
+    fi
+  done
+  [ -n "$redis_port" ] || { cat "$dir/redis.log" >&2; die "Redis does not start"; }
+fi
+
+registry_port=
+registry_pid=
+if [ $with_registry = 1 ]; then
+  python3 "$here/mock_registry.py" >"$dir/registry.url" 2>"$dir/registry.log" </dev/null 9>&- &
+  registry_pid=$!
+  waits_for test -s "$dir/registry.url" || { cat "$dir/registry.log" >&2; die "the registry does not start"; }
+  registry_port=$(sed -n 's/.*://p' "$dir/registry.url")
+fi
+
 (
   umask 077
   cat >"$env_file.new" <<ENV
@@ -224,9 +281,17 @@ WARPGRID_PG_HOME=$home
 WARPGRID_PG_PID=$(head -n 1 "$home/data/postmaster.pid")
 PGBOUNCER_PORT=$bouncer_port
 WARPGRID_PGBOUNCER_PID=$bouncer_pid
+REDIS_HOST=${redis_port:+127.0.0.1}
+REDIS_PORT=$redis_port
+WARPGRID_REDIS_PID=$redis_pid
+REGISTRY_HOST=${registry_port:+127.0.0.1}
+REGISTRY_PORT=$registry_port
+WARPGRID_REGISTRY_PID=$registry_pid
 ENV
 )
 mv "$env_file.new" "$env_file"
 started=1
-say "PostgreSQL on 127.0.0.1:$port${bouncer_port:+, pgbouncer on 127.0.0.1:$bouncer_port}; stop: test-infra/down.sh $dir"
+others=${bouncer_port:+, pgbouncer on 127.0.0.1:$bouncer_port}${redis_port:+, Redis on 127.0.0.1:$redis_port}
+others+=${registry_port:+, registry on 127.0.0.1:$registry_port}
+say "PostgreSQL on 127.0.0.1:$port$others; stop: test-infra/down.sh $dir"
 printf '%s\n' "$env_file"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """US-701: the servers that the tests stand on."""
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,30 @@ def test_us_701_compose_file():
     for name, body in services.items():
         assert "tmpfs:" in body, f"{name} must start clean"
         assert '"127.0.0.1:' in body, f"{name} must not be reachable from outside"
+
+
+def test_us_701_the_whole_stack_without_docker(tmp_path):
+    """Up, wait, ask each one in its own language, down."""
+    folder = tmp_path / "stack"
+    up = script("up.sh", "--all", folder)
+    assert up.returncode == 0, up.stderr
+    env = read_env(up.stdout.strip())
+    try:
+        again = script("up.sh", "--all", folder)
+        assert again.stdout == up.stdout and read_env(again.stdout.strip()) == env
+        ports = {k: env[k] for k in ("PGPORT", "REDIS_PORT", "REGISTRY_PORT")}
+        waited = script("wait-for-deps.sh", "--timeout", "20", **ports)
+        assert waited.returncode == 0, waited.stderr
+        asked = subprocess.run(["psql", "-XAtc", "SELECT 1"], env={**os.environ, **env}, capture_output=True, text=True)
+        assert asked.stdout == "1\n", asked.stderr
+        ping = subprocess.run(["redis-cli", "-p", env["REDIS_PORT"], "PING"], capture_output=True, text=True)
+        assert ping.stdout == "PONG\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{env['REGISTRY_PORT']}/v1/services", timeout=10) as r:
+            assert "db.test.warp.local" in json.load(r)["services"]
+        pids = [int(env[f"WARPGRID_{name}_PID"]) for name in ("PG", "REDIS", "REGISTRY")]
+        assert all(is_running(pid) for pid in pids)
+    finally:
+        down = script("down.sh", folder)
+    assert down.returncode == 0, down.stderr
+    assert not any(is_running(pid) for pid in pids)
+    assert script("down.sh", folder).returncode == 0, "twice is fine"
