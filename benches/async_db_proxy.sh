@@ -30,11 +30,13 @@ pids+=($!)
 seconds=2
 [ "$scale" = 100 ] || seconds=1
 
-# config PORT: the lines of warp.toml of one side, with the database at that port.
+# config PORT ADMIN: the lines of warp.toml of one side, with the database and the admin endpoint at those ports.
 config() {
   cat <<TOML
 max_concurrent = 128
 instance_idle = "60s"
+[admin]
+listen = ["127.0.0.1:$2"]
 [env]
 DB_HOST = "db.bench.warp.local"
 DB_PORT = "5432"
@@ -52,14 +54,15 @@ pool_size = 100
 TOML
 }
 
-declare -A pids_of ports_of
+declare -A pids_of ports_of admin_of
 path='/sql?q=SELECT+1'
 declare -A backends=([mock]=$mock_port [pg]=$PGPORT)
 for backend in mock pg; do
   for side in p2 p3; do
-    serve_ours "${!side}" 1000000 "$(config "${backends[$backend]}")"
+    admin=$(free_port)
+    serve_ours "${!side}" 1000000 "$(config "${backends[$backend]}" "$admin")"
     name=${side}_$backend
-    pids_of[$name]=$pid ports_of[$name]=$port
+    pids_of[$name]=$pid ports_of[$name]=$port admin_of[$name]=$admin
   done
 done
 # Both sides, and both databases, answer alike.
@@ -71,6 +74,20 @@ for backend in mock pg; do
   done
 done
 say "the sides answer alike"
+
+# stat SERVER KEY: the first number of that name in its statistics.
+stat() {
+  curl -sf --max-time 10 "http://127.0.0.1:${admin_of[$1]}/stats" | grep -o "\"$2\":[0-9]*" | head -n 1 | cut -d: -f2
+}
+# What is compared is the same work: a request is one query, one lease of the pool, on either side.
+for name in p2_mock p3_mock; do
+  before=$(stat $name leases)
+  answers=$(curl -s --max-time 30 -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:${ports_of[$name]}$path&n=[1-200]" |
+    grep -cx 200)
+  leases=$(($(stat $name leases) - before))
+  [ "$answers $leases" = "200 200" ] || die "$name: 200 requests, $answers answers, $leases leases of the pool"
+  say "$name: 200 requests, $leases leases"
+done
 
 slow='/sql?q=SELECT+pg_sleep(0.05)'
 side() { # SERVER CLIENTS PATH
@@ -94,8 +111,15 @@ bare() {
 }
 run_bare_p2() { bare "$loop_p2"; }
 run_bare_p3() { bare "$loop_p3"; }
-run_async >/dev/null
-run_sync_50 >/dev/null
+# The first runs are not timed: how many instances are at work?
+for name in p3_pg p2_pg; do
+  side $name 50 "$slow" >/dev/null &
+  sleep 0.6
+  instances=$(stat $name instances)
+  wait $! || die "$name fails under load"
+  say "$name: $instances instance(s)"
+  [ $name = p2_pg ] || [ "$instances" = 1 ] || die "the WASI 0.3 side is not one instance"
+done
 take_turns rps async serial sync_50
 take_turns us http_p2 http_p3
 take_turns per_op_us bare_p2 bare_p3

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""US-507: benches/async_db_proxy.sh runs, and its sides answer alike; how fast is for the bench to say."""
+"""US-507: benches/async_db_proxy.sh runs, and its sides answer alike, with the same work for the database;
+how fast is for the bench to say."""
 import os
 import re
 import subprocess
@@ -18,6 +19,9 @@ def test_us_507_bench_runs():
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
     assert "the sides answer alike" in out.stderr
+    for line in ("p2_mock: 200 requests, 200 leases", "p3_mock: 200 requests, 200 leases", "p3_pg: 1 instance(s)"):
+        assert line in out.stderr, out.stderr
+    assert int(re.search(r"p2_pg: (\d+) instance", out.stderr)[1]) > 1, out.stderr
     found = re.findall(r"^RESULT (\w+) ratio=([0-9.]+) ", out.stdout, re.M)
     assert {name for name, _ in found} == RESULTS and all(float(ratio) > 0 for _, ratio in found), out.stdout
     assert out.stderr.count("async_db_proxy_0ms/") >= 3, out.stderr
