@@ -54,11 +54,13 @@ lint_aarch64() { scripts/check-aarch64.sh; }
 lint_rust() {
   cargo fmt --check &&
     CARGO_TARGET_DIR=$cache/cargo cargo clippy --release --locked --workspace --all-targets -q -- -D warnings &&
+    (cd benches/async_db_proxy && cargo fmt --check &&
+      CARGO_TARGET_DIR=$cache/cargo cargo clippy --locked --all-targets -q -- -D warnings) &&
     lint_guest_crate
 }
 # The crate for guests, which is for wasm32, and its messages natively, too; and what is written with it.
 lint_guest_crate() {
-  local clippy=(cargo clippy --locked -q --lib) library app
+  local clippy=(cargo clippy --locked -q --lib) kinds library app
   (
     cd crates/warpgrid-async
     export CARGO_TARGET_DIR=$cache/guest-rust/target
@@ -70,9 +72,12 @@ lint_guest_crate() {
     fi
     "${clippy[@]}" --target wasm32-wasip2 -- -D warnings &&
       "${clippy[@]}" --target wasm32-wasip2 --examples --all-features -- -D warnings || exit 1
-    for app in "$root"/test-apps/t*-rust-* "$root/tests/fixtures/rust-async-handler"; do
+    for app in "$root"/test-apps/t*-rust-* "$root"/tests/fixtures/rust-* "$root"/tests/e2e/projects/rust-*; do
       cd "$app"
-      cargo fmt --check && "${clippy[@]}" --target wasm32-wasip2 -- -D warnings || exit 1
+      kinds=(--bins)
+      [ ! -f src/lib.rs ] || kinds+=(--lib)
+      [ ! -d examples ] || kinds+=(--examples)
+      cargo fmt --check && cargo clippy --locked -q "${kinds[@]}" --target wasm32-wasip2 -- -D warnings || exit 1
     done
   )
 }

@@ -27,8 +27,7 @@ fn answer(out: ResponseOutparam, status: u16, text: &[u8]) {
 
 fn ask(request: &IncomingRequest, to: &str) -> Result<(u16, Vec<u8>), String> {
     let fields = request.headers();
-    let header =
-        |name: &str| String::from_utf8(fields.get(&name.to_string()).into_iter().next()?).ok();
+    let header = |name: &str| String::from_utf8(fields.get(name).into_iter().next()?).ok();
     let ms = |name| Some(header(name)?.parse::<u64>().ok()? * 1_000_000);
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(ms("x-connect-ms"));
@@ -38,7 +37,7 @@ fn ask(request: &IncomingRequest, to: &str) -> Result<(u16, Vec<u8>), String> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let headers = Fields::new();
     if let Some(next) = header("x-next") {
-        let _ = headers.append(&"x-to".to_string(), &next.into_bytes());
+        let _ = headers.append("x-to", &next.into_bytes());
     }
     let out = OutgoingRequest::new(headers);
     let _ = out.set_method(&request.method());
@@ -64,7 +63,7 @@ fn ask(request: &IncomingRequest, to: &str) -> Result<(u16, Vec<u8>), String> {
 
 impl Guest for App {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        let to = request.headers().get(&"x-to".to_string()).into_iter().next();
+        let to = request.headers().get("x-to").into_iter().next();
         let Some(to) = to.and_then(|to| String::from_utf8(to).ok()) else {
             return answer(out, 200, b"here\n");
         };
