@@ -288,7 +288,7 @@ def test_us_111_a_password_is_changed_without_losing_a_request(site, own_postgre
             for word in ("second-secret", "third-secret"):
                 full = [Background(lambda: get(server, "/sql?q=select+pg_sleep(0.3)")) for _ in range(4)]
                 assert all(f.result().status == 200 for f in full)
-                wait_until(lambda: site.stats()["databases"][0]["connects"] == 4, "all connections exist")
+                wait_until(lambda: site.stats()["databases"][0]["total"] == 4, "all connections exist")
                 pg.sql(f"ALTER ROLE {pg.user} PASSWORD '{word}'")
                 secret.write_text(word)
                 site.reload()
