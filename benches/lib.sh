@@ -182,11 +182,11 @@ stop_server() {
   pids=(${rest[@]+"${rest[@]}"})
 }
 
-# load C SECONDS: wrk against $port; sets rps, p50, p99, requests and cpu_us (server's, a request).
+# load C SECONDS: wrk against $port, with $header if it is set; sets rps, p50, p99, requests and cpu_us (server's, a request).
 load() {
   local before after out
   before=$(ticks "$pid")
-  out=$(pinned $load_core wrk -t1 "-c$1" "-d${2}s" --latency "http://127.0.0.1:$port${path:-/}")
+  out=$(pinned $load_core wrk -t1 "-c$1" "-d${2}s" ${header:+-H "$header"} --latency "http://127.0.0.1:$port${path:-/}")
   after=$(ticks "$pid")
   [ "$after" -gt "$before" ] || die "process $pid used no CPU under load"
   ! grep -E 'Non-2xx|Socket errors' <<<"$out" >&2 || die "the load saw errors (c=$1)"
