@@ -19,9 +19,11 @@ def test_us_507_bench_runs():
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
     assert "the sides answer alike" in out.stderr
-    for line in ("p2_mock: 200 requests, 200 leases", "p3_mock: 200 requests, 200 leases", "p3_pg: 1 instance(s)"):
+    for line in ("p2_mock: 200 requests, 200 leases", "p3_mock: 200 requests, 200 leases"):
         assert line in out.stderr, out.stderr
-    assert int(re.search(r"p2_pg: (\d+) instance", out.stderr)[1]) > 1, out.stderr
+    # 50 requests that wait; a start that is slower than the gate's patience may make it a few more than one.
+    one, many = (int(re.search(rf"{side}_pg: (\d+) instance", out.stderr)[1]) for side in ("p3", "p2"))
+    assert 1 <= one <= 5 and many >= 25, out.stderr
     found = re.findall(r"^RESULT (\w+) ratio=([0-9.]+) ", out.stdout, re.M)
     assert {name for name, _ in found} == RESULTS and all(float(ratio) > 0 for _, ratio in found), out.stdout
     assert out.stderr.count("async_db_proxy_0ms/") >= 3, out.stderr
