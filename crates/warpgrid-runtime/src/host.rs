@@ -118,7 +118,7 @@ pub async fn drive() -> std::io::Result<()> {
 /// instance is gone after the last of them was canceled.
 pub struct Instance {
     ptr: *mut c_void,
-    /// How many services of this process have called each other down to the request it took last.
+    /// How many services of this process have called each other down to what it works on.
     depth: Cell<u32>,
 }
 // SAFETY: used on the thread of its worker only; tokio's bounds ask for more than we do.

@@ -360,7 +360,11 @@ impl WorkerState for Life {
         let serial = self.control.serial;
         self.control.request.store(if serial { request.id } else { 0 }, Relaxed);
         self.control.took.store(request.id, Relaxed);
-        store.data().inst.set_depth(request.depth);
+        // Which of several requests a call is made for is not known: the least deep one's depth loses no call
+        // that is fine; a loop in one instance ends at max_inflight.
+        let inst = &store.data().inst;
+        let alone = self.control.waiting.load(Relaxed) == 0;
+        inst.set_depth(if alone { request.depth } else { inst.depth().min(request.depth) });
         if request.aborted.load(Relaxed) {
             self.control.deserted.store(true, Relaxed);
         } else if request.instance.set(self.control.clone()).is_ok() {

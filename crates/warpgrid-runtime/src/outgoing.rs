@@ -2,6 +2,7 @@
 //! HTTP requests of guests: to a service of this process without a socket, else over connections
 //! that are kept and shared by the worker. C says which address may be reached, as for sockets.
 
+use crate::app::App;
 use crate::host::{self, HostError, Instance};
 use crate::names;
 use crate::serve;
@@ -9,7 +10,7 @@ use crate::shims::code::NOT_FOUND;
 use crate::sockets::{self, Route};
 use bytes::Bytes;
 use http::uri::Scheme;
-use http::{Method, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -18,13 +19,14 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::X509VerifyResult;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, timeout};
+use tokio::time::{Sleep, timeout, timeout_at};
 use tokio_openssl::SslStream;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpHooks};
@@ -56,19 +58,15 @@ pub fn forget_connections() {
 pub struct Hooks(pub Arc<Instance>);
 
 type Processed = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
-type Sent = (Response<WasiBody>, Processed);
+type Answered = (Response<WasiBody>, Processed);
 
 impl WasiHttpHooks for Hooks {
-    fn default_scheme(&mut self) -> Option<Scheme> {
-        Some(Scheme::HTTP)
-    }
-
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Processed,
-    ) -> Box<dyn Future<Output = Result<Sent, HttpError>> + Send> {
+    ) -> Box<dyn Future<Output = Result<Answered, HttpError>> + Send> {
         let inst = self.0.clone();
         Box::new(async move {
             let response = send(inst, request, options.unwrap_or_default()).await?;
@@ -83,22 +81,25 @@ async fn send(
     options: RequestOptions,
 ) -> Result<Response<WasiBody>, HttpError> {
     let uri = std::mem::take(request.uri_mut());
-    let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    *request.uri_mut() = path.parse().map_err(|_| HttpError::HttpRequestUriInvalid)?;
+    *request.uri_mut() = origin_form(&uri)?;
     let to = Target::of(&uri)?;
     if request.method() == Method::CONNECT {
         return Err(HttpError::HttpRequestMethodInvalid);
     }
-    if to.tls.is_none()
-        && let Some(app) = host::service(&inst, to.host)
-    {
-        return serve::call(app, inst.depth() + 1, request).await;
+    if let Some((_user, host)) = uri.authority().and_then(|a| a.as_str().rsplit_once('@')) {
+        // RFC 9110, section 4.2.4: it is never sent.
+        let host = HeaderValue::from_str(host).map_err(|_| HttpError::HttpRequestUriInvalid)?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    if let Some(app) = host::service(&inst, to.host) {
+        return call(app, inst.depth() + 1, request, options).await;
     }
     let request = without_content(request).await;
+    let (request, sending) = Sending::of(request);
     let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let read_timeout = options.first_byte_timeout.unwrap_or(READ_TIMEOUT);
     let between = options.between_bytes_timeout.unwrap_or(READ_TIMEOUT);
-    let connect = to.connect(&inst);
+    let connect = to.connect(&inst, false);
     let (connection, kept) =
         in_time(connect_timeout, HttpError::ConnectionTimeout, connect).await?;
     let exchange = async {
@@ -107,8 +108,9 @@ async fn send(
             Exchange::Failed(e) => Err(e),
             // The server ended a connection that it had kept: that says nothing about this request.
             Exchange::Unsent(request) => {
-                let connect = to.connect_anew(&inst);
-                let fresh = in_time(connect_timeout, HttpError::ConnectionTimeout, connect).await?;
+                let connect = to.connect(&inst, true);
+                let (fresh, _) =
+                    in_time(connect_timeout, HttpError::ConnectionTimeout, connect).await?;
                 match fresh.exchange(request, false).await {
                     Exchange::Answered(connection, response) => Ok((connection, response)),
                     Exchange::Failed(e) => Err(e),
@@ -117,9 +119,101 @@ async fn send(
             }
         }
     };
-    let late = HttpError::HttpResponseTimeout;
-    let (connection, response) = in_time(read_timeout, late, exchange).await?;
-    Ok(response.map(|inner| Answer::new(inner, connection, between).boxed_unsync()))
+    let (connection, response) = sending.then_in_time(read_timeout, exchange).await?;
+    Ok(response.map(|inner| Answer::new(inner, Some(connection), between).boxed_unsync()))
+}
+
+/// What stands in the request's line (RFC 9112, section 3.2.1).
+fn origin_form(uri: &Uri) -> Result<Uri, HttpError> {
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let whole = if path.starts_with('?') { format!("/{path}").parse() } else { path.parse() };
+    whole.map_err(|_| HttpError::HttpRequestUriInvalid)
+}
+
+/// A service of this process answers, within its own limits and the guest's timeouts.
+async fn call(
+    app: Arc<App>,
+    depth: u32,
+    request: Request<WasiBody>,
+    options: RequestOptions,
+) -> Result<Response<WasiBody>, HttpError> {
+    let answer = serve::call(app, depth, request);
+    let response = match options.first_byte_timeout {
+        Some(limit) => in_time(limit, HttpError::HttpResponseTimeout, answer).await?,
+        None => answer.await?,
+    };
+    Ok(match options.between_bytes_timeout {
+        Some(limit) => response.map(|inner| Answer::new(inner, None, limit).boxed_unsync()),
+        None => response,
+    })
+}
+
+/// A request's body on its way: the time for the answer counts from its last frame.
+struct Sending {
+    body: WasiBody,
+    sent: Arc<Sent>,
+}
+
+/// When a frame was sent last, in ms since the request began.
+struct Sent {
+    began: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Sending {
+    fn of(request: Request<WasiBody>) -> (Request<WasiBody>, Arc<Sent>) {
+        let sent = Arc::new(Sent { began: Instant::now(), last_ms: AtomicU64::new(0) });
+        if request.body().is_end_stream() {
+            return (request, sent);
+        }
+        let of = sent.clone();
+        (request.map(|body| Sending { body, sent: of }.boxed_unsync()), sent)
+    }
+}
+
+impl Sent {
+    /// Gives an answer so long from the last frame, or, without one, from now.
+    async fn then_in_time<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, HttpError>>,
+    ) -> Result<T, HttpError> {
+        let mut work = pin!(work);
+        let mut due = Instant::now() + limit;
+        loop {
+            if let Ok(done) = timeout_at(due.into(), work.as_mut()).await {
+                return done;
+            }
+            let last = self.began + Duration::from_millis(self.last_ms.load(Relaxed));
+            if last + limit <= due {
+                return Err(HttpError::HttpResponseTimeout);
+            }
+            due = last + limit;
+        }
+    }
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let ms = self.sent.began.elapsed().as_millis();
+        self.sent.last_ms.store(ms.try_into().unwrap_or(u64::MAX), Relaxed);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request of a method that has no content, without the body that WASI 0.3 gives each request for
@@ -187,7 +281,8 @@ impl<'a> Target<'a> {
     fn of(uri: &'a Uri) -> Result<Target<'a>, HttpError> {
         let authority = uri.authority().ok_or(HttpError::HttpRequestUriInvalid)?;
         let host = authority.host().trim_matches(['[', ']']);
-        let tls = (uri.scheme() == Some(&Scheme::HTTPS)).then_some(host);
+        let proved = host.strip_suffix('.').unwrap_or(host);
+        let tls = (uri.scheme() == Some(&Scheme::HTTPS)).then_some(proved);
         let port = match authority.port_u16() {
             Some(0) => return Err(HttpError::HttpRequestUriInvalid),
             Some(port) => port,
@@ -205,30 +300,28 @@ impl<'a> Target<'a> {
         Ok(found.into_iter().map(|(ip, _)| ip).collect())
     }
 
-    /// A connection that is kept, or a new one; whether it was kept.
-    async fn connect(&self, inst: &Arc<Instance>) -> Result<(Connection, bool), HttpError> {
+    /// A connection to the first address that gives one, and whether it was kept; `fresh`: a new one.
+    async fn connect(
+        &self,
+        inst: &Arc<Instance>,
+        fresh: bool,
+    ) -> Result<(Connection, bool), HttpError> {
         let mut failed = HttpError::DestinationNotFound;
         for ip in self.addresses(inst).await? {
-            let to = permitted(inst, SocketAddr::new(ip, self.port)).await?;
-            while let Some(mut kept) = take(to, self.tls) {
+            let to = match permitted(inst, SocketAddr::new(ip, self.port)).await {
+                Ok(to) => to,
+                Err(e) => {
+                    failed = e;
+                    continue;
+                }
+            };
+            while !fresh && let Some(mut kept) = take(to, self.tls) {
                 if kept.sender.ready().await.is_ok() {
                     return Ok((kept, true));
                 }
             }
             match Connection::open(to, self.tls).await {
                 Ok(connection) => return Ok((connection, false)),
-                Err(e) => failed = e,
-            }
-        }
-        Err(failed)
-    }
-
-    async fn connect_anew(&self, inst: &Arc<Instance>) -> Result<Connection, HttpError> {
-        let mut failed = HttpError::DestinationNotFound;
-        for ip in self.addresses(inst).await? {
-            let to = permitted(inst, SocketAddr::new(ip, self.port)).await?;
-            match Connection::open(to, self.tls).await {
-                Ok(connection) => return Ok(connection),
                 Err(e) => failed = e,
             }
         }
@@ -393,9 +486,10 @@ async fn sweep() {
 
 // ---- the response's body ----
 
-/// A body that gives its connection back at its end; dropped before, it ends the connection.
-struct Answer {
-    inner: Incoming,
+/// A body that gives its connection back at its end; dropped before, it ends the connection. None for a
+/// service of this process.
+struct Answer<B> {
+    inner: B,
     connection: Option<Connection>,
     between: Duration,
     /// Made when it waits for the first time.
@@ -403,10 +497,9 @@ struct Answer {
     waiting: bool,
 }
 
-impl Answer {
-    fn new(inner: Incoming, connection: Connection, between: Duration) -> Answer {
-        let mut answer =
-            Answer { inner, connection: Some(connection), between, sleep: None, waiting: false };
+impl<B: Body> Answer<B> {
+    fn new(inner: B, connection: Option<Connection>, between: Duration) -> Answer<B> {
+        let mut answer = Answer { inner, connection, between, sleep: None, waiting: false };
         answer.end_if_whole();
         answer
     }
@@ -420,7 +513,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl<B: Body<Data = Bytes, Error: Into<HttpError>> + Unpin> Body for Answer<B> {
     type Data = Bytes;
     type Error = HttpError;
 

@@ -34,15 +34,17 @@ fn ask(request: &IncomingRequest, to: &str) -> Result<(u16, Vec<u8>), String> {
     let _ = options.set_first_byte_timeout(ms("x-first-ms"));
     let _ = options.set_between_bytes_timeout(ms("x-between-ms"));
     let (scheme, rest) = to.split_once("://").expect("a URL");
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let headers = Fields::new();
-    if let Some(next) = header("x-next") {
-        let _ = headers.append("x-to", &next.into_bytes());
+    for (name, value) in rust_outgoing::onwards(to, header) {
+        let _ = headers.append(name, value.as_bytes());
     }
     let out = OutgoingRequest::new(headers);
     let _ = out.set_method(&request.method());
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
-    let _ = out.set_scheme(Some(&scheme));
+    if header("x-scheme").as_deref() != Some("none") {
+        let _ = out.set_scheme(Some(&scheme));
+    }
     let _ = out.set_authority(Some(authority));
     let _ = out.set_path_with_query(Some(path));
     let future = outgoing_handler::handle(out, Some(options)).map_err(|e| format!("{e:?}"))?;
