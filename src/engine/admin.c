@@ -21,8 +21,16 @@ void wg__utc_text(time_t when, char out[32]) {
 
 typedef struct totals {
   uint64_t by_class[5], buckets[WG_LATENCY_BUCKETS + 1], latency_us, failures, requests;
+  uint64_t outgoing[WGRT_OUTGOING_COUNT];
   int64_t instances;
 } totals;
+
+/* Those before CONNECTED are results, the others routes. */
+static const char *const outgoing_names[] = {
+    [WGRT_OUTGOING_ANSWERED] = "answered",     [WGRT_OUTGOING_FAILED] = "failed",
+    [WGRT_OUTGOING_CONNECTED] = "connected",   [WGRT_OUTGOING_KEPT] = "kept",
+    [WGRT_OUTGOING_IN_PROCESS] = "in_process",
+};
 
 static totals add_up(const wg_engine *e, unsigned slot) {
   totals t = {0};
@@ -32,6 +40,8 @@ static totals add_up(const wg_engine *e, unsigned slot) {
       t.by_class[i] += atomic_load_explicit(&m->by_class[i], memory_order_relaxed);
     for (size_t i = 0; i < WG_COUNT(t.buckets); i++)
       t.buckets[i] += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
+    for (size_t i = 0; i < WG_COUNT(t.outgoing); i++)
+      t.outgoing[i] += atomic_load_explicit(&m->outgoing[i], memory_order_relaxed);
     t.latency_us += atomic_load_explicit(&m->latency_us, memory_order_relaxed);
     t.failures += atomic_load_explicit(&m->failures, memory_order_relaxed);
     t.instances += atomic_load_explicit(&m->instances, memory_order_relaxed);
@@ -137,10 +147,14 @@ static void put_service(wg_buf *out, const wg_engine *e, const wg_app *a) {
     wg_buf_printf(out, "%s\"%zuxx\":%llu", i ? "," : "", i + 1, (unsigned long long)t.by_class[i]);
   wg_buf_printf(out,
                 "},\"failures\":%llu,\"instances\":%lld,\"latency_ms\":{\"mean\":%.3f,"
-                "\"p50\":%.3f,\"p99\":%.3f},\"virtual_files\":",
+                "\"p50\":%.3f,\"p99\":%.3f},\"outgoing\":{",
                 (unsigned long long)t.failures, (long long)t.instances,
                 t.requests ? (double)t.latency_us / (double)t.requests / 1000 : 0.0,
                 quantile_ms(&t, 0.5), quantile_ms(&t, 0.99));
+  for (size_t i = 0; i < WG_COUNT(t.outgoing); i++)
+    wg_buf_printf(out, "%s\"%s\":%llu", i ? "," : "", outgoing_names[i],
+                  (unsigned long long)t.outgoing[i]);
+  wg_buf_printf(out, "},\"virtual_files\":");
   if (a->vfs) {
     wg_vfs_stats v = wg_vfs_get_stats(a->vfs);
     wg_buf_printf(out, "{\"files\":%zu,\"directories\":%zu,\"snapshots\":%llu}}", v.files,
@@ -463,6 +477,31 @@ static double resident_bytes(void) {
   return second ? (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/** HTTP requests of guests. */
+static void put_outgoing(wg_buf *out, const wg_engine *e, unsigned slots) {
+  static const struct {
+    const char *name, *label, *help;
+    unsigned from, to;
+  } metrics[] = {
+      {"warpgrid_outgoing_requests_total", "result", "HTTP requests of guests, by how they ended.",
+       0, WGRT_OUTGOING_CONNECTED},
+      {"warpgrid_outgoing_routes_total", "route",
+       "HTTP requests of guests, by what they went over.", WGRT_OUTGOING_CONNECTED,
+       WGRT_OUTGOING_COUNT},
+  };
+  for (size_t m = 0; m < WG_COUNT(metrics); m++) {
+    put_head(out, metrics[m].name, "counter", metrics[m].help);
+    for (unsigned slot = 1; slot < slots; slot++) {
+      totals t = add_up(e, slot);
+      for (unsigned i = metrics[m].from; i < metrics[m].to; i++) {
+        put_series(out, metrics[m].name, "", slot_name(e, slot));
+        wg_buf_printf(out, ",%s=\"%s\"} %llu\n", metrics[m].label, outgoing_names[i],
+                      (unsigned long long)t.outgoing[i]);
+      }
+    }
+  }
+}
+
 static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {
   unsigned slots = slot_count(e);
   put_one(out, "warpgrid_up", "gauge", "1 while requests are accepted.", draining(e) ? 0 : 1);
@@ -485,6 +524,7 @@ static void put_metrics(wg_engine *e, const wg_site *s, wg_buf *out) {
   for (unsigned i = 1; i < slots; i++)
     put_service_sample(out, "warpgrid_instances", slot_name(e, i),
                        (uint64_t)add_up(e, i).instances);
+  put_outgoing(out, e, slots);
   put_databases(out, s->pools->db);
   put_names(out, e);
 }

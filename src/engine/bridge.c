@@ -62,6 +62,12 @@ static const wgrt_app *bridge_http_service(void *ctx, void *inst, wgrt_bytes hos
   return NULL;
 }
 
+static void bridge_outgoing(void *ctx, void *inst, uint32_t what) {
+  wg_worker *w = ctx;
+  const wg_instance *i = inst;
+  if (what < WGRT_OUTGOING_COUNT) count(&w->metrics[i->app->slot].outgoing[what], 1);
+}
+
 static void bridge_app_use(void *ctx, void *app) { wg__worker_tenure(ctx, app)->uses++; }
 
 static void bridge_app_unuse(void *ctx, void *app) {
@@ -306,6 +312,7 @@ void wg__bridge_host(wg_worker *w, wgrt_host *out) {
       .run_nowait = loop_run,
       .route = bridge_route,
       .http_service = bridge_http_service,
+      .outgoing = bridge_outgoing,
       .app_use = bridge_app_use,
       .app_unuse = bridge_app_unuse,
       .admin = bridge_admin,

@@ -41,6 +41,7 @@ typedef struct wg_service_metrics {
   atomic_uint_fast64_t latency_us; /**< their sum */
   atomic_uint_fast64_t failures; /**< instances that trapped or ran into a limit */
   atomic_int_fast64_t instances; /**< alive now */
+  atomic_uint_fast64_t outgoing[WGRT_OUTGOING_COUNT];
 } wg_service_metrics;
 /** Places for counters: 0 is for requests that no service got. A service keeps its place over
  *  reloads; names that find none left share 0. */

@@ -397,6 +397,16 @@ def test_a_client_that_leaves_ends_the_request_behind_it(serve, peer):
 # -- Services of the same process --
 
 
+SERVICES = {
+    "http": {"workers": 1, "max_concurrent": 100},
+    "services": {
+        "front": {"component": "dist/front.wasm", "host": "front.example"},
+        "older": {"component": "dist/older.wasm", "host": "older.example"},
+        "back": {"component": "dist/back.wasm", "host": "back.internal"},
+    },
+}
+
+
 @pytest.fixture
 def services(site):
     """front, which sends on, and back, which nobody outside can reach."""
@@ -404,14 +414,7 @@ def services(site):
         part = site.folder / "dist" / f"{name}.wasm"
         part.parent.mkdir(exist_ok=True)
         part.write_bytes(rust_guest("rust-outgoing", f"outgoing_{kind}").read_bytes())
-    site.configure({
-        "http": {"workers": 1, "max_concurrent": 100},
-        "services": {
-            "front": {"component": "dist/front.wasm", "host": "front.example"},
-            "older": {"component": "dist/older.wasm", "host": "older.example"},
-            "back": {"component": "dist/back.wasm", "host": "back.internal"},
-        },
-    })  # fmt: skip
+    site.configure(SERVICES)
     with site.serve() as server:
         yield server
 
@@ -437,6 +440,30 @@ def test_a_call_that_goes_round_arrives(services, site):
     r = through(services, "http://front.warp.local/", x_next=" ".join([there] * 5))
     assert (r.status, r.text) == (200, "here\n")
     assert through(services, "http://loop.warp.local/").status == 502  # no such service
+
+
+def test_what_guests_ask_is_counted(services, site, peer):
+    for n in range(3):
+        assert through(services, "http://back.warp.local/").status == 200
+    assert through(services, f"{peer.url}/one").status == 502, "not allowed"
+    site.configure({**SERVICES, "net": {"allow": [f"127.0.0.1:{peer.port}"]}})
+    site.reload()
+    for n in range(2):
+        assert through(services, f"{peer.url}/{n}", "older.example").status == 200
+    metrics = parse_metrics(site.admin("GET", "/metrics"))
+
+    def outgoing(service, **label):
+        (key, value), = label.items()
+        name = "requests" if key == "result" else "routes"
+        return metrics[f'warpgrid_outgoing_{name}_total{{service="{service}",{key}="{value}"}}']
+
+    assert outgoing("front", result="answered") == 3 and outgoing("front", result="failed") == 1
+    assert outgoing("front", route="in_process") == 3
+    assert outgoing("older", result="answered") == 2 and outgoing("older", result="failed") == 0
+    assert outgoing("older", route="connected") == 1 and outgoing("older", route="kept") == 1
+    stats = {s["name"]: s["outgoing"] for s in site.stats()["services"]}
+    assert stats["front"] == {"answered": 3, "failed": 1, "connected": 0, "kept": 0, "in_process": 3}
+    assert stats["older"] == {"answered": 2, "failed": 0, "connected": 1, "kept": 1, "in_process": 0}
 
 
 def test_services_that_call_each_other_for_ever_are_stopped(services, site):

@@ -234,6 +234,16 @@ typedef struct wgrt_op_admin {
 void wgrt_op_complete(wgrt_op *op, int32_t status, const char *msg);
 
 /** What a guest path stands for. */
+/** How a guest's HTTP request ended, and what it went by. */
+typedef enum wgrt_outgoing {
+  WGRT_OUTGOING_ANSWERED, /**< the head of an answer came */
+  WGRT_OUTGOING_FAILED,
+  WGRT_OUTGOING_CONNECTED, /**< a new connection */
+  WGRT_OUTGOING_KEPT, /**< a connection that was kept */
+  WGRT_OUTGOING_IN_PROCESS, /**< a service of this process */
+  WGRT_OUTGOING_COUNT,
+} wgrt_outgoing;
+
 typedef enum wgrt_node_type {
   WGRT_NODE_NONE, /**< not virtual */
   WGRT_NODE_FILE,
@@ -299,6 +309,8 @@ typedef struct wgrt_host {
   /** The service of this process that a guest calls by its DNS name, with a use as from `route`;
    *  NULL: none has it. */
   const wgrt_app *(*http_service)(void *ctx, void *instance, wgrt_bytes host);
+  /** Counts what came of the guest's HTTP requests: a wgrt_outgoing. */
+  void (*outgoing)(void *ctx, void *instance, uint32_t what);
   /* virtual files */
   /** Looks a path up after canonicalising it.
    *  @param base  canonical guest path of the directory that the path counts from; empty: the path

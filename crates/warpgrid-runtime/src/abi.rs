@@ -312,6 +312,7 @@ pub struct Host {
     pub tcp_connect: unsafe extern "C" fn(Ctx, Inst, *mut OpTcpConnect),
     pub tcp_connect_cancel: unsafe extern "C" fn(Ctx, Inst, *mut OpTcpConnect),
     pub http_service: unsafe extern "C" fn(Ctx, Inst, Bytes) -> *const Arc<App>,
+    pub outgoing: unsafe extern "C" fn(Ctx, Inst, u32),
     pub file_find: unsafe extern "C" fn(Ctx, Inst, Bytes, Bytes, *mut Node, *mut c_char) -> i32,
     pub file_open: unsafe extern "C" fn(Ctx, Inst, u64, *mut u64, *mut c_int, *mut Error) -> i32,
     pub file_list: unsafe extern "C" fn(Ctx, Inst, u64, usize, *mut Bytes, *mut Node) -> i32,

@@ -399,6 +399,21 @@ pub fn service(inst: &Instance, name: &str) -> Option<Arc<crate::app::App>> {
     app.cloned()
 }
 
+/// What is counted of a guest's HTTP request: wgrt_outgoing.
+#[derive(Clone, Copy)]
+pub enum Outgoing {
+    Answered,
+    Failed,
+    Connected,
+    Kept,
+    InProcess,
+}
+
+pub fn count_outgoing(inst: &Instance, what: Outgoing) {
+    let h = host();
+    unsafe { (h.outgoing)(h.ctx, inst.ptr(), what as u32) };
+}
+
 // ---- the database proxy ----
 
 pub const READ: u32 = 1;

@@ -3,7 +3,7 @@
 //! that are kept and shared by the worker. C says which address may be reached, as for sockets.
 
 use crate::app::App;
-use crate::host::{self, HostError, Instance};
+use crate::host::{self, HostError, Instance, Outgoing};
 use crate::names;
 use crate::serve;
 use crate::shims::code::NOT_FOUND;
@@ -69,14 +69,16 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<Answered, HttpError>> + Send> {
         let inst = self.0.clone();
         Box::new(async move {
-            let response = send(inst, request, options.unwrap_or_default()).await?;
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Processed))
+            let answer = send(&inst, request, options.unwrap_or_default()).await;
+            let answered = if answer.is_ok() { Outgoing::Answered } else { Outgoing::Failed };
+            host::count_outgoing(&inst, answered);
+            Ok((answer?, Box::new(std::future::ready(Ok(()))) as Processed))
         })
     }
 }
 
 async fn send(
-    inst: Arc<Instance>,
+    inst: &Arc<Instance>,
     mut request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<Response<WasiBody>, HttpError> {
@@ -91,7 +93,8 @@ async fn send(
         let host = HeaderValue::from_str(host).map_err(|_| HttpError::HttpRequestUriInvalid)?;
         request.headers_mut().insert(header::HOST, host);
     }
-    if let Some(app) = host::service(&inst, to.host) {
+    if let Some(app) = host::service(inst, to.host) {
+        host::count_outgoing(inst, Outgoing::InProcess);
         return call(app, inst.depth() + 1, request, options).await;
     }
     let request = without_content(request).await;
@@ -99,7 +102,7 @@ async fn send(
     let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let read_timeout = options.first_byte_timeout.unwrap_or(READ_TIMEOUT);
     let between = options.between_bytes_timeout.unwrap_or(READ_TIMEOUT);
-    let connect = to.connect(&inst, false);
+    let connect = to.connect(inst, false);
     let (connection, kept) =
         in_time(connect_timeout, HttpError::ConnectionTimeout, connect).await?;
     let exchange = async {
@@ -108,7 +111,7 @@ async fn send(
             Exchange::Failed(e) => Err(e),
             // The server ended a connection that it had kept: that says nothing about this request.
             Exchange::Unsent(request) => {
-                let connect = to.connect(&inst, true);
+                let connect = to.connect(inst, true);
                 let (fresh, _) =
                     in_time(connect_timeout, HttpError::ConnectionTimeout, connect).await?;
                 match fresh.exchange(request, false).await {
@@ -317,11 +320,15 @@ impl<'a> Target<'a> {
             };
             while !fresh && let Some(mut kept) = take(to, self.tls) {
                 if kept.sender.ready().await.is_ok() {
+                    host::count_outgoing(inst, Outgoing::Kept);
                     return Ok((kept, true));
                 }
             }
             match Connection::open(to, self.tls).await {
-                Ok(connection) => return Ok((connection, false)),
+                Ok(connection) => {
+                    host::count_outgoing(inst, Outgoing::Connected);
+                    return Ok((connection, false));
+                }
                 Err(e) => failed = e,
             }
         }
