@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from dns_server import DnsServer
 from harness import SLOW, Background, ask, guest_cargo_env, pack_env, read_responses, rust_guest
 from infra import ROOT
 from test_async import Watch
@@ -102,6 +103,23 @@ def test_us_503_trailers_both_ways(service):
             pass
         found = {stream.readline(), stream.readline()}
     assert line == b"0\r\n" and found == {b"x-sum: abc\r\n", b"x-size: 5\r\n"}
+
+
+def test_us_503_trailers_of_http_2(service):
+    """curl sends none."""
+    out = subprocess.run(
+        ["curl", "-sSi", "--http2-prior-knowledge", "--max-time", "20", "-d", "hello", service.urls[0] + "/trailers"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    head, rest = out.stdout.split("\n\n" if "\r\n\r\n" not in out.stdout else "\r\n\r\n", 1)
+    assert head.startswith("HTTP/2 200"), out
+    assert rest.startswith("trailers follow\n") and "x-size: 5" in rest
+
+
+def test_us_503_headers_of_a_connection_are_the_hosts(service):
+    r = service.get("/hops")
+    assert (r.status, r.text) == (200, "passed on\n")
+    assert not [name for name, value in r.headers.items() if value == "x-hop"]
 
 
 def test_us_503_json(service):
@@ -237,6 +255,18 @@ def test_us_506_redis(serve, redis):
     assert "rust-async" not in redis.keys("*")
 
 
+def test_us_506_mysql(serve, mysql):
+    sql = {
+        "protocol": "mysql", "host": "sql.test.warp.local", "address": mysql.host, "address_port": mysql.port,
+        "database": "shop", "user": mysql.user, "password_env": "TEST_MYSQL_PASSWORD",
+    }  # fmt: skip
+    with serve(env={"TEST_MYSQL_PASSWORD": mysql.password}, tables={"databases": {"sql": sql}}) as server:
+        assert text(server, "/mysql", "SELECT 6 * 7") == "42"
+        assert text(server, "/mysql", "SELECT USER()").startswith(mysql.user + "@")
+        r = server.request("POST", "/mysql", "SELECT nonsense")
+        assert r.status == 500 and "Unknown column" in r.text
+
+
 # ---- the other shims ------------------------------------------------------------------------------
 
 
@@ -245,6 +275,35 @@ def test_names(serve):
         assert set(text(server, "/dns", "orders.warp.local").split()) == {"10.1.2.3", "2001:db8::7"}
         assert text(server, "/dns", "a b") == "InvalidName: 'a b' is no host name"
         assert text(server, "/dns", "nobody.warp.local").startswith("NotFound: no such name")
+
+
+def test_us_106_names_of_addresses_and_records(serve):
+    zone = {
+        ("80.113.0.203.in-addr.arpa", "PTR"): ["www.example.org"],
+        ("alias.example.org", "CNAME"): ["www.example.org"],
+        ("www.example.org", "A"): ["203.0.113.80"],
+        ("www.example.org", "AAAA"): ["2001:db8::80"],
+        ("example.org", "TXT"): ["v=spf1 -all"],
+        ("_http._tcp.example.org", "SRV"): ["1 2 8080 www.example.org"],
+    }
+    with DnsServer(zone) as names:
+        tables = {"registry": {"orders.warp.local": ["10.1.2.3"]}, "shims": {"dns": {"servers": [names.address]}}}
+        with serve(tables=tables) as server:
+            assert text(server, "/reverse", "10.1.2.3") == 'Some("orders.warp.local")'
+            assert text(server, "/reverse", "203.0.113.80").startswith('Some("www.example.org')
+            assert text(server, "/reverse", "203.0.113.81") == "None"
+            for question, answer in {
+                "orders.warp.local A": "10.1.2.3",
+                "www.example.org A": "203.0.113.80",
+                "www.example.org AAAA": "2001:db8::80",
+                "alias.example.org CNAME": "www.example.org",
+                "80.113.0.203.in-addr.arpa PTR": "www.example.org",
+                "example.org TXT": "v=spf1 -all",
+                "_http._tcp.example.org SRV": "1 2 8080 www.example.org",
+            }.items():
+                data, ttl = text(server, "/records", question).rsplit(" ", 1)
+                assert data.rstrip(".").strip('"') == answer and int(ttl) > 0, question
+            assert text(server, "/records", "nobody.warp.local A").startswith("NotFound: no such name")
 
 
 def test_files(serve):
@@ -263,6 +322,15 @@ def test_signals(serve):
         server.process.send_signal(signal.SIGTERM)
         assert call.result(10).text == "Some(Terminate)"
         assert server.wait() == 0
+
+
+def test_a_reload_is_told(serve):
+    with serve() as server:
+        call = server.background("GET", "/signal")
+        server.log.wait_for("listening for signals")
+        server.process.send_signal(signal.SIGHUP)
+        assert call.result(10).text == "Some(Hangup)"
+        assert server.get("/count").status == 200
 
 
 def test_time_and_tasks(service):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A query through tokio-postgres. `warp.toml` declares the database `db.test.warp.local`; its password
 //! stays with the host.
+#![cfg(target_family = "wasm")]
 use std::error::Error;
 use tokio_postgres::{Config, NoTls};
 use warpgrid_async::http::StatusCode;

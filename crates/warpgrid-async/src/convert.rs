@@ -20,9 +20,23 @@ pub(crate) fn headers_from(fields: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, 
     Ok(headers)
 }
 
-/// The inverse of `headers_from`.
+/// Headers of the connection, which is the host's (RFC 9110, section 7.6.1): it refuses them of guests.
+const OF_THE_CONNECTION: [&str; 9] = [
+    "connection",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The inverse of `headers_from`, without those of the connection.
 pub(crate) fn headers_into(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    headers.iter().map(|(n, v)| (n.as_str().to_owned(), v.as_bytes().to_vec())).collect()
+    let ours = headers.iter().filter(|(name, _)| !OF_THE_CONNECTION.contains(&name.as_str()));
+    ours.map(|(n, v)| (n.as_str().to_owned(), v.as_bytes().to_vec())).collect()
 }
 
 /// An address of the parts that the client said; scheme and authority count together only.
@@ -58,6 +72,16 @@ mod tests {
         assert_eq!(headers["x-latin"].as_bytes(), [0xe9, 0xff, b' ', b'\t', 0x80]);
         assert_eq!(headers_into(&headers), fields);
         assert_eq!(headers_from(headers_into(&headers)).unwrap(), headers);
+    }
+
+    #[test]
+    fn us_503_headers_of_the_connection_stay_here() {
+        let mut headers = HeaderMap::new();
+        for name in OF_THE_CONNECTION {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        headers.insert("x-own", HeaderValue::from_static("x"));
+        assert_eq!(headers_into(&headers), [("x-own".to_string(), b"x".to_vec())]);
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl From<Request> for http::Request<Body> {
     }
 }
 
-/// A response: status, headers, and a body that may still stream.
+/// A response: status, headers, and a body that may still stream. Headers of the connection, such as
+/// `connection` or `transfer-encoding`, are not sent: the connection is the host's.
 #[derive(Debug, Default)]
 pub struct Response {
     status: StatusCode,

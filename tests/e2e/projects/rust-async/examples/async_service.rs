@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A route for each part of the crate. Statements and names come as bodies.
 use futures_util::{StreamExt, stream};
-use rust_async::{Result, postgres, query, redis};
+use rust_async::{Result, mysql, postgres, query, redis};
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -143,6 +143,45 @@ impl Service {
                     .query_async(&mut connection)
                     .await?;
                 format!("{n} {gone}")
+            }
+            (_, "/mysql") => {
+                let mut stream = db::connect("sql.test.warp.local", 3306).await?;
+                mysql::scalar(&mut stream, "shop", &request.text().await?).await?
+            }
+            (_, "/reverse") => match dns::reverse(request.text().await?.parse()?).await {
+                Ok(name) => format!("{name:?}"),
+                Err(e) => format!("{:?}: {e}", e.kind()),
+            },
+            (_, "/records") => {
+                use dns::RecordType as Type;
+                let text = request.text().await?;
+                let (name, kind) = text.split_once(' ').ok_or("NAME TYPE")?;
+                let kind = match kind {
+                    "A" => Type::A,
+                    "AAAA" => Type::Aaaa,
+                    "CNAME" => Type::Cname,
+                    "PTR" => Type::Ptr,
+                    "SRV" => Type::Srv,
+                    _ => Type::Txt,
+                };
+                match dns::records(name, kind).await {
+                    Ok(found) => {
+                        let line = |r: dns::Record| format!("{} {}", r.data, r.ttl.as_secs());
+                        found.into_iter().map(line).collect::<Vec<_>>().join("\n")
+                    }
+                    Err(e) => format!("{:?}: {e}", e.kind()),
+                }
+            }
+            // Headers of the connection, as a service that passes another's answer on has them.
+            (_, "/hops") => {
+                let mut response = Response::text("passed on\n");
+                for name in
+                    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]
+                {
+                    let value = HeaderValue::from_static("x-hop");
+                    response.headers_mut().append(HeaderName::from_static(name), value);
+                }
+                return Ok(response);
             }
             (_, "/dns") => {
                 let name = request.text().await?;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the services share: drivers over the crate's streams.
+pub mod mysql;
+
 use std::error::Error;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use warpgrid_async::{db, spawn};
