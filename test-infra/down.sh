@@ -38,3 +38,5 @@ stop "$(get "$env_file" WARPGRID_REGISTRY_PID)" mock_registry.py TERM KILL
 stop "$(pg_pid "$env_file")" "$home" INT QUIT
 case $home in */warpgrid-pg.*) rm -rf -- "$home" ;; esac
 rm -f "$env_file"
+# Of a folder that up.sh made for itself nothing is left.
+case $dir in "${TMPDIR:-/tmp}"/warpgrid-infra.??????) rm -rf -- "$dir" ;; esac

@@ -43,9 +43,15 @@ class Shell:
         return SGR.sub("", seen.replace("\r\n", "\n").replace("@@end\n", ""))
 
     def close(self):
+        """Ends what a step that failed has left: its own processes, and the servers of `up.sh`."""
+        subprocess.run(["pkill", "-KILL", "-P", str(self.process.pid)])
+        self.process.stdin.write(b'[ -z "${server-}" ] || "$WARPGRID/test-infra/down.sh" "$(dirname "$server")"\n')
         self.process.stdin.close()
-        self.process.wait(60 * SLOW)
-        os.close(self.master)
+        try:
+            self.process.wait(60 * SLOW)
+        finally:
+            self.process.kill()
+            os.close(self.master)
 
 
 def steps(text):
