@@ -77,6 +77,26 @@ def test_many_h2_streams_of_one_connection(warp, guest, kind):
         assert all((status, body) == (200, b"awake\n") for _, status, body in answers)
 
 
+@BOTH
+def test_answers_without_content_leave_the_instance_as_it_is(warp, guest, kind):
+    """Nobody reads a body that is not sent: that is no client that left."""
+    with warp.serve(guest(f"lab-{kind}"), {"http": {"reuse": 100}}) as server:
+        seen = 0
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            for args, expected in (
+                (["/status?code=204"], (204, b"")),
+                (["/status?code=304"], (304, b"")),
+                (["/status?code=205"], (205, b"")),
+                (["-I", "/status?code=404"], (404, None)),
+                (["-I", "/big?bytes=300000"], (200, b"content-length: 300000")),
+            ):
+                status, _, got = curl(version, *args[:-1], server.urls[0] + args[-1])
+                assert status == expected[0] and (expected[1] or b"") in got.lower(), args
+                assert expected[1] != b"" or got == b"", args
+                seen += 2
+                assert server.get("/count").text == f"{seen}\n", args
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -8,7 +8,7 @@ use crate::instances::{self, Factory, Request};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -345,21 +345,49 @@ async fn answer<B>(
 where
     B: Body<Data = Bytes, Error: Into<HttpError>> + Send + Unpin + 'static,
 {
-    let head_only = request.method() == http::Method::HEAD;
+    let asked = match *request.method() {
+        http::Method::HEAD => Asked::Head,
+        http::Method::CONNECT => Asked::Tunnel,
+        _ => Asked::Content,
+    };
     let mut response = match refuse(&inflight, header_bytes, &request) {
         Some(r) => r,
         None => forward(&inflight, request).await,
     };
+    let status = response.status();
     done(inflight.app.user, inflight.request.id, response.status(), began);
+    if asked.has_no_content(status) {
+        // Nobody would ask for its end; HTTP/2 would send it.
+        inflight.finished = true;
+        return response.map(|_| Empty::new().map_err(|e| match e {}).boxed_unsync());
+    }
     let length = response.headers().get(header::CONTENT_LENGTH);
-    let left = if head_only { Some(0) } else { length.and_then(|v| v.to_str().ok()?.parse().ok()) };
-    let refused = inflight.over.load(Relaxed);
-    if refused || left == Some(0) || response.body().is_end_stream() {
+    let left = length.and_then(|v| v.to_str().ok()?.parse().ok());
+    if inflight.over.load(Relaxed) || left == Some(0) || response.body().is_end_stream() {
         inflight.finished = true;
     } else {
         response = response.map(|inner| Tracked { inner, left, inflight }.boxed_unsync());
     }
     response
+}
+
+/// What a request asked for, as far as it decides whether its response has content.
+enum Asked {
+    Content,
+    Head,
+    Tunnel,
+}
+
+impl Asked {
+    /// RFC 9110, section 6.4.1.
+    fn has_no_content(&self, status: StatusCode) -> bool {
+        matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || match self {
+                Asked::Content => false,
+                Asked::Head => true,
+                Asked::Tunnel => status.is_success(),
+            }
+    }
 }
 
 /// Answers what the guest need not see.
