@@ -97,6 +97,17 @@ def test_answers_without_content_leave_the_instance_as_it_is(warp, guest, kind):
                 assert server.get("/count").text == f"{seen}\n", args
 
 
+@BOTH
+@pytest.mark.parametrize("code", [100, 101, 103])
+def test_an_informational_status_is_no_answer(warp, guest, kind, code):
+    with warp.serve(guest(f"lab-{kind}")) as server:
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            status, _, body = curl(version, f"{server.urls[0]}/status?code={code}")
+            assert (status, body) == (500, b"the service failed\n")
+        server.log.wait_for(rf"event=guest_failed .*status {code}\b", count=2)
+        assert server.get("/count").status == 200
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -355,6 +355,10 @@ where
         None => forward(&inflight, request).await,
     };
     let status = response.status();
+    if status.is_informational() {
+        failed(&inflight, &format!("the response has the status {status}, which ends no request"));
+        response = plain(StatusCode::INTERNAL_SERVER_ERROR, "the service failed\n");
+    }
     done(inflight.app.user, inflight.request.id, response.status(), began);
     if asked.has_no_content(status) {
         // Nobody would ask for its end; HTTP/2 would send it.
@@ -388,6 +392,13 @@ impl Asked {
                 Asked::Tunnel => status.is_success(),
             }
     }
+}
+
+/// Says in the log what was wrong with the guest.
+fn failed(inflight: &InFlight, text: &str) {
+    let h = host::host();
+    let text = crate::abi::Bytes::of(text.as_bytes());
+    unsafe { (h.guest_failed)(h.ctx, inflight.app.user, inflight.request.id, text) };
 }
 
 /// Answers what the guest need not see.
@@ -471,10 +482,7 @@ where
         ),
         Err(e) => match e.downcast_ref::<InstantiationError<Arc<Request>>>() {
             Some(i) => {
-                let text = format!("cannot make an instance: {:#}", i.error);
-                let h = host::host();
-                let text = crate::abi::Bytes::of(text.as_bytes());
-                unsafe { (h.guest_failed)(h.ctx, app.user, inflight.request.id, text) };
+                failed(inflight, &format!("cannot make an instance: {:#}", i.error));
                 plain(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the service has no room for another instance; try again later\n",
