@@ -108,6 +108,28 @@ def test_an_informational_status_is_no_answer(warp, guest, kind, code):
         assert server.get("/count").status == 200
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: a b",
+        b"GET / HTTP/1.1\r\nHost: \xff",
+        b"GET / HTTP/1.1\r\nHost: user@x",
+        b"GET / HTTP/1.1\r\nHost: x/y",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: x",
+        b"GET http://x/ HTTP/1.1\r\nA: b",
+    ],
+)
+def test_a_request_without_one_valid_host_is_400(warp, guest, kind, head):
+    with warp.serve(guest(f"lab-{kind}")) as server, server.raw() as s:
+        s.sendall(head + b"\r\n\r\n")
+        (r,) = read_responses(s, 1)
+        assert r.status == 400 and "one Host header" in r.text
+        for good in (b"Host: [::1]:80", b"Host:", b"Host: x.y:8080", b"Host: x_y"):
+            s.sendall(b"GET /count HTTP/1.1\r\n" + good + b"\r\n\r\n")
+            assert read_responses(s, 1)[0].status == 200
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -275,16 +275,19 @@ fn plain(status: StatusCode, text: &'static str) -> Response<WasiBody> {
     r
 }
 
-/// The host that a request is for, as the client wrote it; None without a single one (RFC 9112,
+/// The host that a request is for, as the client wrote it; None without a single valid one (RFC 9112,
 /// section 3.2).
 fn host_of(r: &hyper::Request<Incoming>) -> Option<&str> {
     let mut given = r.headers().get_all(header::HOST).iter();
-    let (first, second) = (given.next(), given.next());
-    match (r.uri().authority(), first, second) {
-        (_, _, Some(_)) => None,
-        (Some(a), _, _) => a.as_str().rsplit('@').next(),
-        (None, first, _) => first.map(|v| v.to_str().unwrap_or_default()),
-    }
+    let name = match (r.uri().authority(), given.next(), given.next()) {
+        (_, _, Some(_)) => return None,
+        (Some(_), None, _) if r.version() == http::Version::HTTP_11 => return None,
+        (Some(a), _, _) => a.as_str().rsplit('@').next()?,
+        (None, first, _) => first?.to_str().ok()?,
+    };
+    // Of RFC 3986's host and port; no user.
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b);
+    name.bytes().all(valid).then_some(name)
 }
 
 /// C's choice for a request.
@@ -309,7 +312,10 @@ async fn respond(
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
     let routed = match host_of(&request) {
-        None => Err(plain(StatusCode::BAD_REQUEST, "the request must have one Host header\n")),
+        None => Err(plain(
+            StatusCode::BAD_REQUEST,
+            "the request must have one Host header, with a host\n",
+        )),
         Some(name) => route(name, request.uri().path()).ok_or_else(|| {
             plain(StatusCode::NOT_FOUND, "no service here answers to this host and path\n")
         }),
