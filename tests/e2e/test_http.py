@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`warp serve`: the protocol, the limits, instances, and what a failing guest may not do to others."""
+import os
 import re
 import signal
 import socket
@@ -7,7 +8,7 @@ import time
 
 import pytest
 import wat
-from harness import Background, ask, curl, h2c, read_responses
+from harness import SLOW, Background, ask, curl, h2c, read_responses
 from infra import process_cpu_s, wait_until
 
 BOTH = pytest.mark.parametrize("kind", ["p2", "p3"])
@@ -414,6 +415,69 @@ def test_client_that_goes_away_frees_its_place(warp, guest, kind):
             assert time.monotonic() - start < 1
 
 
+H2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # an empty SETTINGS
+H2_BIG = b"\x82\x86\x04\x12/big?bytes=3000000\x01\x01x"
+
+
+def test_clients_that_do_nothing_are_not_waited_for(warp, guest):
+    """Each gets 30 s: who sends no head of a request, who says nothing more, who takes no more."""
+    sent = {
+        "nothing": b"",
+        "one byte": b"P",
+        "half a preface": H2[:12],
+        "half a head": b"GET / HTTP/1.1\r\nHo",
+        "a request": b"GET /count HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a preface": H2,
+        "half a head of HTTP/2": H2 + b"\0\0\2\1\1\0\0\0\1\x82\x86",
+    }
+    asked = {
+        "an answer that is not taken": b"GET /big?bytes=30000000 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a stream that is not taken": H2 + bytes([0, 0, len(H2_BIG), 1, 5, 0, 0, 0, 1]) + H2_BIG,
+    }
+    config = {"http": {"max_inflight": 3}, "limits": {"request_timeout": "120s", "drain_timeout": "1s"}}
+    with warp.serve(guest("lab-p3"), config) as server:
+        assert server.get("/count").status == 200
+        time.sleep(0.3)  # its connection is closed
+        before = open_files(server.pid)
+        sockets = {}
+        for name, data in {**sent, **asked}.items():
+            s = sockets[name] = small_client(server)
+            s.sendall(data)
+            time.sleep(0.1)  # a request that meets another one would find no place
+        slow, taken = small_client(server), [0]
+        slow.sendall(asked["an answer that is not taken"])
+
+        def take():  # slower than what the kernel's buffers hold is emptied
+            while data := slow.recv(500):
+                taken[0] += len(data)
+                time.sleep(0.2)
+
+        taking = Background(take)
+        wait_until(lambda: server.get("/count").status == 503, "the places are taken", 5)
+        time.sleep(20)
+        assert open_files(server.pid) > before + len(sockets), "none is sent away early"
+        assert server.get("/count").status == 503
+        wait_until(lambda: server.get("/count").status == 200, "the places are free again", 20)
+        # The stream was one of a connection, which gets 30 s for another.
+        wait_until(lambda: open_files(server.pid) <= before + 2, "nobody else is waited for", 20)
+        time.sleep(5)
+        assert open_files(server.pid) == before + 2, "who takes little is waited for"
+        assert not taking.done and taken[0] > 50_000
+        for s in (slow, *sockets.values()):
+            s.close()
+
+
+def small_client(server):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.connect(("127.0.0.1", server.port))
+    return s
+
+
+def open_files(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 # ---- output of guests -----------------------------------------------------------------------
 
 
@@ -492,6 +556,38 @@ def test_drain_timeout_cuts_what_is_left(warp, guest, kind):
             assert slow.result().status in (500, 503, 504)
         except (ConnectionError, OSError, Exception) as e:  # noqa: B014: a cut answer has many names
             assert not isinstance(e, AssertionError)
+
+
+def test_silent_clients_hold_up_no_stop(warp, guest):
+    with warp.serve(guest("hello-p2")) as server:
+        sockets = [server.raw() for _ in range(4)]
+        for s, data in zip(sockets, (b"", b"GET / HT", H2, H2[:9])):
+            s.sendall(data)
+        time.sleep(0.2)
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < 10 * SLOW, "drain_timeout is 30 s"
+        for s in sockets:
+            s.close()
+
+
+def test_a_stop_leaves_http2_time_for_requests_on_their_way(warp, guest):
+    """GOAWAY first says that it will end; what the client sent before it heard that is answered."""
+    with warp.serve(guest("lab-p3")) as server, server.raw() as s:
+        s.sendall(H2)
+        time.sleep(1.5)  # idle for longer than the time that is left
+        server.process.send_signal(signal.SIGTERM)
+        stream = s.makefile("rb")
+        seen = []
+        while 1 not in seen:
+            head = stream.read(9)
+            assert len(head) == 9, f"ended after frames of the types {seen}"
+            stream.read(int.from_bytes(head[:3], "big"))
+            seen.append(head[3])
+            if head[3] == 7 and seen.count(7) == 1:  # GOAWAY
+                block = b"\x82\x86\x04\x06/count\x01\x01x"
+                s.sendall(bytes([0, 0, len(block), 1, 5, 0, 0, 0, 1]) + block)
+        assert server.wait() == 0
 
 
 def test_ctrl_c_ends_it_like_sigterm(warp, guest):

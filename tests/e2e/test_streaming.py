@@ -3,6 +3,7 @@
 own, as its process's peak says it."""
 import os
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -335,6 +336,43 @@ def test_a_client_that_breaks_off_its_request_frees_its_place(serve, kind):
             wait_until(lambda: server.get("/").status == 200, "its place is free")
             times.append(time.monotonic() - start)
         assert min(times) < 0.1, times
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        head("/hold?ms=20000", "Content-Length: 4000000") + b"z" * 30000,
+        head("/hold?ms=20000", "Content-Length: 1000", "Expect: 100-continue"),
+        head("/hold?ms=20000", "Content-Length: 0") + head("/"),
+    ],
+    ids=["unread body", "unasked body", "pipelined"],
+)
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_leaves_unread_bytes_behind_frees_its_place(serve, kind, request_bytes, how):
+    """Nobody reads what comes behind them, the end of the connection."""
+    with serve(kind, max_inflight=1) as server:
+        times = []
+        for _ in range(3):
+            with server.raw() as s:
+                s.sendall(request_bytes)
+                wait_until(lambda: server.get("/").status == 503, "its place is taken")
+                if how == "reset":
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                start = time.monotonic()
+            wait_until(lambda: server.get("/").status == 200, "its place is free", 5)
+            times.append(time.monotonic() - start)
+        assert min(times) < 0.15, times
+
+
+@BOTH
+def test_a_client_that_waits_is_not_taken_for_one_that_left(serve, kind):
+    with serve(kind) as server, server.raw() as s:
+        s.sendall(head("/hold?ms=700", f"Content-Length: {MIB}"))
+        sending = send_in_background(s, [b"z" * MIB])
+        (r,) = read_responses(s, 1)
+        assert r.status == 200
+        sending.result()
 
 
 @BOTH

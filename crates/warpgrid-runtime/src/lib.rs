@@ -17,6 +17,7 @@ mod host;
 mod instances;
 mod names;
 mod outgoing;
+mod peer;
 mod serve;
 mod shadow;
 mod shims;

@@ -5,13 +5,13 @@ use crate::app::{App, Pre};
 use crate::gate::Gate;
 use crate::host;
 use crate::instances::{self, Factory, Request};
+use crate::peer::{self, Active, End, Peer, Stream, Streams, Vigil};
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
@@ -88,18 +87,11 @@ pub fn connections() -> usize {
     CONNECTIONS.get()
 }
 
-/// A client may take this long to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// hyper reads heads up to this many times the header limit, so that we can answer 431 to all but
 /// the absurd; those it answers itself.
 const HEAD_BUFFER: usize = 4;
 /// hyper's least buffer.
 const MIN_BUFFER: usize = 8 << 10;
-/// A connection that is closed with bytes unread is drained of so many, for so long, that the
-/// client gets to read the answer before it sees a reset.
-const LINGER_BYTES: usize = 1 << 20;
-const LINGER_TIME: Duration = Duration::from_secs(1);
-
 /// Services of this process that call each other, each in the course of the call before.
 const DEPTH_MAX: u32 = 16;
 
@@ -137,95 +129,43 @@ impl Drop for Counted {
 async fn connection(stream: TcpStream, listen: Listen, mut stopping: watch::Receiver<bool>) {
     let _counted = Counted::new();
     let _ = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams);
     let header_bytes = listen.header_bytes;
     // Without pipeline_flush: it holds back answers while a byte of the request is unread, loses them
     // when the connection closes then, and takes a response's body without bound.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(header_bytes.saturating_mul(HEAD_BUFFER).max(MIN_BUFFER));
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(header_bytes.try_into().unwrap_or(u32::MAX));
-    let service = service_fn(move |r| async move {
-        if listen.admin { administer(r).await } else { respond(listen.header_bytes, r).await }
-    });
-    let mut conn = pin!(builder.serve_connection(TokioIo::new(Stream(Some(stream))), service));
-    // The peer's resets and protocol errors end its connection and concern nobody else.
-    tokio::select! {
-        _ = conn.as_mut() => return,
-        _ = stopping.wait_for(|s| *s) => conn.as_mut().graceful_shutdown(),
-    }
-    let _ = conn.await;
-}
-
-/// A client's socket, which lingers when it is closed with bytes unread.
-struct Stream(Option<TcpStream>);
-
-impl Stream {
-    fn pin(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(self.get_mut().0.as_mut().expect("present until dropped"))
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        self.pin().poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.pin().poll_write(cx, buf)
-    }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        self.pin().poll_write_vectored(cx, bufs)
-    }
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.pin().poll_flush(cx)
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.pin().poll_shutdown(cx)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let Some(stream) = self.0.take() else { return };
-        let mut unread: libc::c_int = 0;
-        // SAFETY: FIONREAD writes one int.
-        unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &mut unread) };
-        if unread > 0 && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(tokio::time::timeout(LINGER_TIME, linger(stream)));
+    builder.http1().max_buf_size(header_bytes.saturating_mul(HEAD_BUFFER).max(MIN_BUFFER));
+    builder.http2().max_header_list_size(header_bytes.try_into().unwrap_or(u32::MAX));
+    let peer = Arc::new(Peer::default());
+    let service = service_fn(|r| {
+        let active = Active::new(&peer);
+        async move {
+            let mut response = pin!(async {
+                match listen.admin {
+                    true => administer(r).await,
+                    false => respond(header_bytes, r, active).await,
+                }
+            });
+            std::future::poll_fn(|cx| peer::gives(response.as_mut().poll(cx))).await
         }
-    }
-}
-
-async fn linger(mut stream: TcpStream) {
-    let _ = stream.shutdown().await;
-    let (mut buf, mut left) = ([0u8; 4096], LINGER_BYTES);
-    while let Ok(n @ 1..) = stream.read(&mut buf).await
-        && left > n
-    {
-        left -= n;
+    });
+    let mut vigil = Vigil::new(&peer, stream.as_raw_fd());
+    let mut conn =
+        pin!(builder.serve_connection(TokioIo::new(Stream::new(stream, &peer)), service));
+    let mut ends = false;
+    loop {
+        tokio::select! {
+            biased;
+            // The peer's resets and protocol errors end its connection and concern nobody else.
+            _ = conn.as_mut() => return,
+            end = &mut vigil => match end {
+                End::Idle if !ends => {}
+                _ => return,
+            },
+            _ = stopping.wait_for(|s| *s), if !ends => {}
+        }
+        ends = true;
+        vigil.hurry();
+        conn.as_mut().graceful_shutdown();
     }
 }
 
@@ -236,15 +176,18 @@ struct InFlight {
     /// The request's body was longer than allowed.
     over: Arc<AtomicBool>,
     finished: bool,
+    /// None: a guest of this process is the client.
+    _active: Option<Active>,
 }
 
 impl InFlight {
     /// Takes over from route(): dropping it gives the app back.
-    fn new(app: Arc<App>, depth: u32) -> InFlight {
+    fn new(app: Arc<App>, depth: u32, active: Option<Active>) -> InFlight {
         app.traffic.inflight.fetch_add(1, Relaxed);
         let id = app.traffic.requests.fetch_add(1, Relaxed) + 1;
         let over = Arc::new(AtomicBool::new(false));
-        InFlight { app, request: Request::new(id, depth), over, finished: false }
+        let request = Request::new(id, depth);
+        InFlight { app, request, over, finished: false, _active: active }
     }
 
     fn too_many(&self) -> bool {
@@ -291,13 +234,13 @@ fn host_of(r: &hyper::Request<Incoming>) -> Option<&str> {
 }
 
 /// C's choice for a request.
-fn route(host_name: &str, path: &str) -> Option<InFlight> {
+fn route(host_name: &str, path: &str, active: Active) -> Option<InFlight> {
     let (host_name, path) = (host_name.as_bytes(), path.as_bytes());
     let h = host::host();
     let app = unsafe {
         (h.route)(h.ctx, crate::abi::Bytes::of(host_name), crate::abi::Bytes::of(path)).as_ref()
     };
-    app.map(|a| InFlight::new(a.clone(), 0))
+    app.map(|a| InFlight::new(a.clone(), 0, Some(active)))
 }
 
 fn done(user: *mut std::ffi::c_void, id: u64, status: StatusCode, began: Instant) {
@@ -309,6 +252,7 @@ fn done(user: *mut std::ffi::c_void, id: u64, status: StatusCode, began: Instant
 async fn respond(
     header_bytes: usize,
     request: hyper::Request<Incoming>,
+    active: Active,
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
     let routed = match host_of(&request) {
@@ -316,7 +260,7 @@ async fn respond(
             StatusCode::BAD_REQUEST,
             "the request must have one Host header, with a host\n",
         )),
-        Some(name) => route(name, request.uri().path()).ok_or_else(|| {
+        Some(name) => route(name, request.uri().path(), active).ok_or_else(|| {
             plain(StatusCode::NOT_FOUND, "no service here answers to this host and path\n")
         }),
     };
@@ -335,7 +279,7 @@ pub async fn call(
     depth: u32,
     request: hyper::Request<WasiBody>,
 ) -> Result<Response<WasiBody>, HttpError> {
-    let inflight = InFlight::new(app, depth);
+    let inflight = InFlight::new(app, depth, None);
     if depth > DEPTH_MAX {
         return Err(HttpError::LoopDetected);
     }
@@ -515,7 +459,8 @@ impl Body for Tracked {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let frame = std::task::ready!(peer::gives(polled));
         if self.inflight.over.load(Relaxed) {
             // The head is out already: cutting the response short is all that is left.
             return Poll::Ready(Some(Err(HttpError::HttpRequestBodySize(None))));

@@ -97,8 +97,9 @@ static const struct {
     {"Tables and lists in each other in warp.toml", "32", "src/config/doc.c", "DOC_DEPTH_MAX = 32"},
     {"Values of warp.toml", "100000", "src/config/doc.c", "DOC_NODES_MAX = 100000"},
     {"`password_file`", "64 KiB", "src/config/read.c", "SECRET_FILE_MAX = 64 * 1024"},
-    {"Time for a request's header", "30s", "crates/warpgrid-runtime/src/serve.rs",
-     "HEAD_TIMEOUT: Duration = Duration::from_secs(30)"},
+    {"Time for a request's header, for the next request, and for a client to take anything of a "
+     "response",
+     "30s", "crates/warpgrid-runtime/src/peer.rs", "PATIENCE: Duration = Duration::from_secs(30)"},
     {"Connections that wait to be accepted, by address", "1024", "src/engine/listen.c",
      "BACKLOG = 1024"},
     {"Addresses to listen on", "16", "src/engine/listen.c", "MAX_ADDRESSES = 16"},

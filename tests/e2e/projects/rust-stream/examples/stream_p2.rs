@@ -5,7 +5,7 @@
 //! ```text
 //! /copy?chunk=N       reads up to N bytes and writes them; trailers are passed on
 //! /upper?chunk=N      the same in upper case
-//! /hold?after=T       reads it all, and rests T ms before it answers
+//! /hold?ms=T&after=T  does not read for T ms, reads it all, and rests before it answers
 //! /lines?n=N&size=S   N lines of S bytes, a write each; prints "written BYTES" now and then
 //! ```
 use rust_stream::{Target, line};
@@ -56,6 +56,7 @@ impl wasip2::exports::http::incoming_handler::Guest for App {
         let target = Target(request.path_with_query().unwrap_or_default());
         let incoming = request.consume().expect("the body is taken once");
         if target.path() == "/hold" {
+            std::thread::sleep(std::time::Duration::from_millis(target.number("ms", 0)));
             let from = incoming.stream().expect("the stream is taken once");
             while from.blocking_read(65536).is_ok() {}
             std::thread::sleep(std::time::Duration::from_millis(target.number("after", 0)));
