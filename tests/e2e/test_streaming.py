@@ -407,3 +407,17 @@ def test_clients_that_leave_cost_no_memory(serve, kind):
             some()
         assert peak.grown() < NOISE
         assert server.get("/").status == 200
+
+
+def test_what_goes_on_after_a_response_has_the_request_timeout(serve):
+    """Other requests are answered meanwhile; a stop waits for it, as long as that and drain_timeout."""
+    with serve("p3", {"request_timeout": "1s"}) as server:
+        start = time.monotonic()
+        assert server.get("/after?ms=700").text == "1\n"
+        assert server.get("/after?ms=20000").text == "2\n"
+        assert time.monotonic() - start < 0.5 * SLOW
+        server.log.wait_for(r"what went on after the response took longer than 1000 ms")
+        assert server.get("/after?ms=20000").text == "1\n", "another instance"
+        start = time.monotonic()
+        server.stop()
+        assert 0.5 < time.monotonic() - start < 3 * SLOW

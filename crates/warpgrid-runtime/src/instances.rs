@@ -76,6 +76,8 @@ struct Control {
     /// A client went away before the end of its request.
     deserted: AtomicBool,
     timed_out: AtomicBool,
+    /// All its requests were answered, and something of theirs went on.
+    after: AtomicBool,
     /// It trapped or was ended: the end of a body that comes now is not the guest's.
     failed: AtomicBool,
     /// It was dropped while all it did was to wait for a signal: nothing went wrong.
@@ -196,6 +198,7 @@ impl HandlerState for Factory {
             waiting: AtomicUsize::new(0),
             deserted: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
+            after: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             used_up: AtomicBool::new(false),
@@ -295,6 +298,7 @@ impl WorkerExpiration for Expiration {
         }
         let idle = listens || status == WorkerStatus::Idle;
         me.control.let_go.store(listens, Relaxed);
+        me.control.after.store(after, Relaxed);
         if me.control.works_for_nobody() {
             return Poll::Ready(());
         }
@@ -385,7 +389,11 @@ impl WorkerState for Life {
         {
             let text = if self.control.timed_out.load(Relaxed) {
                 let ms = self.app.policy.request_timeout.as_millis();
-                format!("the request took longer than {ms} ms; its instance was ended")
+                let what = match self.control.after.load(Relaxed) {
+                    true => "what went on after the response",
+                    false => "the request",
+                };
+                format!("{what} took longer than {ms} ms; its instance was ended")
             } else {
                 format!("{e:?}")
             };

@@ -7,6 +7,7 @@
 //! /upper?chunk=N      the same in upper case
 //! /lines?n=N&size=S   N lines of S bytes, a write each
 //! /hold?ms=T&after=T  does not read for T ms, reads it all, rests, and says how much came
+//! /after?ms=T         answers at once, and goes on for T ms
 //! /seen?ms=T          after T ms, how many requests this instance had seen when this one came, bytes
 //!                     that it wrote, streams whose other end went away
 //! ```
@@ -145,6 +146,10 @@ impl wasip3::exports::http::handler::Guest for App {
                 drop(body);
                 wait_for(target.number("after", 0) * 1_000_000).await;
                 text(format!("{got} {}\n", end.await.is_ok()))
+            }
+            "/after" => {
+                wasip3::spawn_local(wait_for(target.number("ms", 0) * 1_000_000));
+                text(format!("{requests}\n"))
             }
             _ => {
                 wait_for(target.number("ms", 0) * 1_000_000).await;
