@@ -7,9 +7,10 @@
 //! took the one before waits for something, so that one instance takes them all. A guest that
 //! computes holds the line no longer than WAY_OUT: what comes then gets another instance.
 //!
-//! A line costs a turn of the event loop for each request. An app that answered QUICK times in a row
-//! without waiting for anything has nothing to share an instance for, and its gate stands open until
-//! it waits.
+//! A line costs a turn of the event loop for each request. An app that hardly ever waits has nothing to
+//! share an instance for, and its gate stands open: answers without waiting add to a score, waits take
+//! more away. Now and then an instance that waits for nothing looks as if it did, between two turns of
+//! its event loop, so that one wait does not close the gate.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -18,7 +19,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 const WAY_OUT: Duration = Duration::from_millis(5);
+/// Of this score on the gate stands open.
 const QUICK: u32 = 32;
+const QUICK_MOST: u32 = QUICK + 8;
+/// What a wait takes away, where an answer without one adds 1.
+const WAITED: u32 = 2;
 
 /// Of one app on one worker.
 pub struct Gate {
@@ -27,7 +32,7 @@ pub struct Gate {
     inside: AtomicU64,
     /// When it went in. Never contended: the gate stays on its worker's thread.
     since: Mutex<Instant>,
-    /// Requests in a row that were answered at once.
+    /// The score of requests that were answered at once.
     quick: AtomicU32,
 }
 
@@ -94,12 +99,9 @@ impl Gate {
     /// The instance that took `id` was seen with nothing to do: it `waits` for something, or has
     /// answered.
     pub fn seen(&self, id: u64, waits: bool) {
-        if waits {
-            self.quick.store(0, Relaxed);
-        } else {
-            let more = self.quick.load(Relaxed).saturating_add(1);
-            self.quick.store(more, Relaxed);
-        }
+        let quick = self.quick.load(Relaxed);
+        let next = if waits { quick.saturating_sub(WAITED) } else { (quick + 1).min(QUICK_MOST) };
+        self.quick.store(next, Relaxed);
         self.leave(id);
     }
 

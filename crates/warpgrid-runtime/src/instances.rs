@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::Sleep;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Result, Store, StoreContextMut};
@@ -281,7 +282,9 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         let me = &mut *self;
         me.control.waker.register(cx.waker());
+        // Out of tokio's budget, it was interrupted: it does not wait.
         if let Some(gate) = &me.control.gate
+            && has_budget_remaining()
             && let took @ 1.. = me.control.took.swap(0, Relaxed)
         {
             gate.seen(took, status == WorkerStatus::Requests);
