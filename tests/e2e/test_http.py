@@ -131,6 +131,14 @@ def test_a_request_without_one_valid_host_is_400(warp, guest, kind, head):
             assert read_responses(s, 1)[0].status == 200
 
 
+@BOTH
+def test_http_1_0_needs_no_host(warp, guest, kind):
+    """Load balancers check services so."""
+    with warp.serve(guest(f"lab-{kind}")) as server, server.raw() as s:
+        s.sendall(b"GET /count HTTP/1.0\r\n\r\n")
+        assert read_responses(s, 1)[0].status == 200
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -251,10 +251,14 @@ fn done(user: *mut std::ffi::c_void, id: u64, status: StatusCode, began: Instant
 
 async fn respond(
     header_bytes: usize,
-    request: hyper::Request<Incoming>,
+    mut request: hyper::Request<Incoming>,
     active: Active,
 ) -> Result<Response<WasiBody>, Infallible> {
     let began = Instant::now();
+    // HTTP/1.0 has no Host, and load balancers check services by it; wasi:http wants one.
+    if request.version() == http::Version::HTTP_10 && request.uri().authority().is_none() {
+        request.headers_mut().entry(header::HOST).or_insert(header::HeaderValue::from_static(""));
+    }
     let routed = match host_of(&request) {
         None => Err(plain(
             StatusCode::BAD_REQUEST,
