@@ -374,7 +374,7 @@ def test_a_body_streams_both_ways(serve, peer):
 
 def test_a_large_answer_takes_no_memory(serve, peer):
     with serve("p3", f"127.0.0.1:{peer.port}") as server:
-        assert len(ask(server, f"{peer.url}/big={1 << 20}").body) == 1 << 20
+        assert len(ask(server, f"{peer.url}/big={32 << 20}").body) == 32 << 20  # buffers, and what a sanitizer keeps
         before, most = rss_kb(server.pid), 0
         connection = server.connection()
         connection.request("GET", "/", headers={"x-to": f"{peer.url}/big={100 << 20}"})
@@ -382,7 +382,7 @@ def test_a_large_answer_takes_no_memory(serve, peer):
         while part := answer.read(1 << 20):
             size += len(part)
             most = max(most, rss_kb(server.pid))
-        assert size == 100 << 20 and most - before < 8 << 10
+        assert size == 100 << 20 and most - before < 8 << 10, (before, most)
         connection.close()
 
 
