@@ -297,6 +297,8 @@ const cli_note cli_environment[] = {
     {"WARPGRID_RUSTC",
      "The compiler that `warp pack` has cargo run for Rust, in place of rustup's"},
     {"WARPGRID_SDK", "Folder of the C SDK, in place of sdk/c beside the executable"},
+    {"WARPGRID_TRACE", "What Wasmtime tells on stderr of what it does: [TARGET=]LEVEL,..., such as "
+                       "`wasmtime::runtime::component=trace`"},
     {0},
 };
 

@@ -75,7 +75,7 @@ def site(warp, guest, tmp_path):
         except BaseException:
             s.server.kill()
             s.server.log.join()
-            print("\n".join(s.server.log.lines[-60:]))
+            print("\n".join(s.server.log.lines[-200:]))
             raise
 
     s.serve = serve

@@ -356,7 +356,7 @@ class Warp:
             except BaseException:
                 server.kill()
                 server.log.join()
-                log = "\n".join(server.log.lines[-60:])
+                log = "\n".join(server.log.lines[-200:])
                 print(f"--- stdout of warp\n{server.out.text}\n--- stderr of warp, its end\n{log}")
                 raise
             finally:

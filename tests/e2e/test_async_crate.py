@@ -40,6 +40,13 @@ def service(serve):
         yield server
 
 
+@pytest.fixture
+def traced(serve):
+    """The same, with Wasmtime's account of what it did: a failure shows the end of it."""
+    with serve(env={"WARPGRID_TRACE": "wasmtime::runtime::component=trace"}) as server:
+        yield server
+
+
 def text(server, path, body="", **headers):
     r = server.request("POST", path, body, headers)
     assert r.status == 200, r
@@ -49,13 +56,28 @@ def text(server, path, body="", **headers):
 # ---- messages -------------------------------------------------------------------------------------
 
 
-def test_us_502_a_body_of_many_chunks_comes_back(service):
-    r = service.request("POST", "/echo", iter(CHUNKS[:100]))
+def test_us_502_wasmtime_is_traced_where_it_is_asked_for(traced, serve, warp):
+    assert traced.get("/count").status == 200
+    traced.log.wait_for(r"^ms=[0-9.]+ level=TRACE event=trace target=wasmtime::runtime::component::\S+ text=\"")
+    with serve() as server:
+        assert server.get("/count").status == 200
+        assert "event=trace" not in server.log.text
+    # The longest target counts.
+    with serve(env={"WARPGRID_TRACE": "trace, wasmtime::runtime::component=off"}) as server:
+        assert server.get("/count").status == 200
+        targets = set(re.findall(r"event=trace target=(\S+)", server.log.text))
+        assert targets and not [t for t in targets if t.startswith("wasmtime::runtime::component")]
+    out = warp("validate", rust_guest("rust-async", "async_service"), env={"WARPGRID_TRACE": "a=loud"})
+    assert out.returncode == 1 and "WARPGRID_TRACE: 'loud' is no level" in out.stderr
+
+
+def test_us_502_a_body_of_many_chunks_comes_back(traced):
+    r = traced.request("POST", "/echo", iter(CHUNKS[:100]))
     assert (r.status, r.headers["x-async"], r.body) == (200, "true", b"".join(CHUNKS[:100]))
 
 
-def test_us_502_the_answer_begins_while_the_request_goes_on(service):
-    with service.raw() as s, s.makefile("rb") as stream:
+def test_us_502_the_answer_begins_while_the_request_goes_on(traced):
+    with traced.raw() as s, s.makefile("rb") as stream:
         s.sendall(b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         for n in range(3):
             s.sendall(b"5\r\nhell%d\r\n" % n)
@@ -66,10 +88,10 @@ def test_us_502_the_answer_begins_while_the_request_goes_on(service):
         assert stream.readline() == b"0\r\n"
 
 
-def test_us_502_ten_requests_at_once_are_answered_within_five_seconds(service):
-    text(service, "/count")
+def test_us_502_ten_requests_at_once_are_answered_within_five_seconds(traced):
+    text(traced, "/count")
     since = time.monotonic()
-    calls = [service.background("POST", "/echo", iter([b"%d" % n] * 50)) for n in range(10)]
+    calls = [traced.background("POST", "/echo", iter([b"%d" % n] * 50)) for n in range(10)]
     assert [c.result(5).body for c in calls] == [b"%d" % n * 50 for n in range(10)]
     assert time.monotonic() - since < 5
 

@@ -36,6 +36,7 @@ impl Engine {
     /// # Safety
     /// `cfg`'s pointers must be valid.
     pub unsafe fn new(cfg: &EngineCfg) -> Result<Engine, Failure> {
+        crate::trace::begin().map_err(|e| Failure::new(Kind::Other, e))?;
         let mut c = Config::new();
         c.wasm_component_model_async(true);
         // The C SDK lifts a handler that waits this way (sdk/c/src/task.h); off by default.

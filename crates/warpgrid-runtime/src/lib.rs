@@ -26,6 +26,7 @@ mod sockets;
 mod spin;
 mod stdio;
 mod toml_walk;
+mod trace;
 mod versions;
 mod watch;
 mod worker;
